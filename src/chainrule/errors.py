@@ -1,0 +1,23 @@
+"""The errors that chainrule raises on purpose.
+
+Each message is one sentence that names what was wrong and what to do about it. The command line prints that sentence on
+standard error and exits with status 2; any other exception is a bug.
+"""
+
+from __future__ import annotations
+
+
+class ChainruleError(Exception):
+    """Base of every error that chainrule raises on purpose."""
+
+
+class DataError(ChainruleError):
+    """Data that cannot be read, fetched, or does not fit what was asked of it."""
+
+
+class ModelError(ChainruleError):
+    """A model, a run or a recipe that is missing, broken, or used for what it cannot do."""
+
+
+class CodecError(ChainruleError):
+    """An archive that is damaged, foreign, or belongs to another model."""
