@@ -1,0 +1,87 @@
+"""Data: the assignment's toy sets, the coloured digits, and your own images, as integer tensors in three splits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from chainrule.data.colored import color, hopper_mnist
+from chainrule.data.dataset import Dataset
+from chainrule.data.files import as_path, cache_folder, read_npy, reading
+from chainrule.data.images import load_images
+from chainrule.data.mnist import Mnist, load_mnist
+from chainrule.data.pictures import read_image, read_pixels, save_grid, to_nchw, to_nhwc, write_image
+from chainrule.data.portrait import gray_portrait, portrait
+from chainrule.data.toy import load_joint, portrait_joint, two_dimensional, warmup
+from chainrule.data.unpickle import read_pickle, restricted_load
+from chainrule.errors import DataError
+
+__all__ = [
+    "NAMES",
+    "Dataset",
+    "Mnist",
+    "cache_folder",
+    "color",
+    "from_name",
+    "gray_portrait",
+    "hopper_mnist",
+    "load_images",
+    "load_joint",
+    "load_mnist",
+    "portrait",
+    "portrait_joint",
+    "read_image",
+    "read_pickle",
+    "read_pixels",
+    "restricted_load",
+    "save_grid",
+    "to_nchw",
+    "to_nhwc",
+    "two_dimensional",
+    "warmup",
+    "write_image",
+]
+
+NAMES = ("warmup", "portrait-2d", "hopper-mnist")
+
+
+def from_name(name_or_path: str, *, seed: int = 0, levels: int | None = None) -> Dataset:
+    """A dataset by name (`NAMES`) or path; write ./warmup for a file of that name.
+
+    A .npy file that holds a two-dimensional array of floats is a joint distribution, to be drawn from; any other path
+    goes to `load_images`. `seed` draws the points of a joint distribution and the splits of your own images; the
+    warm-up and the coloured digits are always the same. `levels` is for your own images. Raises `DataError`.
+
+    >>> from_name("warmup").levels
+    100
+    >>> from_name("cifar")
+    Traceback (most recent call last):
+    chainrule.errors.DataError: "cifar" is no dataset's name (warmup, portrait-2d, hopper-mnist) and no path; ...
+    """
+    path = as_path(name_or_path)
+    if name_or_path == "warmup":
+        data = warmup()
+    elif name_or_path == "portrait-2d":
+        data = two_dimensional(seed=seed)
+    elif name_or_path == "hopper-mnist":
+        data = hopper_mnist()
+    elif not _exists(path):
+        raise DataError(f'"{name_or_path}" is no dataset\'s name ({", ".join(NAMES)}) and no path; check its spelling.')
+    elif path.suffix == ".npy" and path.is_file() and _is_joint(path):
+        data = two_dimensional(load_joint(path), name=path.stem, seed=seed)
+    else:
+        return load_images(path, levels=levels, seed=seed)
+    if levels not in (None, data.levels):
+        raise DataError(
+            f"{data.name} has {data.levels} levels, not {levels}; levels are chosen for your own images only."
+        )
+    return data
+
+
+def _exists(path: Path) -> bool:
+    with reading(path):
+        return path.exists()
+
+
+def _is_joint(path: Path) -> bool:
+    array = read_npy(path, mmap=True)
+    return array.ndim == 2 and array.dtype.kind == "f"

@@ -1,0 +1,78 @@
+"""A dataset: three splits of integer events, and what a person should know about them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from chainrule.errors import DataError
+
+MOST_LEVELS = 32_768  # values are kept as uint8 up to 256 levels and as int16 up to this
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Training, validation and test events of one discrete variable shape.
+
+    Each split is an integer tensor (N, *shape) with values in [0, levels); images are NCHW. What a person reads is the
+    value plus `offset`. `truth` is the joint distribution p[i, j] = P(x₁ = i, x₂ = j), float64 (levels, levels), where
+    it is known. `notes` are sentences that a person should hear before training.
+
+    Raises `DataError` when a split is empty, not of integers, out of range, or of another shape than its siblings.
+
+    >>> part = torch.tensor([[0], [2], [1]], dtype=torch.uint8)
+    >>> Dataset("tiny", levels=3, train=part, validation=part, test=part).shape
+    (1,)
+    """
+
+    name: str
+    levels: int
+    train: torch.Tensor
+    validation: torch.Tensor
+    test: torch.Tensor
+    truth: np.ndarray | None = None
+    offset: int = 0
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.levels <= MOST_LEVELS:
+            raise DataError(f"{self.name} has {self.levels} levels; there must be from 2 to {MOST_LEVELS:,}.")
+        for split in ("train", "validation", "test"):
+            x = getattr(self, split)
+            if not isinstance(x, torch.Tensor) or x.is_floating_point() or x.is_complex() or x.dtype == torch.bool:
+                kind = getattr(x, "dtype", type(x).__name__)
+                raise DataError(f"The {split} split of {self.name} is {kind}; it must be a tensor of integers.")
+            if x.ndim < 2 or x.numel() == 0:
+                raise DataError(f"The {split} split of {self.name} has shape {tuple(x.shape)}; it must hold events.")
+            if x.shape[1:] != self.train.shape[1:]:
+                raise DataError(
+                    f"{self.name} has training events of shape {tuple(self.train.shape[1:])} but {split} events of "
+                    f"shape {tuple(x.shape[1:])}; all splits must have one shape."
+                )
+            low, high = (int(v) for v in torch.aminmax(x))
+            if low < 0 or high >= self.levels:
+                raise DataError(
+                    f"The {split} split of {self.name} has values from {low} to {high}; with {self.levels} levels they "
+                    f"must lie from 0 to {self.levels - 1}."
+                )
+        if self.truth is not None and self.truth.shape != (self.levels, self.levels):
+            raise DataError(
+                f"The truth of {self.name} has shape {self.truth.shape}; with {self.levels} levels it must be "
+                f"({self.levels}, {self.levels})."
+            )
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The event's shape: (1,), (2,) or (C, H, W)."""
+        return tuple(self.train.shape[1:])
+
+
+def as_tensor(values: np.ndarray, levels: int) -> torch.Tensor:
+    """Values in [0, levels) as a tensor that owns its memory: uint8 up to 256 levels, int16 above.
+
+    >>> as_tensor(np.array([0, 299]), levels=300).dtype
+    torch.int16
+    """
+    return torch.from_numpy(np.array(values, dtype=np.uint8 if levels <= 256 else np.int16, order="C"))

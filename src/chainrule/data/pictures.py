@@ -1,0 +1,210 @@
+"""The border between pictures and events: NHWC and NCHW, bytes and levels, image files and arrays.
+
+A level v of L is shown as the byte v · 255 // (L − 1), the scaled grid. Reading undoes that exactly when every byte
+lies on the grid; an ordinary picture is quantised instead, v ↦ v · L // 256.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+
+from chainrule.data.files import as_path, reading, replacing
+from chainrule.errors import DataError
+
+LOSSLESS = (".png", ".bmp", ".tif", ".tiff", ".webp")
+
+
+class Picture(NamedTuple):
+    """A decoded image file: pixels (H, W, 1 or 3) uint8, and what was found on the way."""
+
+    pixels: np.ndarray
+    bilevel: bool = False  # one bit a pixel, spread to 0 and 255
+    palette: bool = False  # colours came from a palette
+    opaque_alpha: bool = False  # had an alpha channel that hid nothing; it was dropped
+
+
+def to_nchw(images: np.ndarray) -> torch.Tensor:
+    """(N, H, W) or (N, H, W, C) array → contiguous (N, C, H, W) tensor of the same type. Raises `DataError`.
+
+    >>> to_nchw(np.zeros((5, 28, 20, 3), np.uint8)).shape
+    torch.Size([5, 3, 28, 20])
+    """
+    if images.ndim == 3:
+        images = images[..., None]
+    if images.ndim != 4:
+        raise DataError(f"Images of shape {images.shape} were given; they must be (N, H, W) or (N, H, W, C).")
+    return torch.from_numpy(np.array(images.transpose(0, 3, 1, 2), order="C"))
+
+
+def to_nhwc(x: torch.Tensor) -> np.ndarray:
+    """(N, C, H, W) tensor → contiguous (N, H, W, C) array of the same type. Raises `DataError`.
+
+    >>> to_nhwc(torch.zeros(5, 3, 28, 20, dtype=torch.uint8)).shape
+    (5, 28, 20, 3)
+    """
+    if x.ndim != 4:
+        raise DataError(f"A tensor of shape {tuple(x.shape)} was given; images must be (N, C, H, W).")
+    return np.array(x.detach().cpu().permute(0, 2, 3, 1).numpy(), order="C")
+
+
+def grid_of(levels: int) -> np.ndarray:
+    """The bytes that the levels are shown as, (levels,) uint8. Raises `DataError` unless 2 ≤ levels ≤ 256.
+
+    >>> grid_of(4)
+    array([  0,  85, 170, 255], dtype=uint8)
+    """
+    if not 2 <= levels <= 256:
+        raise DataError(f"Pictures of 8 bits cannot show {levels} levels; choose from 2 to 256.")
+    return (np.arange(levels) * 255 // (levels - 1)).astype(np.uint8)
+
+
+def quantise(pixels: np.ndarray, levels: int) -> tuple[np.ndarray, bool]:
+    """Bytes → levels, and whether that was exact: every byte lay on the scaled grid. Raises `DataError`.
+
+    >>> quantise(np.array([0, 85, 255], np.uint8), levels=4)
+    (array([0, 1, 3], dtype=uint8), True)
+    >>> quantise(np.array([0, 84, 255], np.uint8), levels=4)
+    (array([0, 1, 3], dtype=uint8), False)
+    """
+    grid = grid_of(levels)
+    if levels == 256:
+        return pixels, True
+    table = np.arange(256) * levels // 256
+    data = bytearray(pixels.tobytes())  # translated as bytes: as indices they would take eight times the memory
+    exact = not data.translate(None, grid.tobytes())
+    if exact:
+        table[grid] = np.arange(levels)
+    values = np.frombuffer(data.translate(table.astype(np.uint8).tobytes()), np.uint8)
+    return values.reshape(pixels.shape), exact
+
+
+def read_pixels(path: str | os.PathLike) -> Picture:
+    """Decode one image file, upright as its EXIF orientation says: gray stays one channel, a palette becomes RGB.
+
+    Raises `DataError` for what is missing, does not decode, is animated, has more than 8 bits a channel, a colour space
+    other than gray or RGB, or an alpha channel that hides something.
+    """
+    path = as_path(path)
+    with reading(path), path.open("rb") as file:
+        head = file.read(32)
+        file.seek(0)
+        try:
+            with Image.open(file) as image:
+                return _decoded(image, head, path)
+        except DataError:
+            raise
+        # a damaged picture can fail in any way that Pillow's many decoders can
+        except Exception as error:
+            raise DataError(
+                f"{path} does not decode as an image ({type(error).__name__}); replace or remove it."
+            ) from None
+
+
+def _decoded(image: Image.Image, head: bytes, path: Path) -> Picture:
+    # an MPO is a camera's JPEG that carries a second view or a preview behind the picture
+    if (frames := getattr(image, "n_frames", 1)) > 1 and image.format != "MPO":
+        raise DataError(f"{path} is animated or has several pages ({frames} frames); give single pictures.")
+    # Pillow quietly halves the depth of 16-bit colour, so ask the file: a PNG says it at byte 24, a TIFF in a tag
+    depths = [head[24]] if image.format == "PNG" else list(getattr(image, "tag_v2", {}).get(258, ()))
+    if max([*depths, 8]) > 8 or image.mode.startswith("I") or image.mode == "F":
+        raise DataError(f"{path} has more than 8 bits a channel; convert it to 8 bits first.")
+    bilevel, palette = image.mode == "1", image.mode in ("P", "PA")
+    has_alpha = "transparency" in image.info or image.mode in ("LA", "PA", "RGBA")
+    if image.mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA"):
+        raise DataError(f"{path} is in the colour space {image.mode}; convert it to RGB or gray first.")
+    image = ImageOps.exif_transpose(image)
+    gray = image.mode in ("1", "L", "LA")
+    if has_alpha:
+        image = image.convert("RGBA")
+        if image.getchannel("A").getextrema() != (255, 255):
+            raise DataError(
+                f"{path} is partly transparent; put it on a background first, since there is no alpha channel."
+            )
+    pixels = np.array(image.convert("L" if gray else "RGB"))
+    return Picture(pixels[..., None] if gray else pixels, bilevel, palette, has_alpha)
+
+
+def read_image(path: str | os.PathLike, levels: int, shape: tuple[int, ...]) -> np.ndarray:
+    """Read one picture as an event: (C, H, W) uint8 with values in [0, levels).
+
+    Exact where every byte lies on the scaled grid (a picture that `write_image` wrote), else quantised. A gray picture
+    fits three channels, and a colour picture without colour fits one. Raises `DataError` for what `read_pixels` refuses
+    and for another size; nothing is ever resized.
+    """
+    channels, height, width = _image_shape(shape)
+    pixels = read_pixels(path).pixels
+    if pixels.shape[:2] != (height, width):
+        found = f"{pixels.shape[1]}×{pixels.shape[0]}"
+        raise DataError(f"{path} is {found} pixels; the model takes {width}×{height} (width × height), so resize it.")
+    if channels == 3 and pixels.shape[2] == 1:
+        pixels = pixels.repeat(3, axis=2)
+    if channels == 1 and pixels.shape[2] == 3:
+        if (pixels != pixels[..., :1]).any():
+            raise DataError(f"{path} is in colour and the model takes gray pictures; convert it first.")
+        pixels = pixels[..., :1]
+    return np.ascontiguousarray(quantise(pixels, levels)[0].transpose(2, 0, 1))
+
+
+def write_image(x: np.ndarray | torch.Tensor, levels: int, path: str | os.PathLike) -> None:
+    """Write one event (C, H, W) with values in [0, levels), C = 1 or 3, as a lossless picture on the scaled grid.
+
+    `read_image` gives it back exactly. Raises `DataError` for values out of range, other shapes, more than 256 levels,
+    and a path that does not end in a lossless format's suffix.
+    """
+    _save(_shown(_array(x)[None], levels)[0], as_path(path))
+
+
+def save_grid(
+    x: np.ndarray | torch.Tensor, levels: int, path: str | os.PathLike, columns: int = 10, scale: int = 3, gap: int = 2
+) -> None:
+    """Write events (N, C, H, W) as one picture: rows of `columns`, each pixel `scale` wide, `gap` gray pixels between.
+
+    Raises `DataError` as `write_image` does.
+    """
+    if min(columns, scale) < 1 or gap < 0 or len(x) == 0:
+        raise DataError(f"A grid of {len(x)} images with {columns} columns at scale {scale} cannot be drawn.")
+    images = _shown(_array(x), levels).repeat(scale, axis=1).repeat(scale, axis=2)
+    count, height, width, channels = images.shape
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    sheet = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, channels), 128, np.uint8)
+    for i, image in enumerate(images):
+        top, left = i // columns * (height + gap), i % columns * (width + gap)
+        sheet[top : top + height, left : left + width] = image
+    _save(sheet, as_path(path))
+
+
+def _array(x: np.ndarray | torch.Tensor) -> np.ndarray:
+    return x.detach().cpu().numpy() if isinstance(x, torch.Tensor) else np.asarray(x)
+
+
+def _image_shape(shape: tuple[int, ...]) -> tuple[int, int, int]:
+    if len(shape) != 3 or shape[0] not in (1, 3):
+        raise DataError(f"Events of shape {tuple(shape)} are no pictures; pictures are (1, H, W) or (3, H, W).")
+    return shape  # type: ignore[return-value]
+
+
+def _shown(x: np.ndarray, levels: int) -> np.ndarray:
+    """(N, C, H, W) levels → (N, H, W, C) bytes on the scaled grid."""
+    grid = grid_of(levels)
+    _image_shape(x.shape[1:])
+    if x.dtype.kind not in "ui" or x.size == 0:
+        raise DataError(f"Values of type {x.dtype} and shape {x.shape} were to be drawn; they must be integers.")
+    if x.min() < 0 or x.max() >= levels:
+        raise DataError(
+            f"Values from {x.min()} to {x.max()} were to be drawn; with {levels} levels they must lie in range."
+        )
+    return grid[x.transpose(0, 2, 3, 1)]
+
+
+def _save(pixels: np.ndarray, path: Path) -> None:
+    if path.suffix.lower() not in LOSSLESS:
+        raise DataError(f"{path} does not name a lossless picture format; end it in {', '.join(LOSSLESS)}.")
+    with replacing(path) as temporary:
+        Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(temporary, lossless=True)  # for WebP

@@ -1,0 +1,213 @@
+"""The contract that every likelihood model honours.
+
+`p(x) = ∏ p(x_i | x_<i)`: the *parallel* side gives all conditionals of a whole event in one pass (`log_prob`,
+`log_pmf`), the *stepwise* side gives them one by one (`start`, `conditional`, `observe`). They are two computations of
+the same numbers, and the tests hold every model to that.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from abc import abstractmethod
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from huggingface_hub import PyTorchModelHubMixin
+from torch import Tensor, nn
+
+from chainrule import heads, sampling
+from chainrule.errors import DataError, ModelError
+
+
+class Site(NamedTuple):
+    """One entry of an event: where it is and how many levels it has."""
+
+    index: tuple[int, ...]
+    levels: int
+
+
+class AutoregressiveModel(nn.Module, PyTorchModelHubMixin, library_name="chainrule"):
+    """Base of all likelihood models.
+
+    A model implements `_logits` (parallel) and `start`, `conditional`, `observe` (stepwise); everything else follows.
+
+    Args:
+        shape: of one event: `(1,)`, `(D,)`, or `(C, H, W)` for images.
+        levels: entries take the values 0 … levels - 1.
+    """
+
+    def __init__(self, shape: tuple[int, ...], levels: int) -> None:
+        super().__init__()
+        self.shape = tuple(int(side) for side in shape)
+        self.levels = int(levels)
+        if not self.shape or min(self.shape) < 1:
+            raise ModelError(f"the event shape {tuple(shape)} is empty: every side must be at least 1")
+        if self.levels < 2:
+            raise ModelError(f"{levels} levels leave nothing to model: use at least 2")
+
+    # ------------------------------------------------------------------------------------------------ about the model
+
+    @property
+    def dims(self) -> int:
+        """Entries of one event: the dimensions in bits per dimension."""
+        return math.prod(self.shape)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return next(self.parameters()).device
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The class's name and the arguments that made this model; with the weights, all there is to it."""
+        return {"class": type(self).__name__, **(self._hub_mixin_config or {})}
+
+    def sites(self) -> list[Site]:
+        """All entries in the order of the factorisation: raster order, and the channels of a pixel in turn."""
+        if len(self.shape) == 3:
+            channels, height, width = self.shape
+            order = itertools.product(range(height), range(width), range(channels))
+            return [Site((c, i, j), self.levels) for i, j, c in order]
+        return [Site(index, self.levels) for index in itertools.product(*map(range, self.shape))]
+
+    # -------------------------------------------------------------------------------------------------- the likelihood
+
+    def log_prob(self, x: Tensor, context: Any = None) -> Tensor:
+        """The exact log-likelihood of each event.
+
+        Args:
+            x: integers of shape (B, *shape), in [0, levels).
+            context: what the model is conditioned on; None for models without.
+
+        Returns:
+            Nats, shape (B,).
+
+        Raises:
+            DataError: `x` has another shape, is not of an integer type, or holds values outside [0, levels).
+        """
+        return self(self.checked(x), context)
+
+    def forward(self, x: Tensor, context: Any = None) -> Tensor:
+        """`log_prob` without the checks: what data-parallel training and autocast hook."""
+        return self._site_log_probs(x, context).flatten(1).sum(1)
+
+    def site_log_probs(self, x: Tensor, context: Any = None) -> Tensor:
+        """log p of each entry given the earlier ones, in nats, shape (B, *shape); their sum is `log_prob`."""
+        return self._site_log_probs(self.checked(x), context)
+
+    def log_pmf(self, x: Tensor, context: Any = None) -> Tensor:
+        """log p of every level of each entry given the earlier entries of `x`, in nats, shape (B, *shape, levels)."""
+        return heads.log_pmf(self._logits(self._float(self.checked(x)), context))
+
+    def _site_log_probs(self, x: Tensor, context: Any) -> Tensor:
+        return heads.log_prob(self._logits(self._float(x), context), x)
+
+    @abstractmethod
+    def _logits(self, v: Tensor, context: Any = None) -> Tensor:
+        """Unnormalised log-probabilities of all levels of all entries.
+
+        Args:
+            v: levels as floats, (B, *shape): the one float entry, which receptive fields and Jacobians differentiate.
+
+        Returns:
+            (B, *shape, levels).
+        """
+
+    def _float(self, x: Tensor) -> Tensor:
+        return x.to(next(self.parameters()).dtype)
+
+    def checked(self, x: Tensor) -> Tensor:
+        """`x` on the model's device, if it is a batch of this model's events; a DataError otherwise."""
+        if not isinstance(x, Tensor):
+            x = torch.as_tensor(x)
+        if x.dtype.is_floating_point or x.dtype.is_complex or x.dtype == torch.bool:
+            raise DataError(f"the events hold {x.dtype} values: pass integers in [0, {self.levels})")
+        if tuple(x.shape[1:]) != self.shape or x.ndim != len(self.shape) + 1:
+            raise DataError(f"the events have shape {tuple(x.shape)}: this model wants (batch, {self._shape_text()})")
+        if x.numel() and (int(x.min()) < 0 or int(x.max()) >= self.levels):
+            raise DataError(
+                f"the events hold values from {int(x.min())} to {int(x.max())}: "
+                f"this model has {self.levels} levels, 0 to {self.levels - 1}"
+            )
+        return x.to(self.device)
+
+    def _shape_text(self) -> str:
+        return ", ".join(map(str, self.shape))
+
+    # ------------------------------------------------------------------------------------------------------- the steps
+
+    @abstractmethod
+    def start(self, batch: int, context: Any = None) -> Any:
+        """The state before the first site. A state belongs to its walk: `observe` uses it up and gives the next."""
+
+    @abstractmethod
+    def conditional(self, state: Any) -> Tensor:
+        """Probabilities of the levels of the next site, float64 of shape (batch, site.levels)."""
+
+    @abstractmethod
+    def observe(self, state: Any, value: Tensor) -> Any:
+        """The state after the next site took `value`, integers of shape (batch,)."""
+
+    def sample(
+        self,
+        n: int,
+        context: Any = None,
+        generator: torch.Generator | None = None,
+        method: sampling.Method = "cached",
+    ) -> Tensor:
+        """Draw events from the model, exactly: one pass in all ("cached"), or one pass a site ("naive").
+
+        Args:
+            n: how many.
+            context: conditioning of length n, for models that have one.
+            generator: where the uniforms come from; the same seed gives the same samples.
+
+        Returns:
+            Integers of shape (n, *shape).
+        """
+        return sampling.sample(self, n, context, generator, method)
+
+    def complete(
+        self,
+        x: Tensor,
+        known: Tensor,
+        context: Any = None,
+        generator: torch.Generator | None = None,
+        method: sampling.Method = "cached",
+    ) -> Tensor:
+        """Keep what is known of `x` and draw the rest in order.
+
+        Each unknown entry is drawn given everything *before* it, known or drawn. A known entry that comes after an
+        unknown one is not looked at before its turn: the completion is a draw from p(x) in which the known entries are
+        put in place as they come, not from p(unknown | known), unless all known entries come first.
+
+        Args:
+            x: integers of shape (B, *shape); unknown entries may hold any level.
+            known: booleans that broadcast to that shape, True where the entry is given.
+
+        Returns:
+            Integers of shape (B, *shape), equal to `x` where known.
+        """
+        return sampling.complete(self, x, known, context, generator, method)
+
+    # --------------------------------------------------------------------------------------------------------- storage
+
+    def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> str | None:
+        """Write config.json and model.safetensors into a folder that `cr.load` reads."""
+        kwargs.setdefault("config", self.config)
+        return super().save_pretrained(save_directory, **kwargs)
+
+    def generate_model_card(self, *args: Any, **kwargs: Any) -> Any:
+        """No card is made up here: what there is to say stands in the run folder, from measurements."""
+        return _NoCard()
+
+    def _refuse_context(self, context: Any) -> None:
+        if context is not None:
+            raise ModelError(f"{type(self).__name__} has no conditioning: leave `context` out")
+
+
+class _NoCard:
+    def save(self, path: str | Path) -> None:
+        pass

@@ -1,0 +1,58 @@
+"""MADE: a masked autoencoder for distribution estimation.
+
+    p(x) = ∏_d p(x_d | x_<d)
+
+One multilayer perceptron gives the logits of all variables; masks on its weights cut every path from a variable to its
+own and earlier conditionals. Works for any number of variables and levels.
+
+Deviations from the paper: levels enter as one-hot vectors, since they need not be binary; hidden units are dealt out to
+ranks evenly instead of at random, so that no variable can end up disconnected; the order is the given one.
+
+Reference: Germain et al., MADE: Masked Autoencoder for Distribution Estimation, 2015, https://arxiv.org/abs/1502.03509
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+
+from chainrule import heads
+from chainrule.models.base import AutoregressiveModel
+from chainrule.nn import MADENetwork
+from chainrule.nn.made import MADEWalk
+
+
+class MADE(AutoregressiveModel):
+    """Masked autoencoder over the entries of an event.
+
+    Args:
+        shape: (D,); any other shape is treated in raster order.
+        levels: of every entry.
+        hidden: widths of the hidden layers.
+
+    Example:
+        >>> import torch
+        >>> model = MADE((3,), 5)
+        >>> model.log_prob(torch.zeros(2, 3, dtype=torch.long)).shape
+        torch.Size([2])
+    """
+
+    def __init__(self, shape: tuple[int, ...], levels: int, hidden: Sequence[int] = (256, 256)) -> None:
+        super().__init__(shape, levels)
+        self.network = MADENetwork(self.dims, levels, list(hidden))
+
+    def _logits(self, v: Tensor, context: Any = None) -> Tensor:
+        self._refuse_context(context)
+        return self.network(v.flatten(1)).unflatten(1, self.shape)
+
+    def start(self, batch: int, context: Any = None) -> MADEWalk:
+        self._refuse_context(context)
+        return self.network.start(batch)
+
+    def conditional(self, state: MADEWalk) -> Tensor:
+        return heads.pmf(self.network.logits(state))
+
+    def observe(self, state: MADEWalk, value: Tensor) -> MADEWalk:
+        return self.network.observe(state, value)

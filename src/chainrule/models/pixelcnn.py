@@ -1,0 +1,162 @@
+"""PixelCNN: a stack of masked convolutions over an image.
+
+    p(x) = ∏_i p(x_i | x_<i) = ∏_i ∏_c p(x_i^c | x_<i)                          (assignment, equation 2)
+
+Autoregressive over the pixels in raster order, factorised over the channels of a pixel. A 7×7 masked convolution of type
+A, `blocks` residual blocks of type-B convolutions (1×1, 3×3, 1×1), and two 1×1 convolutions to the logits, with ReLU
+throughout: Table 1 of the paper.
+
+Deviations from the paper: channels are never split by colour, since each pixel's channels are independent here and are
+tied together by a MADE in `PixelCNNMADE`; layer normalisation over the channels of a pixel in front of every block; few
+levels enter as one-hot vectors, many as one scaled number a channel. Masked 3×3 convolutions leave a blind spot to the
+right above each pixel (Figure 1 of the Gated PixelCNN paper), and so does this model.
+
+Reference: van den Oord et al., Pixel Recurrent Neural Networks, 2016, https://arxiv.org/abs/1601.06759
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from chainrule import heads
+from chainrule.errors import ModelError
+from chainrule.models.base import AutoregressiveModel
+from chainrule.nn import ChannelLayerNorm, MaskedConv2d, ResidualBlock, WindowCache, one_hot
+
+ONE_HOT_UP_TO = 16
+"""Levels up to which each has an input of its own; beyond, a channel enters as one number in [-1, 1]."""
+
+
+class PixelCNN(AutoregressiveModel):
+    """PixelCNN with the channels of a pixel independent of each other.
+
+    Args:
+        shape: (C, H, W).
+        levels: values of every channel, 0 … levels - 1.
+        filters: channels of the residual stream; the 3×3 convolutions work on half of them.
+        blocks: residual blocks, each of which widens the receptive field by one pixel.
+        layer_norm: normalise over the channels of a pixel in front of every block.
+
+    Example:
+        >>> _ = torch.manual_seed(0)
+        >>> model = PixelCNN((1, 4, 4), 2, filters=8, blocks=1)
+        >>> x = model.sample(2, generator=torch.Generator().manual_seed(0))
+        >>> x.shape, model.log_prob(x).shape
+        (torch.Size([2, 1, 4, 4]), torch.Size([2]))
+    """
+
+    def __init__(
+        self, shape: tuple[int, int, int], levels: int, filters: int = 128, blocks: int = 12, layer_norm: bool = True
+    ) -> None:
+        super().__init__(shape, levels)
+        if len(self.shape) != 3:
+            raise ModelError(f"{type(self).__name__} models images: its shape is (C, H, W), not {self.shape}")
+        if filters < 1 or blocks < 0:
+            raise ModelError(f"{filters} filters and {blocks} blocks make no network: use at least 1 and 0")
+        channels = self.shape[0]
+        self.one_hot_input = levels <= ONE_HOT_UP_TO
+        self.input = MaskedConv2d(channels * (levels if self.one_hot_input else 1), filters, 7, "A")
+        self.blocks = nn.ModuleList(
+            ResidualBlock(filters, layer_norm=layer_norm, depth=blocks) for _ in range(blocks)
+        )
+        self.norm = ChannelLayerNorm(filters) if layer_norm else None
+        self.hidden = MaskedConv2d(filters, filters, 1, "B")
+        self._make_head(filters)
+        self.to(memory_format=torch.channels_last)
+
+    def _make_head(self, filters: int) -> None:
+        self.output = MaskedConv2d(filters, self.shape[0] * self.levels, 1, "B")
+        nn.init.zeros_(self.output.weight)
+        nn.init.zeros_(self.output.bias)
+
+    # -------------------------------------------------------------------------------------------------- parallel pass
+
+    def _logits(self, v: Tensor, context: Any = None) -> Tensor:
+        self._refuse_context(context)
+        return self._head(self._features(v), v)
+
+    def _features(self, v: Tensor) -> Tensor:
+        """φ: what each pixel knows of the earlier ones; (B, C, H, W) → (B, filters, H, W)."""
+        h = self.input(self._encode(v.permute(0, 2, 3, 1)).permute(0, 3, 1, 2))
+        for block in self.blocks:
+            h = block(h)
+        h = h if self.norm is None else self.norm(h)
+        return F.relu(self.hidden(F.relu(h)))
+
+    def _encode(self, v: Tensor) -> Tensor:
+        """Channels last: (..., C) → (..., inputs)."""
+        if self.one_hot_input:
+            return one_hot(v, self.levels).flatten(-2)
+        return v * (2.0 / (self.levels - 1)) - 1.0
+
+    def _head(self, features: Tensor, v: Tensor) -> Tensor:
+        """(B, filters, H, W) → logits (B, C, H, W, levels)."""
+        logits = self.output(features).permute(0, 2, 3, 1)  # channels last: a view where the memory is
+        return logits.unflatten(-1, (self.shape[0], self.levels)).permute(0, 3, 1, 2, 4)
+
+    # ---------------------------------------------------------------------------------------------------------- steps
+
+    def start(self, batch: int, context: Any = None) -> PixelState:
+        self._refuse_context(context)
+        _, height, width = self.shape
+        values = torch.zeros(batch, self.shape[0], dtype=torch.long, device=self.device)
+        caches = [layer.start(batch, height, width) for layer in (self.input, *self.blocks)]
+        return PixelState(values, caches, self._start_head())
+
+    def conditional(self, state: PixelState) -> Tensor:
+        self._step_to_pixel(state)
+        return heads.pmf(self._step_logits(state))
+
+    def observe(self, state: PixelState, value: Tensor) -> PixelState:
+        self._step_to_pixel(state)
+        self._step_observe(state, value)
+        state.values[:, state.channel] = value
+        state.channel += 1
+        if state.channel == self.shape[0]:
+            state.caches[0].write(self._encode(self._float(state.values)), state.column)
+            state.channel, state.pixel = 0, None
+            state.column = (state.column + 1) % self.shape[2]
+        return state
+
+    def _step_to_pixel(self, state: PixelState) -> None:
+        """Bring the features of the pixel at hand, once a pixel."""
+        if state.pixel is None:
+            h = self.input.step(None, state.caches[0], state.column)
+            for block, cache in zip(self.blocks, state.caches[1:], strict=True):
+                h = block.step(h, cache, state.column)
+            h = h if self.norm is None else self.norm.step(h)
+            features = F.linear(F.relu(h), self.hidden.weight[:, :, 0, 0], self.hidden.bias).relu_()
+            state.pixel = self._step_head(features, state)
+
+    def _start_head(self) -> Any:
+        """What the head needs in the whole walk."""
+        return None
+
+    def _step_head(self, features: Tensor, state: PixelState) -> Any:
+        """(B, filters) → what the head needs at one pixel: here all its logits, (B, C, levels)."""
+        logits = F.linear(features, self.output.weight[:, :, 0, 0], self.output.bias)
+        return logits.unflatten(-1, (self.shape[0], self.levels))
+
+    def _step_logits(self, state: PixelState) -> Tensor:
+        """Logits of the channel at hand, (B, levels)."""
+        return state.pixel[:, state.channel]
+
+    def _step_observe(self, state: PixelState, value: Tensor) -> None:
+        """Tell the head the value of the channel at hand."""
+
+
+@dataclass
+class PixelState:
+    """Where a walk stands and what it remembers."""
+
+    values: Tensor  # (B, C): the pixel at hand, as far as it is known
+    caches: list[WindowCache]
+    head: Any
+    pixel: Any = None  # the head's view of the pixel at hand; None until its features are computed
+    column: int = 0
+    channel: int = 0

@@ -1,0 +1,122 @@
+"""The network of MADE: a multilayer perceptron whose masks leave each output the earlier inputs alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from chainrule.masks import hidden_ranks, rank_mask
+from chainrule.nn.encoding import one_hot
+from chainrule.nn.linear import MaskedLinear
+
+
+class MADENetwork(nn.Module):
+    """Logits of `variables` entries, each from the entries before it and, if there is one, an auxiliary vector.
+
+    Inputs have the ranks 1 … D in their order, the auxiliary vector has rank 0, and the hidden units share the ranks
+    below D evenly among them. A unit sees units of at most its rank; the output of variable d sees ranks below d.
+
+    Args:
+        variables: D, the number of entries.
+        levels: L, of each entry; they enter as one-hot vectors.
+        hidden: widths of the hidden layers.
+        auxiliary: length of the auxiliary vector; 0 for none.
+
+    Reference: Germain et al., MADE, 2015, https://arxiv.org/abs/1502.03509
+    """
+
+    hidden_rank: Tensor
+
+    def __init__(self, variables: int, levels: int, hidden: Sequence[int], auxiliary: int = 0) -> None:
+        super().__init__()
+        self.variables, self.levels = variables, levels
+        lowest = 0 if auxiliary or variables == 1 else 1
+        ranks = range(lowest, variables) if variables > 1 else [0]
+        inputs = torch.arange(1, variables + 1).repeat_interleave(levels)
+        outputs = torch.arange(1, variables + 1).repeat_interleave(levels)
+        below, layers = inputs, []
+        for width in hidden:
+            unit_ranks = hidden_ranks(width, ranks)
+            layers.append(MaskedLinear(rank_mask(below, unit_ranks)))
+            below = unit_ranks
+        self.layers = nn.ModuleList(layers)
+        self.output = MaskedLinear(rank_mask(below, outputs, strict=True))
+        nn.init.zeros_(self.output.weight)
+        self.from_auxiliary = nn.Linear(auxiliary, hidden[0], bias=False) if auxiliary else None
+        # Units of rank up to r are the first ends[layer][r]: ranks ascend within a layer.
+        self.ends = [
+            [int((hidden_ranks(width, ranks) <= rank).sum()) for rank in range(variables)] for width in hidden
+        ]
+
+    def forward(self, v: Tensor, auxiliary: Tensor | None = None) -> Tensor:
+        """Levels as floats (..., D) and the auxiliary vector (..., A) → logits (..., D, L)."""
+        h = self.layers[0](one_hot(v, self.levels).flatten(-2))
+        if self.from_auxiliary is not None:
+            h = h + self.from_auxiliary(auxiliary)
+        for layer in self.layers[1:]:
+            h = layer(F.relu(h))
+        return self.output(F.relu(h)).unflatten(-1, (self.variables, self.levels))
+
+    def start(self, batch: int, auxiliary: Tensor | None = None, weights: StepWeights | None = None) -> MADEWalk:
+        """Begin a walk over the variables of `batch` events; `weights` spares many walks the masking."""
+        weights = weights or self.step_weights()
+        pre = self.layers[0].bias.expand(batch, -1)
+        if self.from_auxiliary is not None:
+            pre = pre + self.from_auxiliary(auxiliary)
+        return MADEWalk(pre, [pre.new_zeros(batch, len(bias)) for _, bias in weights.layers], weights)
+
+    def logits(self, walk: MADEWalk) -> Tensor:
+        """Logits of the walk's next variable, (B, L). Every hidden unit is computed once in a whole walk."""
+        d, hidden = walk.variable, walk.hidden
+        if not walk.ready:
+            for k, (weight, bias) in enumerate(walk.weights.layers):
+                new = slice(self.ends[k][d - 1] if d else 0, self.ends[k][d])
+                if k == 0:
+                    hidden[0][:, new] = F.relu(walk.pre[:, new])
+                else:
+                    seen = self.ends[k - 1][d]
+                    hidden[k][:, new] = F.relu(F.linear(hidden[k - 1][:, :seen], weight[new, :seen], bias[new]))
+            walk.ready = True
+        seen, outputs = self.ends[-1][d], slice(d * self.levels, (d + 1) * self.levels)
+        weight, bias = walk.weights.output
+        return F.linear(hidden[-1][:, :seen], weight[outputs, :seen], bias[outputs])
+
+    def observe(self, walk: MADEWalk, value: Tensor) -> MADEWalk:
+        """Tell the walk its next variable's value, integers of shape (B,)."""
+        if not walk.ready:
+            self.logits(walk)
+        if walk.variable + 1 < self.variables:
+            walk.pre = walk.pre + walk.weights.table[walk.variable][value]
+        walk.variable += 1
+        walk.ready = False
+        return walk
+
+    def step_weights(self) -> StepWeights:
+        """The masked weights in the form that a walk uses."""
+        layers = [(layer.masked_weight(), layer.bias) for layer in self.layers]
+        table = layers[0][0].T.unflatten(0, (self.variables, self.levels)).contiguous()
+        return StepWeights(layers, (self.output.masked_weight(), self.output.bias), table)
+
+
+@dataclass
+class StepWeights:
+    """Masked weights (O, I) with their biases (O,), and the first layer's once more by variable and level."""
+
+    layers: list[tuple[Tensor, Tensor]]
+    output: tuple[Tensor, Tensor]
+    table: Tensor  # (D, L, width of the first layer)
+
+
+@dataclass
+class MADEWalk:
+    """What a walk over the variables remembers: the first layer's sums so far, and the hidden units already final."""
+
+    pre: Tensor  # (B, width of the first layer)
+    hidden: list[Tensor]
+    weights: StepWeights
+    variable: int = 0
+    ready: bool = False

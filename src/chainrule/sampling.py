@@ -1,0 +1,197 @@
+"""The one loop: draw, complete and score an event entry by entry.
+
+At each site the model gives the distribution of the next value, somebody chooses, the model is told. Who chooses makes
+the difference: a random number (sampling), a known entry (completion), a given event (scoring); later an entropy
+decoder. This file knows the contract of `models/base.py` and no model.
+
+Randomness is the inverse CDF of one uniform per site, so that two walks that are given the same uniforms and the same
+distributions return the same event, however the distributions were computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor
+
+from chainrule.errors import DataError, ModelError
+
+if TYPE_CHECKING:
+    from chainrule.models.base import AutoregressiveModel, Site
+
+Method = Literal["cached", "naive"]
+Choose = Callable[[int, "Site", Tensor], Tensor]
+
+BATCH = 250
+"""Events that walk together: enough to fill the processor, few enough that the caches stay small."""
+
+
+class NaiveWalk:
+    """The contract by full passes: one parallel pass over the whole event for every site.
+
+    What most published code does, kept as the yardstick: slow, obviously right, and the reference that the cached walk
+    of every model is tested against.
+    """
+
+    def __init__(self, model: AutoregressiveModel) -> None:
+        self.model = model
+
+    def start(self, batch: int, context: Any = None) -> dict[str, Any]:
+        x = torch.zeros(batch, *self.model.shape, dtype=torch.long, device=self.model.device)
+        return {"x": x, "context": context, "position": 0, "sites": self.model.sites()}
+
+    def conditional(self, state: dict[str, Any]) -> Tensor:
+        log_pmf = self.model.log_pmf(state["x"], state["context"])
+        index = state["sites"][state["position"]].index
+        return log_pmf[(slice(None), *index)].double().exp()
+
+    def observe(self, state: dict[str, Any], value: Tensor) -> dict[str, Any]:
+        index = state["sites"][state["position"]].index
+        state["x"][(slice(None), *index)] = value
+        state["position"] += 1
+        return state
+
+
+def inverse_cdf(pmf: Tensor, uniforms: Tensor) -> Tensor:
+    """The values at which the cumulative distributions first exceed the uniforms.
+
+    Args:
+        pmf: probabilities (or weights) of shape (B, levels).
+        uniforms: shape (B,), in [0, 1).
+
+    Returns:
+        Integers of shape (B,). A value of probability zero is never returned.
+
+    >>> inverse_cdf(torch.tensor([[0.25, 0.0, 0.75]]).expand(2, 3), torch.tensor([0.2, 0.25])).tolist()
+    [0, 2]
+    """
+    cdf = pmf.cumsum(-1)
+    value = (cdf <= (uniforms * cdf[:, -1])[:, None]).sum(-1)
+    last = pmf.shape[-1] - 1 - (pmf > 0).int().flip(-1).argmax(-1)  # rounding may carry a uniform of almost 1 past it
+    return torch.minimum(value, last)
+
+
+def walk(
+    model: AutoregressiveModel, batch: int, choose: Choose, *, context: Any = None, method: Method = "cached"
+) -> Tensor:
+    """Walk over the sites of `batch` events at once.
+
+    Args:
+        choose: called as `choose(position, site, pmf)` with pmf of shape (batch, site.levels), float64; returns the
+            chosen values, integers of shape (batch,).
+        method: "cached" uses the model's own steps, "naive" a full pass for each site.
+
+    Returns:
+        Integers of shape (batch, *model.shape).
+    """
+    if method not in ("cached", "naive"):
+        raise ModelError(f"the sampling method {method!r} does not exist: use 'cached' or 'naive'")
+    walker = model if method == "cached" else NaiveWalk(model)
+    x = torch.zeros(batch, *model.shape, dtype=torch.long, device=model.device)
+    with torch.no_grad(), evaluating(model):
+        state = walker.start(batch, context)
+        for position, site in enumerate(model.sites()):
+            value = choose(position, site, walker.conditional(state))
+            x[(slice(None), *site.index)] = value
+            state = walker.observe(state, value)
+    return x
+
+
+def sample(
+    model: AutoregressiveModel,
+    n: int,
+    context: Any = None,
+    generator: torch.Generator | None = None,
+    method: Method = "cached",
+    batch: int = BATCH,
+) -> Tensor:
+    """Draw `n` events; see `AutoregressiveModel.sample`."""
+    if n < 0:
+        raise DataError(f"cannot draw {n} samples: ask for 0 or more")
+    parts = [torch.zeros(0, *model.shape, dtype=torch.long, device=model.device)]
+    for start in range(0, n, batch):
+        size = min(batch, n - start)
+        part = None if context is None else context[start : start + size]
+        choose = random_choice(uniforms(model, size, generator))
+        parts.append(walk(model, size, choose, context=part, method=method))
+    return torch.cat(parts)
+
+
+def complete(
+    model: AutoregressiveModel,
+    x: Tensor,
+    known: Tensor,
+    context: Any = None,
+    generator: torch.Generator | None = None,
+    method: Method = "cached",
+    batch: int = BATCH,
+) -> Tensor:
+    """Keep the known entries and draw the others; see `AutoregressiveModel.complete`."""
+    x = model.checked(x)
+    if known.dtype != torch.bool:
+        raise DataError(f"`known` holds {known.dtype}: it must be a boolean mask, True where the entry is given")
+    try:
+        known = known.to(model.device).broadcast_to(x.shape)
+    except RuntimeError:
+        raise DataError(
+            f"`known` has shape {tuple(known.shape)}, which does not fit the events' shape {tuple(x.shape)}"
+        ) from None
+    parts = [x[:0].long()]
+    for start in range(0, len(x), batch):
+        rows = slice(start, start + batch)
+        given, is_known = x[rows].long(), known[rows]
+        draw = random_choice(uniforms(model, len(given), generator))
+
+        def choose(
+            position: int, site: Site, pmf: Tensor, given: Tensor = given, is_known: Tensor = is_known, draw: Choose = draw
+        ) -> Tensor:
+            index = (slice(None), *site.index)
+            return torch.where(is_known[index], given[index], draw(position, site, pmf))
+
+        part = None if context is None else context[rows]
+        parts.append(walk(model, len(given), choose, context=part, method=method))
+    return torch.cat(parts)
+
+
+def score(model: AutoregressiveModel, x: Tensor, context: Any = None, method: Method = "cached") -> Tensor:
+    """log p of each entry given the earlier ones, found by walking: the slow twin of `model.site_log_probs(x)`.
+
+    Returns:
+        Nats, float64, of shape (B, *shape).
+    """
+    x = model.checked(x).long()
+    result = torch.zeros(x.shape, dtype=torch.float64, device=x.device)
+
+    def choose(position: int, site: Site, pmf: Tensor) -> Tensor:
+        index = (slice(None), *site.index)
+        result[index] = pmf.gather(1, x[index][:, None])[:, 0].log()
+        return x[index]
+
+    walk(model, len(x), choose, context=context, method=method)
+    return result
+
+
+def uniforms(model: AutoregressiveModel, n: int, generator: torch.Generator | None) -> Tensor:
+    """One uniform for every site of `n` events, float64 of shape (n, sites); row k belongs to event k alone."""
+    device = "cpu" if generator is None else generator.device
+    drawn = torch.rand(n, len(model.sites()), generator=generator, dtype=torch.float64, device=device)
+    return drawn.to(model.device)
+
+
+def random_choice(u: Tensor) -> Choose:
+    """Choose by the inverse CDF of the uniforms `u`, shape (B, sites)."""
+    return lambda position, site, pmf: inverse_cdf(pmf, u[:, position])
+
+
+@contextmanager
+def evaluating(model: torch.nn.Module) -> Iterator[None]:
+    """Without dropout, and back to how it was."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
