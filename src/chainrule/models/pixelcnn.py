@@ -71,7 +71,7 @@ class PixelCNN(AutoregressiveModel):
 
     def _make_head(self, filters: int) -> None:
         self.output = MaskedConv2d(filters, self.shape[0] * self.levels, 1, "B")
-        nn.init.zeros_(self.output.weight)
+        self.output.weight.data.mul_(0.1)  # near uniform at first, yet with a gradient everywhere
         nn.init.zeros_(self.output.bias)
 
     # -------------------------------------------------------------------------------------------------- parallel pass

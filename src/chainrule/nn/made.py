@@ -45,7 +45,7 @@ class MADENetwork(nn.Module):
             below = unit_ranks
         self.layers = nn.ModuleList(layers)
         self.output = MaskedLinear(rank_mask(below, outputs, strict=True))
-        nn.init.zeros_(self.output.weight)
+        self.output.weight.data.mul_(0.1)  # near uniform at first, yet with a gradient everywhere
         self.from_auxiliary = nn.Linear(auxiliary, hidden[0], bias=False) if auxiliary else None
         # Units of rank up to r are the first ends[layer][r]: ranks ascend within a layer.
         self.ends = [

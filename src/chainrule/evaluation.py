@@ -1,0 +1,90 @@
+"""Measuring a trained model: likelihoods on data, exact figures where the truth is known, receptive fields."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from chainrule import metrics
+from chainrule.data import Dataset
+from chainrule.errors import DataError, ModelError
+from chainrule.models import AutoregressiveModel
+from chainrule.sampling import evaluating
+
+BATCH = 100
+"""Images in one evaluation pass; smaller events go in larger batches, of about as many entries."""
+
+
+def log_probs(model: AutoregressiveModel, x: Tensor, context: Any = None) -> Tensor:
+    """log p of each of many events, batch by batch and without gradients: nats, float64, shape (N,)."""
+    batch = max(BATCH, BATCH * 2352 // model.dims)
+    with torch.no_grad(), evaluating(model):
+        parts = [
+            model.log_prob(x[i : i + batch], None if context is None else context[i : i + batch]).double().cpu()
+            for i in range(0, len(x), batch)
+        ]
+    return torch.cat(parts)
+
+
+def bits_per_dim(model: AutoregressiveModel, dataset: Dataset | Tensor, split: str = "test") -> float:
+    """Negative log-likelihood in bits for each entry, averaged over *all* events of a split.
+
+    Args:
+        model: any likelihood model.
+        dataset: a `Dataset`, or events as integers of shape (N, *model.shape).
+        split: "test", "validation" or "train", where a Dataset is given.
+
+    Example:
+        >>> import chainrule as cr
+        >>> cr.bits_per_dim(cr.Histogram(4), torch.tensor([[0], [1], [3]]))
+        2.0
+    """
+    x = getattr(dataset, split) if isinstance(dataset, Dataset) else dataset
+    if not len(x):
+        raise DataError("there are no events to evaluate: give at least one")
+    return metrics.bits_per_dim(-float(log_probs(model, x).mean()), model.dims)
+
+
+def log2_joint(model: AutoregressiveModel) -> np.ndarray:
+    """log2 p of every outcome of a two-dimensional model, float64 of shape (levels, levels)."""
+    if model.shape != (2,):
+        raise ModelError(f"a joint table is for events of shape (2,), not {model.shape}")
+    outcomes = torch.cartesian_prod(torch.arange(model.levels), torch.arange(model.levels))
+    joint = log_probs(model, outcomes).view(model.levels, model.levels)
+    return joint.numpy() / np.log(2)
+
+
+def receptive_field(model: AutoregressiveModel, site: tuple[int, int, int], seed: int = 0) -> np.ndarray:
+    """|∂ log p(x at site) / ∂ x|, the maximum over the input's channels: which pixels a conditional looks at.
+
+    The image is random, and the derivative is taken in the levels as they enter the network.
+
+    Args:
+        model: an image model; for the assignment's picture, at random initialisation.
+        site: (channel, row, column).
+
+    Returns:
+        Float64 of shape (H, W).
+    """
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randint(0, model.levels, (1, *model.shape), generator=generator).to(model.device)
+    v = model._float(x).requires_grad_()
+    with evaluating(model), torch.enable_grad():
+        log_pmf = model._logits(v).log_softmax(-1)
+        (gradient,) = torch.autograd.grad(log_pmf[(0, *site, int(x[(0, *site)]))], v)
+    return gradient[0].abs().amax(0).double().cpu().numpy()
+
+
+def enumerate_events(model: AutoregressiveModel) -> Tensor:
+    """Every outcome of a tiny event, (levels ** dims, *shape).
+
+    >>> import chainrule as cr
+    >>> enumerate_events(cr.MADE((2,), 2)).tolist()
+    [[0, 0], [0, 1], [1, 0], [1, 1]]
+    """
+    outcomes = list(itertools.product(range(model.levels), repeat=model.dims))
+    return torch.tensor(outcomes).view(-1, *model.shape)

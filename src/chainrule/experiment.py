@@ -1,0 +1,239 @@
+"""From a recipe to a run folder: train, measure once on the test split, and draw what the report shows.
+
+A run folder holds
+
+    config.json      the recipe, the data, the command, versions
+    metrics.jsonl    losses, a line a step
+    checkpoint.pt    where to resume
+    model/           the best weights (`cr.load` reads the run folder too)
+    result.json      every figure
+    arrays.npz       what the plots are drawn from: samples, receptive field, distributions
+    samples.png      for images
+
+and everything that is shown of a run later is read from there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shlex
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import chainrule
+from chainrule import data, metrics
+from chainrule.checkpoint import write_atomically
+from chainrule.errors import ChainruleError, DataError, ModelError
+from chainrule.evaluation import bits_per_dim, log2_joint, receptive_field
+from chainrule.models import AutoregressiveModel, ConditionalMLP
+from chainrule.progress import say
+from chainrule.recipes import Recipe
+from chainrule.training import TrainConfig, fit, native_bfloat16
+
+SAMPLES = 1000
+"""Samples of a one-dimensional model; images get `IMAGE_SAMPLES`, pairs as many as the test split."""
+IMAGE_SAMPLES = 100
+
+
+def open_dataset(recipe: Recipe, levels: int | None = None) -> data.Dataset:
+    """The recipe's data."""
+    if recipe.data == "hopper-mnist" and recipe.validation is not None:
+        return data.hopper_mnist(validation=recipe.validation)
+    return data.from_name(recipe.data, seed=recipe.train.seed, levels=levels)
+
+
+def run(recipe: Recipe, out: str | Path, *, resume: bool = False, quiet: bool = False) -> dict[str, Any]:
+    """Run a recipe into the folder `out`; returns the content of result.json.
+
+    Raises:
+        ChainruleError: the data cannot be had, `out` cannot be written or holds another run, training failed.
+        KeyboardInterrupt: after Ctrl-C, with a checkpoint to resume from.
+    """
+    out = Path(out)
+    prepare_folder(out, resume)
+    dataset = open_dataset(recipe)
+    for note in dataset.notes:
+        say(note, quiet=quiet)
+    torch.manual_seed(recipe.train.seed)
+    model = recipe.model.build(dataset.shape, dataset.levels)
+    parameters = sum(p.numel() for p in model.parameters())
+    say(
+        f"{recipe.name}: {type(model).__name__}, {parameters:,} parameters, on {dataset.name} "
+        f"({len(dataset.train):,} training events)",
+        quiet=quiet,
+    )
+    write_json(out / "config.json", describe(recipe))
+    arrays = before_training(model)
+    history = fit(model, dataset, recipe.train, folder=out, resume=resume, quiet=quiet)
+    if not is_main_process():
+        return {}
+
+    model.to("cpu" if recipe.train.device == "cpu" else model.device).eval()
+    model.save_pretrained(out / "model")
+    began = time.perf_counter()
+    result: dict[str, Any] = {
+        "recipe": recipe.name,
+        "title": recipe.title,
+        "model": type(model).__name__,
+        "data": dataset.name,
+        "levels": dataset.levels,
+        "shape": list(dataset.shape),
+        "test_bits_per_dim": bits_per_dim(model, dataset),
+        "test_events": len(dataset.test),
+        "validation_bits_per_dim": history.best_bits,
+        "best_step": history.best_step,
+        "parameters": parameters,
+        "steps": recipe.train.steps,
+        "batch_size": recipe.train.batch_size,
+        "train_events": len(dataset.train),
+        "train_seconds": round(history.step_seconds, 2),
+        "total_seconds": round(history.seconds, 2),
+        "test_seconds": round(time.perf_counter() - began, 2),
+        "seed": recipe.train.seed,
+        "device": device_name(model.device),
+        "precision": "float32" if recipe.train.precision == "float32" else auto_precision(recipe.train, model.device),
+        "command": command(),
+    }
+    measure(model, dataset, result, arrays, recipe.train.seed)
+    if len(model.shape) == 3:
+        data.save_grid(arrays["samples"], dataset.levels, out / "samples.png")
+    save_arrays(out / "arrays.npz", arrays)
+    write_json(out / "result.json", result)
+    return result
+
+
+def before_training(model: AutoregressiveModel) -> dict[str, np.ndarray]:
+    """What is measured at random initialisation: for images, the receptive field of the centre's first channel."""
+    if len(model.shape) != 3:
+        return {}
+    _, height, width = model.shape
+    return {"receptive_field": receptive_field(model, (0, height // 2, width // 2))}
+
+
+def measure(
+    model: AutoregressiveModel, dataset: data.Dataset, result: dict[str, Any], arrays: dict[str, np.ndarray], seed: int
+) -> None:
+    """Samples, and what is particular to one and to two dimensions."""
+    generator = torch.Generator().manual_seed(seed)
+    n = {1: SAMPLES, 2: len(dataset.test)}.get(model.dims, IMAGE_SAMPLES)
+    began = time.perf_counter()
+    samples = model.sample(n, generator=generator).cpu().numpy()
+    result["sample_seconds"], result["sample_count"] = round(time.perf_counter() - began, 3), n
+    arrays["samples"] = samples.astype(np.uint8 if dataset.levels <= 256 else np.int32)
+    if model.shape == (1,):
+        counts = lambda x: np.bincount(np.asarray(x).ravel(), minlength=dataset.levels) / len(x)  # noqa: E731
+        everything = torch.cat([dataset.train, dataset.validation, dataset.test])
+        arrays["model_pmf"] = model.log_pmf(dataset.test[:1])[0, 0].double().exp().detach().cpu().numpy()
+        arrays["sample_frequencies"], arrays["data_frequencies"] = counts(samples), counts(everything)
+        arrays["offset"] = np.array(dataset.offset)
+        pairs = {"model_data": ("model_pmf", "data_frequencies"), "samples_data": ("sample_frequencies", "data_frequencies")}
+        pairs["samples_model"] = ("sample_frequencies", "model_pmf")
+        for name, (p, q) in pairs.items():
+            result[f"total_variation_{name}"] = metrics.total_variation(arrays[p], arrays[q])
+    if dataset.truth is not None:
+        log2_q = log2_joint(model)
+        result["exact_bits_per_dim"] = metrics.cross_entropy_bits(dataset.truth, log2_q) / 2
+        result["entropy_bits_per_dim"] = metrics.entropy_bits(dataset.truth) / 2
+        result["kl_bits"] = metrics.kl_bits(dataset.truth, log2_q)
+        arrays["truth"], arrays["model_joint"] = dataset.truth, np.exp2(log2_q)
+    if isinstance(model, ConditionalMLP):
+        result["encoding"] = model.encoding
+
+
+# ------------------------------------------------------------------------------------------------------------ the folder
+
+
+def prepare_folder(out: Path, resume: bool) -> None:
+    """Make the run folder; refuse one that holds something else, or another run unless it is to be resumed."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ChainruleError(f"cannot make the folder {out}: {error.strerror}; choose another --out") from None
+    if not os.access(out, os.W_OK | os.X_OK):
+        raise ChainruleError(f"cannot write into {out}: permission denied; choose another --out")
+    if not is_main_process():
+        return
+    has_run = (out / "checkpoint.pt").exists() or (out / "result.json").exists()
+    if has_run and not resume:
+        raise ChainruleError(f"{out} holds a run already: pass --resume to go on with it, or choose another --out")
+    if resume and not (out / "checkpoint.pt").exists():
+        raise ModelError(f"{out} holds no checkpoint to resume from: leave --resume out to start a run there")
+    if not has_run and any(out.iterdir()) and not (out / "config.json").exists():
+        raise ChainruleError(f"{out} holds other files: choose an empty or new folder as --out")
+
+
+def describe(recipe: Recipe) -> dict[str, Any]:
+    """The content of a run's config.json."""
+    return {
+        "recipe": asdict(recipe),
+        "command": command(),
+        "versions": {
+            "chainrule": chainrule.__version__,
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+        },
+        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
+    }
+
+
+def command() -> str:
+    """The command line that this process was started with."""
+    return shlex.join(["chainrule" if Path(sys.argv[0]).name in ("chainrule", "__main__.py") else sys.argv[0], *sys.argv[1:]])
+
+
+def device_name(device: torch.device) -> str:
+    """A person's name for a device."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"CPU, {torch.get_num_threads()} threads ({torch.backends.cpu.get_cpu_capability()})"
+
+
+def auto_precision(config: TrainConfig, device: torch.device) -> str:
+    """What `precision` came to on this device."""
+    chosen = config.precision
+    return chosen if chosen != "auto" else "bfloat16" if native_bfloat16(device.type == "cpu") else "float32"
+
+
+def is_main_process() -> bool:
+    """Whether this process writes the files; the others of a distributed run only compute."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    if is_main_process():
+        write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
+
+
+def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Write a compressed .npz under a temporary name and rename it."""
+    import io
+
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+    write_atomically(path, buffer.getvalue())
+
+
+def read_run(folder: str | Path) -> tuple[dict[str, Any], list[dict[str, Any]], dict[str, np.ndarray]]:
+    """What a finished run left: (result, metrics, arrays).
+
+    Raises:
+        DataError: the folder holds no finished run.
+    """
+    folder = Path(folder)
+    try:
+        result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+        lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        with np.load(folder / "arrays.npz", allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        return result, [json.loads(line) for line in lines], arrays
+    except (OSError, ValueError):
+        raise DataError(f"{folder} holds no finished run (result.json, metrics.jsonl, arrays.npz): train one there") from None

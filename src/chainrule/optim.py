@@ -1,0 +1,113 @@
+"""Optimisers by name. All are PyTorch's but one: Muon for convolution kernels, which `torch.optim.Muon` refuses."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+OptimizerName = Literal["sgd", "adam", "adamw", "muon"]
+
+ADAM_LR_RATIO = 0.1
+"""With "muon", what is not a hidden matrix is trained by Adam at this fraction of the learning rate."""
+
+
+def make_optimizer(
+    name: OptimizerName, model: nn.Module, lr: float, weight_decay: float, betas: tuple[float, float]
+) -> torch.optim.Optimizer:
+    """The optimiser called `name` over all parameters of `model`."""
+    parameters = list(model.parameters())
+    if name == "sgd":
+        return torch.optim.SGD(parameters, lr, momentum=betas[0], weight_decay=weight_decay)
+    if name == "adam":
+        return torch.optim.Adam(parameters, lr, betas=betas, weight_decay=weight_decay)
+    if name == "adamw":
+        return torch.optim.AdamW(parameters, lr, betas=betas, weight_decay=weight_decay)
+    return Muon(model, lr, weight_decay, betas)
+
+
+def orthogonalised(m: Tensor, iterations: int = 5) -> Tensor:
+    """A batch of matrices with their singular values brought near 1, by Newton-Schulz iteration.
+
+    Args:
+        m: shape (N, rows, columns).
+
+    Reference: Jordan, Muon: an optimizer for hidden layers in neural networks, 2024,
+    https://kellerjordan.github.io/posts/muon/ (the quintic's coefficients)
+    """
+    tall = m.shape[1] > m.shape[2]
+    x = m.mT if tall else m
+    x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
+    for _ in range(iterations):
+        gram = x @ x.mT
+        x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
+    return x.mT if tall else x
+
+
+class Muon(torch.optim.Optimizer):
+    """Orthogonalised momentum for the matrices and kernels inside a network, Adam for everything else.
+
+    A matrix's step has all singular values near 1, so that rare directions learn as fast as common ones. Kernels of a
+    convolution count as matrices of (outputs, inputs · taps). Parameters of the same shape are orthogonalised together.
+    The first layer, the layers that give logits (every weight whose module is named `input` or `output`), biases and
+    gains are left to Adam, at `ADAM_LR_RATIO` times the learning rate.
+
+    Reference: Jordan, Muon, 2024, https://kellerjordan.github.io/posts/muon/
+    """
+
+    def __init__(
+        self, model: nn.Module, lr: float, weight_decay: float = 0.0, betas: tuple[float, float] = (0.9, 0.99)
+    ) -> None:
+        hidden, others = [], []
+        for name, parameter in model.named_parameters():
+            outer = {"input", "output"} & set(name.split("."))
+            (hidden if parameter.ndim >= 2 and not outer else others).append(parameter)
+        groups: list[dict[str, Any]] = [
+            {"params": hidden, "matrix": True, "scale": 1.0},
+            {"params": others, "matrix": False, "scale": ADAM_LR_RATIO},
+        ]
+        super().__init__(
+            [group for group in groups if group["params"]],
+            {"lr": lr, "weight_decay": weight_decay, "betas": betas, "momentum": 0.95},
+        )
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """One update of every parameter that has a gradient."""
+        for group in self.param_groups:
+            parameters = [p for p in group["params"] if p.grad is not None]
+            if group["weight_decay"] and group["matrix"]:
+                torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
+            (self._matrix_step if group["matrix"] else self._adam_step)(parameters, group)
+
+    def _matrix_step(self, parameters: Iterable[Tensor], group: dict[str, Any]) -> None:
+        by_shape: dict[torch.Size, list[Tensor]] = defaultdict(list)
+        for p in parameters:
+            by_shape[p.shape].append(p)
+        for same in by_shape.values():
+            updates = []
+            for p in same:
+                buffer = self.state[p].setdefault("momentum", torch.zeros_like(p))
+                buffer.lerp_(p.grad, 1 - group["momentum"])
+                updates.append(p.grad.lerp(buffer, group["momentum"]).flatten(1))  # Nesterov
+            batch = orthogonalised(torch.stack(updates))
+            scale = max(1.0, batch.shape[1] / batch.shape[2]) ** 0.5
+            for p, update in zip(same, batch, strict=True):
+                p.add_(update.reshape(p.shape), alpha=-group["lr"] * scale)
+
+    def _adam_step(self, parameters: Iterable[Tensor], group: dict[str, Any]) -> None:
+        first, second = group["betas"]
+        for p in parameters:
+            state = self.state[p]
+            if not state:
+                state["step"] = torch.tensor(0.0)
+                state["mean"], state["square"] = torch.zeros_like(p), torch.zeros_like(p)
+            state["step"] += 1
+            step = float(state["step"])
+            state["mean"].lerp_(p.grad, 1 - first)
+            state["square"].mul_(second).addcmul_(p.grad, p.grad, value=1 - second)
+            denominator = (state["square"] / (1 - second**step)).sqrt_().add_(1e-8)
+            p.addcdiv_(state["mean"], denominator, value=-group["lr"] * group["scale"] / (1 - first**step))

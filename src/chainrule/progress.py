@@ -1,0 +1,119 @@
+"""Telling a person how a long run is doing, and listening for Ctrl-C."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from types import FrameType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+
+class Interrupt:
+    """Ctrl-C as a request: within the block it sets `requested`, and a second Ctrl-C interrupts at once."""
+
+    def __init__(self) -> None:
+        self.requested = False
+
+    def __enter__(self) -> Interrupt:
+        self.active = threading.current_thread() is threading.main_thread()
+        if self.active:
+            self.previous = signal.signal(signal.SIGINT, self._on_signal)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.active:
+            signal.signal(signal.SIGINT, self.previous)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True
+
+
+class Silent:
+    """Reports nothing."""
+
+    def __enter__(self) -> Any:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def step(self, step: int, train: float) -> None:
+        """Step `step` is done; the last minibatch's loss was `train`, in bits per dimension."""
+
+    def validation(self, step: int, bits: float) -> None:
+        """The validation set was evaluated after `step`."""
+
+
+class Lines(Silent):
+    """Plain lines on standard error, one an evaluation but not more than one in five seconds: for logs and pipes."""
+
+    def __init__(self, total: int, first: int) -> None:
+        self.total, self.first, self.train = total, first, float("nan")
+        self.began = self.said = time.monotonic()
+
+    def step(self, step: int, train: float) -> None:
+        self.train = train
+
+    def validation(self, step: int, bits: float) -> None:
+        if time.monotonic() - self.said < 5 and step < self.total:
+            return
+        self.said = time.monotonic()
+        elapsed = self.said - self.began
+        left = elapsed / max(step - self.first, 1) * (self.total - step)
+        print(
+            f"step {step}/{self.total}  train {self.train:.4f}  validation {bits:.4f} bits/dim  "
+            f"{elapsed:.0f} s, {left:.0f} s to go",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+class Bar(Silent):
+    """A progress bar with the losses and the time that is left."""
+
+    def __init__(self, total: int, first: int, console: Console) -> None:
+        self.progress = Progress(
+            TextColumn("training"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("train {task.fields[train]} · validation {task.fields[validation]} bits/dim"),
+            TimeElapsedColumn(),
+            TextColumn("· left"),
+            TimeRemainingColumn(),
+            console=console,
+        )
+        self.task = self.progress.add_task("training", total=total, completed=first, train="…", validation="…")
+
+    def __enter__(self) -> Bar:
+        self.progress.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.progress.stop()
+
+    def step(self, step: int, train: float) -> None:
+        self.progress.update(self.task, completed=step, train=f"{train:.4f}")
+
+    def validation(self, step: int, bits: float) -> None:
+        self.progress.update(self.task, completed=step, validation=f"{bits:.4f}")
+
+
+def progress_reporter(total: int, first: int = 0, *, quiet: bool = False) -> Silent:
+    """The reporter that fits: none, plain lines, or a bar on a terminal."""
+    if quiet:
+        return Silent()
+    console = Console(stderr=True)
+    return Bar(total, first, console) if console.is_terminal else Lines(total, first)
+
+
+def say(sentence: str, *, quiet: bool = False) -> None:
+    """One line on standard error."""
+    if not quiet:
+        print(sentence, file=sys.stderr, flush=True)

@@ -1,0 +1,178 @@
+"""Every named experiment: which data, which model, how it is trained.
+
+A recipe is a value, not a script: `chainrule train NAME` runs it, and every field can be overridden on the command line.
+The presets differ in size alone: `quick` fits two CPU cores and a quarter of an hour for all of them together, `full`
+is the assignment's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Generic, Literal, TypeVar
+
+from chainrule.errors import ModelError
+from chainrule.models import MADE, AutoregressiveModel, ConditionalMLP, Histogram, PixelCNN, PixelCNNMADE
+from chainrule.models.conditional_mlp import Encoding
+from chainrule.training import TrainConfig
+
+Preset = Literal["quick", "full"]
+
+
+@dataclass(frozen=True)
+class HistogramConfig:
+    """A softmax histogram has nothing to choose."""
+
+    def build(self, shape: tuple[int, ...], levels: int) -> AutoregressiveModel:
+        expect_shape("a histogram", shape, (1,))
+        return Histogram(levels)
+
+
+@dataclass(frozen=True)
+class ConditionalMLPConfig:
+    encoding: Encoding = "onehot"
+    """How the first entry enters the MLP: onehot, scalar or embedding."""
+    hidden: tuple[int, ...] = (128, 128)
+    """Widths of the hidden layers."""
+    embedding: int = 32
+    """Length of the learned vectors, with encoding embedding."""
+
+    def build(self, shape: tuple[int, ...], levels: int) -> AutoregressiveModel:
+        expect_shape("a ConditionalMLP", shape, (2,))
+        return ConditionalMLP(levels, self.encoding, self.hidden, self.embedding)
+
+
+@dataclass(frozen=True)
+class MADEConfig:
+    hidden: tuple[int, ...] = (128, 128)
+    """Widths of the hidden layers."""
+
+    def build(self, shape: tuple[int, ...], levels: int) -> AutoregressiveModel:
+        return MADE(shape, levels, self.hidden)
+
+
+@dataclass(frozen=True)
+class PixelCNNConfig:
+    filters: int = 128
+    """Channels of the residual stream."""
+    blocks: int = 12
+    """Residual blocks."""
+    layer_norm: bool = True
+    """Normalise over the channels of a pixel in front of every block."""
+
+    def build(self, shape: tuple[int, ...], levels: int) -> AutoregressiveModel:
+        return PixelCNN(expect_image(shape), levels, self.filters, self.blocks, self.layer_norm)
+
+
+@dataclass(frozen=True)
+class PixelCNNMADEConfig(PixelCNNConfig):
+    def build(self, shape: tuple[int, ...], levels: int) -> AutoregressiveModel:
+        return PixelCNNMADE(expect_image(shape), levels, self.filters, self.blocks, self.layer_norm)
+
+
+ModelConfig = HistogramConfig | ConditionalMLPConfig | MADEConfig | PixelCNNConfig | PixelCNNMADEConfig
+M = TypeVar("M", bound=ModelConfig)
+
+
+@dataclass(frozen=True)
+class Recipe(Generic[M]):
+    """A named experiment."""
+
+    name: str
+    title: str
+    data: str
+    """A dataset's name, or a file or folder."""
+    model: M
+    train: TrainConfig
+    validation: int | None = None
+    """Images of the Hopper set that are held out for validation; None for 5,000."""
+
+
+def expect_shape(what: str, shape: tuple[int, ...], wanted: tuple[int, ...]) -> None:
+    if tuple(shape) != wanted:
+        raise ModelError(f"{what} models events of shape {wanted}, this data has {tuple(shape)}: choose another recipe")
+
+
+def expect_image(shape: tuple[int, ...]) -> tuple[int, int, int]:
+    if len(shape) != 3:
+        raise ModelError(f"a PixelCNN models images, this data has events of shape {tuple(shape)}: use recipe 2d-made")
+    return shape[0], shape[1], shape[2]
+
+
+def warmup(preset: Preset) -> Recipe:
+    train = TrainConfig(
+        steps=2000, batch_size=200, lr=0.03, schedule="cosine", ema=0.99, eval_every=20, precision="float32", device="cpu"
+    )
+    return Recipe("warmup", "Part 1: softmax histogram", "warmup", HistogramConfig(), train)
+
+
+TWO_D = TrainConfig(
+    steps=2000,
+    batch_size=1000,
+    lr=3e-3,
+    warmup=100,
+    schedule="cosine",
+    jitter=1.5,
+    eval_every=100,
+    precision="float32",
+    device="cpu",
+)
+
+
+def two_d_mlp(preset: Preset) -> Recipe:
+    return Recipe("2d-mlp", "Part 2.1: MLP", "portrait-2d", ConditionalMLPConfig(), replace(TWO_D, batch_size=2000))
+
+
+def two_d_made(preset: Preset) -> Recipe:
+    return Recipe("2d-made", "Part 2.2: MADE", "portrait-2d", MADEConfig(), TWO_D)
+
+
+FULL_IMAGES = TrainConfig(steps=21_500, batch_size=128, lr=1e-3, eval_every=430)
+QUICK_IMAGES = TrainConfig(
+    steps=6000, batch_size=8, optimizer="muon", lr=0.02, schedule="cosine", warmup=100, ema=0.998, clip=1.0, eval_every=600
+)
+
+
+def pixelcnn(preset: Preset) -> Recipe:
+    model, train = (PixelCNNConfig(), FULL_IMAGES) if preset == "full" else (PixelCNNConfig(64, 8), QUICK_IMAGES)
+    held_out = 5000 if preset == "full" else 1000
+    title = "Part 3: PixelCNN, factorised over channels"
+    return Recipe("pixelcnn", title, "hopper-mnist", model, train, held_out)
+
+
+def pixelcnn_made(preset: Preset) -> Recipe:
+    model, train = (PixelCNNMADEConfig(), FULL_IMAGES) if preset == "full" else (PixelCNNMADEConfig(64, 8), QUICK_IMAGES)
+    held_out = 5000 if preset == "full" else 1000
+    title = "Part 3: PixelCNN-MADE"
+    return Recipe("pixelcnn-made", title, "hopper-mnist", model, train, held_out)
+
+
+RECIPES: dict[str, Callable[[Preset], Recipe]] = {
+    "warmup": warmup,
+    "2d-mlp": two_d_mlp,
+    "2d-made": two_d_made,
+    "pixelcnn": pixelcnn,
+    "pixelcnn-made": pixelcnn_made,
+}
+
+
+def get_recipe(name: str, preset: Preset = "quick") -> Recipe:
+    """The recipe called `name`.
+
+    Raises:
+        ModelError: there is none.
+
+    Example:
+        >>> get_recipe("pixelcnn-made", "full").model
+        PixelCNNMADEConfig(filters=128, blocks=12, layer_norm=True)
+    """
+    if name not in RECIPES:
+        raise ModelError(f"there is no recipe {name!r}: choose one of {', '.join(RECIPES)}")
+    recipe = RECIPES[name](preset)
+    assert recipe.name == name
+    return recipe
+
+
+def with_seed(recipe: Recipe, seed: int) -> Recipe:
+    """The same recipe with another seed."""
+    return replace(recipe, train=replace(recipe.train, seed=seed))

@@ -1,0 +1,349 @@
+"""Fitting a model by maximum likelihood: one short loop, the same for all.
+
+A run is a pure function of (config, step). The batch of step s is found from (seed, s) alone, dropout and noise draw from
+(seed, s, process), and schedules depend on a total that is fixed at the start: so a resumed run continues bit for bit,
+and several processes see disjoint parts of the same global batch. Devices, processes and mixed precision are
+accelerate's.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from torch import Tensor, nn
+
+from chainrule import metrics
+from chainrule.checkpoint import Checkpoint, Journal
+from chainrule.data import Dataset
+from chainrule.errors import ModelError
+from chainrule.evaluation import bits_per_dim
+from chainrule.models import AutoregressiveModel
+from chainrule.optim import OptimizerName, make_optimizer
+from chainrule.progress import Interrupt, progress_reporter
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How to train. Every field can be overridden on the command line, as `--train.steps 500`."""
+
+    steps: int = 1000
+    """Updates in the whole run; schedules depend on it."""
+    batch_size: int = 128
+    """Events in one update, over all processes together."""
+    optimizer: OptimizerName = "adam"
+    """sgd (with momentum betas[0]), adam, adamw or muon."""
+    lr: float = 1e-3
+    """Learning rate at its highest."""
+    betas: tuple[float, float] = (0.9, 0.99)
+    """Decay rates of Adam's averages."""
+    weight_decay: float = 0.0
+    warmup: int = 0
+    """Steps over which the learning rate rises linearly from zero."""
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """How the learning rate falls after the warm-up, to zero at the last step."""
+    clip: float = 0.0
+    """Largest norm of the gradient of the loss in nats per dimension; 0 for no limit."""
+    ema: float = 0.0
+    """Decay of an exponential moving average of the weights, which is what is evaluated and kept; 0 for none."""
+    jitter: float = 0.0
+    """Standard deviation, in levels, of noise added to the training events: for ordered levels and a smooth truth."""
+    eval_every: int = 100
+    """Steps between two evaluations on the whole validation set (and checkpoints)."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """auto: bfloat16 where the processor multiplies it natively, float32 elsewhere."""
+    device: Literal["auto", "cpu"] = "auto"
+    """auto: a GPU if there is one."""
+    seed: int = 0
+    """Initial weights, order of the data, dropout and noise."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "eval_every"):
+            if getattr(self, name) < 1:
+                raise ModelError(f"--train.{name.replace('_', '-')} is {getattr(self, name)}: it must be at least 1")
+        if not (self.lr > 0 and math.isfinite(self.lr)):
+            raise ModelError(f"--train.lr is {self.lr}: a learning rate is a positive number")
+        if not 0 <= self.ema < 1:
+            raise ModelError(f"--train.ema is {self.ema}: a decay lies in [0, 1)")
+
+
+@dataclass
+class History:
+    """What a run measured on its way, in bits per dimension."""
+
+    train: list[float] = field(default_factory=list)
+    """Loss of the minibatch of steps 1, 2, …"""
+    validation: list[tuple[int, float]] = field(default_factory=list)
+    """(step, loss on the whole validation set)."""
+    best_step: int = 0
+    best_bits: float = math.inf
+    seconds: float = 0.0
+    """Time spent training, evaluations included; over all parts of a run that was resumed."""
+    step_seconds: float = 0.0
+    """The same without the evaluations."""
+
+
+def fit(
+    model: AutoregressiveModel,
+    dataset: Dataset,
+    config: TrainConfig | None = None,
+    *,
+    folder: str | Path | None = None,
+    resume: bool = False,
+    quiet: bool = False,
+    **overrides: Any,
+) -> History:
+    """Train `model` in place by maximum likelihood; it ends with the weights that were best on validation data.
+
+    Args:
+        model: any likelihood model of the dataset's shape and levels.
+        dataset: its `train` and `validation` splits are used, its `test` split is not touched.
+        config: how to train; `overrides` replace single fields, as in `fit(model, dataset, steps=500, lr=1e-3)`.
+        folder: where to write metrics.jsonl and checkpoint.pt; without it nothing is written.
+        resume: go on from the folder's checkpoint; the result is that of a run never interrupted.
+        quiet: no progress on standard error.
+
+    Raises:
+        ModelError: the model does not fit the data, or the checkpoint belongs to other settings.
+        ChainruleError: a checkpoint could not be written; the last good one is kept.
+        KeyboardInterrupt: after Ctrl-C, once the checkpoint of the step at hand is safe.
+
+    Example:
+        >>> from chainrule.data import warmup
+        >>> from chainrule.models import Histogram
+        >>> history = fit(Histogram(100), warmup(), steps=20, lr=0.1, quiet=True)
+        >>> len(history.train), history.best_bits < 6.6
+        (20, True)
+    """
+    config = replace(config or TrainConfig(), **overrides)
+    if (tuple(dataset.shape), dataset.levels) != (model.shape, model.levels):
+        raise ModelError(
+            f"the model is for events of shape {model.shape} with {model.levels} levels, "
+            f"the data {dataset.name!r} for {tuple(dataset.shape)} with {dataset.levels}"
+        )
+    accelerator = make_accelerator(config)
+    world, rank = accelerator.num_processes, accelerator.process_index
+    if config.batch_size % world:
+        raise ModelError(f"a batch of {config.batch_size} cannot be shared by {world} processes: use a multiple")
+    model.to(accelerator.device)
+    wrapped = accelerator.prepare(model)
+    optimizer = accelerator.prepare(make_optimizer(config.optimizer, model, config.lr, config.weight_decay, config.betas))
+    base_lrs = [group["lr"] for group in optimizer.param_groups]
+    average = WeightAverage(model, config.ema)
+    best = {name: value.clone() for name, value in model.state_dict().items()}
+    history = History()
+    journal = Journal(Path(folder) / "metrics.jsonl" if folder and accelerator.is_main_process else None)
+    checkpoint = Checkpoint(Path(folder) / "checkpoint.pt" if folder else None, settings(config, model, dataset))
+
+    first = 0
+    if resume and (saved := checkpoint.read(accelerator.device)) is not None:
+        first = saved["step"]
+        model.load_state_dict(saved["model"])
+        optimizer.load_state_dict(saved["optimizer"])
+        average.values, best = saved["average"], saved["best"]
+        history = History(**saved["history"])
+        journal.cut(first)
+    else:
+        journal.cut(0)
+
+    def save(step: int) -> None:
+        if accelerator.is_main_process:
+            journal.flush()
+            checkpoint.write(
+                {
+                    "step": step,
+                    "model": model.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                    "average": average.values,
+                    "best": best,
+                    "history": asdict(history),
+                }
+            )
+        accelerator.wait_for_everyone()
+
+    train = dataset.train.to(accelerator.device)
+    pending: list[Tensor] = []
+    report = progress_reporter(config.steps, first, quiet=quiet or not accelerator.is_main_process)
+    seconds_before, step_seconds_before, began = history.seconds, history.step_seconds, time.perf_counter()
+    evaluating_seconds = 0.0
+    with report, Interrupt() as interrupt:
+        for step in range(first, config.steps):
+            for group, base in zip(optimizer.param_groups, base_lrs, strict=True):
+                group["lr"] = base * rate(config, step)
+            rows = batch_indices(len(train), config.batch_size, config.seed, step)
+            x = train[rows[rank::world].to(train.device)]
+            model.train()
+            torch.manual_seed(mixed_seed(config.seed, step, rank))
+            if config.jitter:
+                x = jittered(x, model.levels, config.jitter)
+            loss = -wrapped(x).mean() / model.dims
+            optimizer.zero_grad(set_to_none=True)
+            accelerator.backward(loss)
+            if config.clip:
+                accelerator.clip_grad_norm_(model.parameters(), config.clip)
+            optimizer.step()
+            average.update(step)
+            pending.append(loss.detach())
+
+            done = step + 1
+            evaluate = done % config.eval_every == 0 or done == config.steps
+            if evaluate or len(pending) == 50 or interrupt.requested:
+                losses = accelerator.reduce(torch.stack(pending).float(), "mean").tolist()
+                pending.clear()
+                if not all(map(math.isfinite, losses)):
+                    raise ModelError(
+                        f"the loss is no longer finite near step {done}: lower --train.lr (now {config.lr:g}) "
+                        "or set --train.clip"
+                    )
+                for offset, value in enumerate(losses):
+                    history.train.append(metrics.bits(value))
+                    journal.add({"step": done - len(losses) + 1 + offset, "train": history.train[-1]})
+                report.step(done, history.train[-1])
+            history.step_seconds = step_seconds_before + time.perf_counter() - began - evaluating_seconds
+            if evaluate:
+                paused = time.perf_counter()
+                with average.applied(model):
+                    validation = bits_per_dim(model, dataset.validation)
+                    if validation < history.best_bits:
+                        history.best_bits, history.best_step = validation, done
+                        best = {name: value.clone() for name, value in model.state_dict().items()}
+                history.validation.append((done, validation))
+                journal.add({"step": done, "validation": validation})
+                report.validation(done, validation)
+                evaluating_seconds += time.perf_counter() - paused
+            history.seconds = seconds_before + time.perf_counter() - began
+            if evaluate or interrupt.requested:
+                save(done)
+            if interrupt.requested and done < config.steps:
+                raise KeyboardInterrupt
+    model.load_state_dict(best)
+    return history
+
+
+def make_accelerator(config: TrainConfig) -> Accelerator:
+    """Accelerate's view of the machine: device, processes, precision."""
+    on_cpu = config.device == "cpu" or not torch.cuda.is_available()
+    precision = config.precision
+    if precision == "auto":
+        precision = "bfloat16" if native_bfloat16(on_cpu) else "float32"
+    mixed = {"bfloat16": "bf16", "float32": "no"}[precision]
+    if AcceleratorState._shared_state:  # a second fit in one process may ask for other settings
+        AcceleratorState._reset_state(reset_partial_state=False)
+    return Accelerator(mixed_precision=mixed, cpu=on_cpu)
+
+
+def native_bfloat16(on_cpu: bool = True) -> bool:
+    """Whether the processor multiplies bfloat16 itself, so that autocast makes it faster and not slower."""
+    if not on_cpu:
+        return torch.cuda.is_bf16_supported()
+    return any(getattr(torch.cpu, name, bool)() for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+
+
+def rate(config: TrainConfig, step: int) -> float:
+    """The learning rate at `step` as a fraction of its highest.
+
+    >>> [round(rate(TrainConfig(steps=4, schedule="linear"), s), 2) for s in range(4)]
+    [1.0, 0.75, 0.5, 0.25]
+    """
+    if step < config.warmup:
+        return (step + 1) / config.warmup
+    if config.schedule == "constant":
+        return 1.0
+    fraction = (step - config.warmup) / max(config.steps - config.warmup, 1)
+    return 1 - fraction if config.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * fraction))
+
+
+def batch_indices(count: int, batch_size: int, seed: int, step: int) -> Tensor:
+    """Rows of the global batch of `step`: the data in a new order each epoch, epochs joined end to end.
+
+    >>> rows = torch.cat([batch_indices(6, 4, 0, step) for step in range(3)])
+    >>> sorted(rows[:6].tolist()), sorted(rows[6:].tolist())
+    ([0, 1, 2, 3, 4, 5], [0, 1, 2, 3, 4, 5])
+    """
+    first, rows = step * batch_size, []
+    while len(rows) < batch_size:
+        epoch, position = divmod(first + len(rows), count)
+        rows += epoch_order(count, seed, epoch)[position : position + batch_size - len(rows)].tolist()
+    return torch.tensor(rows)
+
+
+_ORDERS: dict[tuple[int, int, int], Tensor] = {}
+
+
+def epoch_order(count: int, seed: int, epoch: int) -> Tensor:
+    """The order of the data in one epoch, (count,); the last one asked for is remembered."""
+    key = (count, seed, epoch)
+    if key not in _ORDERS:
+        _ORDERS.clear()
+        generator = torch.Generator().manual_seed(mixed_seed(seed, epoch, -1))
+        _ORDERS[key] = torch.randperm(count, generator=generator)
+    return _ORDERS[key]
+
+
+def jittered(x: Tensor, levels: int, sigma: float) -> Tensor:
+    """`x` plus rounded Gaussian noise, reflected at the ends: each event stands for its neighbourhood.
+
+    The likelihood of jittered data is that of the data smoothed by a narrow kernel, so a model cannot do better by
+    remembering which levels happened to be drawn. It costs a bias of about the kernel's width and saves variance.
+
+    >>> x = torch.tensor([[0, 9]])
+    >>> bool(((jittered(x, 10, 2.0) >= 0) & (jittered(x, 10, 2.0) < 10)).all())
+    True
+    """
+    noise = torch.randn(x.shape, device=x.device).mul_(sigma).round_().long()
+    y = (x.long() + noise) % (2 * levels)
+    return torch.where(y < levels, y, 2 * levels - 1 - y)
+
+
+def mixed_seed(seed: int, step: int, stream: int) -> int:
+    """One 63-bit seed from three numbers, so that neighbouring steps and streams share nothing."""
+    value = 0
+    for part in (seed, step, stream):
+        value = ((value ^ (part & 0xFFFFFFFFFFFFFFFF)) * 0x9E3779B97F4A7C15 + 0x632BE59BD9B4E019) & 0xFFFFFFFFFFFFFFFF
+        value ^= value >> 29
+    return value >> 1
+
+
+def settings(config: TrainConfig, model: AutoregressiveModel, dataset: Dataset) -> dict[str, Any]:
+    """What must be the same for a checkpoint to be continued."""
+    train = {key: value for key, value in asdict(config).items() if key not in ("device", "eval_every")}
+    return {"model": model.config, "data": dataset.name, "events": len(dataset.train), "train": train}
+
+
+class WeightAverage:
+    """An exponential moving average of the weights; with decay 0, the weights themselves.
+
+    Early on the decay is (1 + t) / (10 + t), so that the average is not held back by the initial weights.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.parameters = list(model.parameters())
+        self.values = [p.detach().clone() for p in self.parameters] if decay else []
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        if self.decay:
+            decay = min(self.decay, (1 + step) / (10 + step))
+            torch._foreach_lerp_(self.values, [p.detach() for p in self.parameters], 1 - decay)
+
+    def applied(self, model: nn.Module) -> WeightAverage:
+        return self
+
+    def _swap(self) -> None:
+        for p, value in zip(self.parameters, self.values, strict=True):
+            p.data, value.data = value.data, p.data
+
+    def __enter__(self) -> None:
+        if self.decay:
+            self._swap()
+
+    def __exit__(self, *error: object) -> None:
+        if self.decay:
+            self._swap()

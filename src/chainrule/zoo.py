@@ -1,0 +1,108 @@
+"""Finding and loading models: folders of `save_pretrained`, run folders, and the models that ship with the package."""
+
+from __future__ import annotations
+
+import json
+from importlib import resources
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from chainrule.errors import ChainruleError, ModelError
+from chainrule.models import REGISTRY, AutoregressiveModel
+
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+
+
+def load(name_or_folder: str | Path, device: str | torch.device = "cpu") -> AutoregressiveModel:
+    """Load a model, ready to evaluate and sample.
+
+    Args:
+        name_or_folder: a folder written by `save_pretrained`, a run folder (its `model` folder is taken), or the name
+            of a model shipped with the package. A folder that exists wins over a name.
+        device: where to put it.
+
+    Raises:
+        ModelError: there is no such model, or its files are missing or damaged.
+
+    Example:
+        >>> import tempfile, chainrule as cr
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = cr.Histogram(4).save_pretrained(folder)
+        ...     cr.load(folder).levels
+        4
+    """
+    folder = find(name_or_folder)
+    config = read_config(folder)
+    name = config.pop("class", None)
+    if name not in REGISTRY:
+        raise ModelError(f"{folder / CONFIG} names the class {name!r}, which this version does not have: update chainrule")
+    config = {key: tuple(value) if isinstance(value, list) else value for key, value in config.items()}
+    try:
+        model = REGISTRY[name](**config)
+    except (TypeError, ValueError, ChainruleError) as error:
+        raise ModelError(f"{folder / CONFIG} does not describe a {name}: {error}") from None
+    try:
+        weights = load_file(folder / WEIGHTS)
+        model.load_state_dict(weights)
+    except FileNotFoundError:
+        raise ModelError(f"{folder} has no {WEIGHTS}: the model was not saved whole; train it again") from None
+    except (SafetensorError, OSError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ModelError(f"{folder / WEIGHTS} is damaged or belongs to another model: {reason}") from None
+    return model.to(device).eval()
+
+
+def find(name_or_folder: str | Path) -> Path:
+    """The folder that holds a model's config.json."""
+    folder = Path(name_or_folder)
+    if folder.is_dir():
+        for candidate in (folder / "model", folder):
+            if (candidate / CONFIG).is_file() and is_model_config(candidate / CONFIG):
+                return candidate
+        raise ModelError(f"{folder} holds no model: it has neither model/{CONFIG} nor a model's {CONFIG}")
+    shipped_models = shipped()
+    if str(name_or_folder) in shipped_models:
+        return shipped_models[str(name_or_folder)]
+    known = ", ".join(sorted(shipped_models)) or "none yet"
+    raise ModelError(f"there is no model {str(name_or_folder)!r}: give a folder, or the name of a shipped model ({known})")
+
+
+def shipped() -> dict[str, Path]:
+    """Names of the models inside the package, versioned and bare (the newest version), with their folders."""
+    root = Path(str(resources.files("chainrule"))) / "shipped"
+    names: dict[str, Path] = {}
+    if root.is_dir():
+        for folder in sorted(root.iterdir(), key=lambda path: (path.name.rpartition("-")[0], version(path))):
+            if (folder / CONFIG).is_file():
+                names[folder.name] = folder
+                names[folder.name.rpartition("-")[0]] = folder
+    return names
+
+
+def version(folder: Path) -> int:
+    """The number behind the last hyphen of a shipped model's name."""
+    digits = folder.name.rpartition("-")[2]
+    return int(digits) if digits.isdigit() else 0
+
+
+def is_model_config(path: Path) -> bool:
+    """Whether a config.json is a model's (and not, say, a run's)."""
+    try:
+        return "class" in json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):
+        return True  # damaged: let `read_config` say so
+
+
+def read_config(folder: Path) -> dict:
+    """The content of a model's config.json."""
+    path = folder / CONFIG
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise ModelError(f"{path} cannot be read as JSON: the model was not saved whole; train it again") from None
+    if not isinstance(config, dict):
+        raise ModelError(f"{path} does not hold a JSON object: the model was not saved whole; train it again")
+    return config
