@@ -35,7 +35,7 @@ from chainrule.errors import ChainruleError, DataError, ModelError
 from chainrule.evaluation import bits_per_dim, log2_joint, receptive_field
 from chainrule.models import AutoregressiveModel, ConditionalMLP
 from chainrule.progress import say
-from chainrule.recipes import Recipe
+from chainrule.recipes import Recipe, get_recipe
 from chainrule.training import TrainConfig, fit, native_bfloat16
 
 SAMPLES = 1000
@@ -50,8 +50,17 @@ def open_dataset(recipe: Recipe, levels: int | None = None) -> data.Dataset:
     return data.from_name(recipe.data, seed=recipe.train.seed, levels=levels)
 
 
-def run(recipe: Recipe, out: str | Path, *, resume: bool = False, quiet: bool = False) -> dict[str, Any]:
+def run(
+    recipe: Recipe, out: str | Path, *, resume: bool = False, levels: int | None = None, quiet: bool = False
+) -> dict[str, Any]:
     """Run a recipe into the folder `out`; returns the content of result.json.
+
+    Args:
+        recipe: what to do.
+        out: the run folder; made if it is missing.
+        resume: go on from its checkpoint.
+        levels: quantise images of one's own to this many levels.
+        quiet: nothing on standard error.
 
     Raises:
         ChainruleError: the data cannot be had, `out` cannot be written or holds another run, training failed.
@@ -59,9 +68,10 @@ def run(recipe: Recipe, out: str | Path, *, resume: bool = False, quiet: bool = 
     """
     out = Path(out)
     prepare_folder(out, resume)
-    dataset = open_dataset(recipe)
+    dataset = open_dataset(recipe, levels)
     for note in dataset.notes:
         say(note, quiet=quiet)
+    arrays = before_training(recipe, dataset)
     torch.manual_seed(recipe.train.seed)
     model = recipe.model.build(dataset.shape, dataset.levels)
     parameters = sum(p.numel() for p in model.parameters())
@@ -71,7 +81,6 @@ def run(recipe: Recipe, out: str | Path, *, resume: bool = False, quiet: bool = 
         quiet=quiet,
     )
     write_json(out / "config.json", describe(recipe))
-    arrays = before_training(model)
     history = fit(model, dataset, recipe.train, folder=out, resume=resume, quiet=quiet)
     if not is_main_process():
         return {}
@@ -110,11 +119,16 @@ def run(recipe: Recipe, out: str | Path, *, resume: bool = False, quiet: bool = 
     return result
 
 
-def before_training(model: AutoregressiveModel) -> dict[str, np.ndarray]:
-    """What is measured at random initialisation: for images, the receptive field of the centre's first channel."""
-    if len(model.shape) != 3:
+def before_training(recipe: Recipe, dataset: data.Dataset) -> dict[str, np.ndarray]:
+    """What is measured at random initialisation: for images, the receptive field of the centre's first channel.
+
+    It is that of the network at the assignment's size, whatever size this run has.
+    """
+    if len(dataset.shape) != 3:
         return {}
-    _, height, width = model.shape
+    torch.manual_seed(recipe.train.seed)
+    model = get_recipe(recipe.name, "full").model.build(dataset.shape, dataset.levels)
+    _, height, width = dataset.shape
     return {"receptive_field": receptive_field(model, (0, height // 2, width // 2))}
 
 
@@ -134,7 +148,10 @@ def measure(
         arrays["model_pmf"] = model.log_pmf(dataset.test[:1])[0, 0].double().exp().detach().cpu().numpy()
         arrays["sample_frequencies"], arrays["data_frequencies"] = counts(samples), counts(everything)
         arrays["offset"] = np.array(dataset.offset)
-        pairs = {"model_data": ("model_pmf", "data_frequencies"), "samples_data": ("sample_frequencies", "data_frequencies")}
+        pairs = {
+            "model_data": ("model_pmf", "data_frequencies"),
+            "samples_data": ("sample_frequencies", "data_frequencies"),
+        }
         pairs["samples_model"] = ("sample_frequencies", "model_pmf")
         for name, (p, q) in pairs.items():
             result[f"total_variation_{name}"] = metrics.total_variation(arrays[p], arrays[q])
@@ -148,7 +165,7 @@ def measure(
         result["encoding"] = model.encoding
 
 
-# ------------------------------------------------------------------------------------------------------------ the folder
+# ---------------------------------------------------------------------------------------------------------- the folder
 
 
 def prepare_folder(out: Path, resume: bool) -> None:
@@ -187,7 +204,9 @@ def describe(recipe: Recipe) -> dict[str, Any]:
 
 def command() -> str:
     """The command line that this process was started with."""
-    return shlex.join(["chainrule" if Path(sys.argv[0]).name in ("chainrule", "__main__.py") else sys.argv[0], *sys.argv[1:]])
+    return shlex.join(
+        ["chainrule" if Path(sys.argv[0]).name in ("chainrule", "__main__.py") else sys.argv[0], *sys.argv[1:]]
+    )
 
 
 def device_name(device: torch.device) -> str:
@@ -236,4 +255,6 @@ def read_run(folder: str | Path) -> tuple[dict[str, Any], list[dict[str, Any]], 
             arrays = {name: file[name] for name in file.files}
         return result, [json.loads(line) for line in lines], arrays
     except (OSError, ValueError):
-        raise DataError(f"{folder} holds no finished run (result.json, metrics.jsonl, arrays.npz): train one there") from None
+        raise DataError(
+            f"{folder} holds no finished run (result.json, metrics.jsonl, arrays.npz): train one there"
+        ) from None

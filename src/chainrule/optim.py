@@ -61,7 +61,8 @@ class Muon(torch.optim.Optimizer):
     def __init__(
         self, model: nn.Module, lr: float, weight_decay: float = 0.0, betas: tuple[float, float] = (0.9, 0.99)
     ) -> None:
-        hidden, others = [], []
+        hidden: list[Tensor] = []
+        others: list[Tensor] = []
         for name, parameter in model.named_parameters():
             outer = {"input", "output"} & set(name.split("."))
             (hidden if parameter.ndim >= 2 and not outer else others).append(parameter)
@@ -91,6 +92,7 @@ class Muon(torch.optim.Optimizer):
             updates = []
             for p in same:
                 buffer = self.state[p].setdefault("momentum", torch.zeros_like(p))
+                assert p.grad is not None
                 buffer.lerp_(p.grad, 1 - group["momentum"])
                 updates.append(p.grad.lerp(buffer, group["momentum"]).flatten(1))  # Nesterov
             batch = orthogonalised(torch.stack(updates))
@@ -102,6 +104,7 @@ class Muon(torch.optim.Optimizer):
         first, second = group["betas"]
         for p in parameters:
             state = self.state[p]
+            assert p.grad is not None
             if not state:
                 state["step"] = torch.tensor(0.0)
                 state["mean"], state["square"] = torch.zeros_like(p), torch.zeros_like(p)

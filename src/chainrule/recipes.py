@@ -1,7 +1,7 @@
 """Every named experiment: which data, which model, how it is trained.
 
-A recipe is a value, not a script: `chainrule train NAME` runs it, and every field can be overridden on the command line.
-The presets differ in size alone: `quick` fits two CPU cores and a quarter of an hour for all of them together, `full`
+A recipe is a value, not a script: `chainrule train NAME` runs it, and every field can be overridden on the command
+line. The presets differ in size alone: `quick` fits two CPU cores and a quarter of an hour for all of them together, `full`
 is the assignment's.
 """
 
@@ -101,7 +101,14 @@ def expect_image(shape: tuple[int, ...]) -> tuple[int, int, int]:
 
 def warmup(preset: Preset) -> Recipe:
     train = TrainConfig(
-        steps=2000, batch_size=200, lr=0.03, schedule="cosine", ema=0.99, eval_every=20, precision="float32", device="cpu"
+        steps=2000,
+        batch_size=200,
+        lr=0.03,
+        schedule="cosine",
+        ema=0.99,
+        eval_every=20,
+        precision="float32",
+        device="cpu",
     )
     return Recipe("warmup", "Part 1: softmax histogram", "warmup", HistogramConfig(), train)
 
@@ -129,7 +136,15 @@ def two_d_made(preset: Preset) -> Recipe:
 
 FULL_IMAGES = TrainConfig(steps=21_500, batch_size=128, lr=1e-3, eval_every=430)
 QUICK_IMAGES = TrainConfig(
-    steps=6000, batch_size=8, optimizer="muon", lr=0.02, schedule="cosine", warmup=100, ema=0.998, clip=1.0, eval_every=600
+    steps=6000,
+    batch_size=8,
+    optimizer="muon",
+    lr=0.02,
+    schedule="cosine",
+    warmup=100,
+    ema=0.998,
+    clip=1.0,
+    eval_every=600,
 )
 
 
@@ -141,7 +156,9 @@ def pixelcnn(preset: Preset) -> Recipe:
 
 
 def pixelcnn_made(preset: Preset) -> Recipe:
-    model, train = (PixelCNNMADEConfig(), FULL_IMAGES) if preset == "full" else (PixelCNNMADEConfig(64, 8), QUICK_IMAGES)
+    model, train = (
+        (PixelCNNMADEConfig(), FULL_IMAGES) if preset == "full" else (PixelCNNMADEConfig(64, 8), QUICK_IMAGES)
+    )
     held_out = 5000 if preset == "full" else 1000
     title = "Part 3: PixelCNN-MADE"
     return Recipe("pixelcnn-made", title, "hopper-mnist", model, train, held_out)

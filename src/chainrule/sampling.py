@@ -45,12 +45,10 @@ class NaiveWalk:
 
     def conditional(self, state: dict[str, Any]) -> Tensor:
         log_pmf = self.model.log_pmf(state["x"], state["context"])
-        index = state["sites"][state["position"]].index
-        return log_pmf[(slice(None), *index)].double().exp()
+        return log_pmf[at(state["sites"][state["position"]])].double().exp()
 
     def observe(self, state: dict[str, Any], value: Tensor) -> dict[str, Any]:
-        index = state["sites"][state["position"]].index
-        state["x"][(slice(None), *index)] = value
+        state["x"][at(state["sites"][state["position"]])] = value
         state["position"] += 1
         return state
 
@@ -95,7 +93,7 @@ def walk(
         state = walker.start(batch, context)
         for position, site in enumerate(model.sites()):
             value = choose(position, site, walker.conditional(state))
-            x[(slice(None), *site.index)] = value
+            x[at(site)] = value
             state = walker.observe(state, value)
     return x
 
@@ -146,9 +144,14 @@ def complete(
         draw = random_choice(uniforms(model, len(given), generator))
 
         def choose(
-            position: int, site: Site, pmf: Tensor, given: Tensor = given, is_known: Tensor = is_known, draw: Choose = draw
+            position: int,
+            site: Site,
+            pmf: Tensor,
+            given: Tensor = given,
+            is_known: Tensor = is_known,
+            draw: Choose = draw,
         ) -> Tensor:
-            index = (slice(None), *site.index)
+            index = at(site)
             return torch.where(is_known[index], given[index], draw(position, site, pmf))
 
         part = None if context is None else context[rows]
@@ -166,7 +169,7 @@ def score(model: AutoregressiveModel, x: Tensor, context: Any = None, method: Me
     result = torch.zeros(x.shape, dtype=torch.float64, device=x.device)
 
     def choose(position: int, site: Site, pmf: Tensor) -> Tensor:
-        index = (slice(None), *site.index)
+        index = at(site)
         result[index] = pmf.gather(1, x[index][:, None])[:, 0].log()
         return x[index]
 
@@ -184,6 +187,11 @@ def uniforms(model: AutoregressiveModel, n: int, generator: torch.Generator | No
 def random_choice(u: Tensor) -> Choose:
     """Choose by the inverse CDF of the uniforms `u`, shape (B, sites)."""
     return lambda position, site, pmf: inverse_cdf(pmf, u[:, position])
+
+
+def at(site: Site) -> Any:
+    """The index of a site in a batch of events."""
+    return (slice(None), *site.index)
 
 
 @contextmanager

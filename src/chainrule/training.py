@@ -133,7 +133,9 @@ def fit(
         raise ModelError(f"a batch of {config.batch_size} cannot be shared by {world} processes: use a multiple")
     model.to(accelerator.device)
     wrapped = accelerator.prepare(model)
-    optimizer = accelerator.prepare(make_optimizer(config.optimizer, model, config.lr, config.weight_decay, config.betas))
+    optimizer = accelerator.prepare(
+        make_optimizer(config.optimizer, model, config.lr, config.weight_decay, config.betas)
+    )
     base_lrs = [group["lr"] for group in optimizer.param_groups]
     average = WeightAverage(model, config.ema)
     best = {name: value.clone() for name, value in model.state_dict().items()}
@@ -266,7 +268,8 @@ def batch_indices(count: int, batch_size: int, seed: int, step: int) -> Tensor:
     >>> sorted(rows[:6].tolist()), sorted(rows[6:].tolist())
     ([0, 1, 2, 3, 4, 5], [0, 1, 2, 3, 4, 5])
     """
-    first, rows = step * batch_size, []
+    first = step * batch_size
+    rows: list[int] = []
     while len(rows) < batch_size:
         epoch, position = divmod(first + len(rows), count)
         rows += epoch_order(count, seed, epoch)[position : position + batch_size - len(rows)].tolist()

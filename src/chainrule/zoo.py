@@ -38,7 +38,9 @@ def load(name_or_folder: str | Path, device: str | torch.device = "cpu") -> Auto
     config = read_config(folder)
     name = config.pop("class", None)
     if name not in REGISTRY:
-        raise ModelError(f"{folder / CONFIG} names the class {name!r}, which this version does not have: update chainrule")
+        raise ModelError(
+            f"{folder / CONFIG} names the class {name!r}, which this version does not have: update chainrule"
+        )
     config = {key: tuple(value) if isinstance(value, list) else value for key, value in config.items()}
     try:
         model = REGISTRY[name](**config)
@@ -67,7 +69,9 @@ def find(name_or_folder: str | Path) -> Path:
     if str(name_or_folder) in shipped_models:
         return shipped_models[str(name_or_folder)]
     known = ", ".join(sorted(shipped_models)) or "none yet"
-    raise ModelError(f"there is no model {str(name_or_folder)!r}: give a folder, or the name of a shipped model ({known})")
+    raise ModelError(
+        f"there is no model {str(name_or_folder)!r}: give a folder, or the name of a shipped model ({known})"
+    )
 
 
 def shipped() -> dict[str, Path]:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import itertools
 import math
 from abc import abstractmethod
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from huggingface_hub import PyTorchModelHubMixin
@@ -21,7 +22,8 @@ from chainrule import heads, sampling
 from chainrule.errors import DataError, ModelError
 
 
-class Site(NamedTuple):
+@dataclass(frozen=True)
+class Site:
     """One entry of an event: where it is and how many levels it has."""
 
     index: tuple[int, ...]
@@ -62,7 +64,8 @@ class AutoregressiveModel(nn.Module, PyTorchModelHubMixin, library_name="chainru
     @property
     def config(self) -> dict[str, Any]:
         """The class's name and the arguments that made this model; with the weights, all there is to it."""
-        return {"class": type(self).__name__, **(self._hub_mixin_config or {})}
+        arguments: Any = self._hub_mixin_config or {}
+        return {"class": type(self).__name__, **arguments}
 
     def sites(self) -> list[Site]:
         """All entries in the order of the factorisation: raster order, and the channels of a pixel in turn."""

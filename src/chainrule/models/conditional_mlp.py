@@ -8,6 +8,7 @@ encodings: as a one-hot vector, as one real number, or as a learned vector for e
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -55,7 +56,7 @@ class ConditionalMLP(AutoregressiveModel):
         inputs = {"onehot": levels, "scalar": 1, "embedding": embedding}[encoding]
         widths = [inputs, *hidden]
         layers: list[nn.Module] = []
-        for below, above in zip(widths, widths[1:], strict=False):
+        for below, above in itertools.pairwise(widths):
             layers += [nn.Linear(below, above), nn.ReLU()]
         self.mlp = nn.Sequential(*layers, nn.Linear(widths[-1], levels))
 

@@ -2,9 +2,9 @@
 
     p(x) = ∏_i p(x_i | x_<i) = ∏_i ∏_c p(x_i^c | x_<i)                          (assignment, equation 2)
 
-Autoregressive over the pixels in raster order, factorised over the channels of a pixel. A 7×7 masked convolution of type
-A, `blocks` residual blocks of type-B convolutions (1×1, 3×3, 1×1), and two 1×1 convolutions to the logits, with ReLU
-throughout: Table 1 of the paper.
+Autoregressive over the pixels in raster order, factorised over the channels of a pixel. A 7×7 masked convolution of
+type A, `blocks` residual blocks of type-B convolutions (1×1, 3×3, 1×1), and two 1×1 convolutions to the logits, with
+ReLU throughout: Table 1 of the paper.
 
 Deviations from the paper: channels are never split by colour, since each pixel's channels are independent here and are
 tied together by a MADE in `PixelCNNMADE`; layer normalisation over the channels of a pixel in front of every block; few
@@ -61,13 +61,11 @@ class PixelCNN(AutoregressiveModel):
         channels = self.shape[0]
         self.one_hot_input = levels <= ONE_HOT_UP_TO
         self.input = MaskedConv2d(channels * (levels if self.one_hot_input else 1), filters, 7, "A")
-        self.blocks = nn.ModuleList(
-            ResidualBlock(filters, layer_norm=layer_norm, depth=blocks) for _ in range(blocks)
-        )
-        self.norm = ChannelLayerNorm(filters) if layer_norm else None
+        self.blocks = nn.ModuleList(ResidualBlock(filters, layer_norm=layer_norm, depth=blocks) for _ in range(blocks))
+        self.norm: ChannelLayerNorm | None = ChannelLayerNorm(filters) if layer_norm else None
         self.hidden = MaskedConv2d(filters, filters, 1, "B")
         self._make_head(filters)
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def _make_head(self, filters: int) -> None:
         self.output = MaskedConv2d(filters, self.shape[0] * self.levels, 1, "B")
@@ -128,8 +126,9 @@ class PixelCNN(AutoregressiveModel):
         if state.pixel is None:
             h = self.input.step(None, state.caches[0], state.column)
             for block, cache in zip(self.blocks, state.caches[1:], strict=True):
-                h = block.step(h, cache, state.column)
-            h = h if self.norm is None else self.norm.step(h)
+                h = block.step(h, cache, state.column)  # type: ignore[operator]
+            if self.norm is not None:
+                h = self.norm.step(h)
             features = F.linear(F.relu(h), self.hidden.weight[:, :, 0, 0], self.hidden.bias).relu_()
             state.pixel = self._step_head(features, state)
 

@@ -2,7 +2,7 @@
 
     p(x) = ∏_i ∏_c p(x_i^c | x_i^<c, x_<i) = ∏_i ∏_c g(x_i^c | x_i^<c, φ(x_<i))    (assignment, equations 3 to 5)
 
-φ are the features of the PixelCNN's stack, and g is a MADE over the C channels of one pixel that takes φ as an auxiliary
+φ are the features of the PixelCNN's stack, and g is a MADE over the C channels of one pixel that takes φ as auxiliary
 input: its hidden units have the ranks 0 … C-1, those of rank r see φ and the first r channels.
 
 References:

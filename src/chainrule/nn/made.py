@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -29,8 +30,6 @@ class MADENetwork(nn.Module):
     Reference: Germain et al., MADE, 2015, https://arxiv.org/abs/1502.03509
     """
 
-    hidden_rank: Tensor
-
     def __init__(self, variables: int, levels: int, hidden: Sequence[int], auxiliary: int = 0) -> None:
         super().__init__()
         self.variables, self.levels = variables, levels
@@ -46,11 +45,9 @@ class MADENetwork(nn.Module):
         self.layers = nn.ModuleList(layers)
         self.output = MaskedLinear(rank_mask(below, outputs, strict=True))
         self.output.weight.data.mul_(0.1)  # near uniform at first, yet with a gradient everywhere
-        self.from_auxiliary = nn.Linear(auxiliary, hidden[0], bias=False) if auxiliary else None
+        self.from_auxiliary: nn.Linear | None = nn.Linear(auxiliary, hidden[0], bias=False) if auxiliary else None
         # Units of rank up to r are the first ends[layer][r]: ranks ascend within a layer.
-        self.ends = [
-            [int((hidden_ranks(width, ranks) <= rank).sum()) for rank in range(variables)] for width in hidden
-        ]
+        self.ends = [[int((hidden_ranks(width, ranks) <= rank).sum()) for rank in range(variables)] for width in hidden]
 
     def forward(self, v: Tensor, auxiliary: Tensor | None = None) -> Tensor:
         """Levels as floats (..., D) and the auxiliary vector (..., A) → logits (..., D, L)."""
@@ -64,7 +61,7 @@ class MADENetwork(nn.Module):
     def start(self, batch: int, auxiliary: Tensor | None = None, weights: StepWeights | None = None) -> MADEWalk:
         """Begin a walk over the variables of `batch` events; `weights` spares many walks the masking."""
         weights = weights or self.step_weights()
-        pre = self.layers[0].bias.expand(batch, -1)
+        pre = weights.layers[0][1].expand(batch, -1)
         if self.from_auxiliary is not None:
             pre = pre + self.from_auxiliary(auxiliary)
         return MADEWalk(pre, [pre.new_zeros(batch, len(bias)) for _, bias in weights.layers], weights)
@@ -97,7 +94,7 @@ class MADENetwork(nn.Module):
 
     def step_weights(self) -> StepWeights:
         """The masked weights in the form that a walk uses."""
-        layers = [(layer.masked_weight(), layer.bias) for layer in self.layers]
+        layers: list[Any] = [(layer.masked_weight(), layer.bias) for layer in self.layers]  # type: ignore[operator]
         table = layers[0][0].T.unflatten(0, (self.variables, self.levels)).contiguous()
         return StepWeights(layers, (self.output.masked_weight(), self.output.bias), table)
 

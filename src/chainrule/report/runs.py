@@ -1,0 +1,150 @@
+"""The runs that a report is made of: read, checked, named and sorted into the assignment's parts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from chainrule.errors import DataError
+from chainrule.experiment import read_run
+
+PARTS: dict[int, tuple[str, ...]] = {1: ("warmup",), 2: ("2d-mlp", "2d-made"), 3: ("pixelcnn", "pixelcnn-made")}
+"""The recipes that the assignment's parts ask for."""
+
+MODELS = {
+    "warmup": "Softmax histogram",
+    "2d-mlp": "MLP",
+    "2d-made": "MADE",
+    "pixelcnn": "PixelCNN",
+    "pixelcnn-made": "PixelCNN-MADE",
+}
+"""What those recipes' models are called on the page."""
+
+NEEDED = {
+    "recipe": str,
+    "data": str,
+    "levels": int,
+    "shape": list,
+    "test_bits_per_dim": (int, float),
+    "parameters": int,
+    "steps": int,
+    "train_seconds": (int, float),
+    "seed": int,
+    "device": str,
+}
+"""What result.json must hold for a run to be shown; everything else is shown where it is there."""
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One finished run folder, read into memory."""
+
+    folder: Path
+    result: dict[str, Any]
+    metrics: list[dict[str, Any]] = field(repr=False)
+    arrays: dict[str, np.ndarray] = field(repr=False)
+    train: dict[str, Any]
+    """How it was trained: the recipe's `train`, of config.json; empty where that is missing."""
+    recorded: bool = False
+    """Trained beforehand, not by whoever makes this report."""
+    key: str = ""
+    """Its name in results.json."""
+
+    @property
+    def recipe(self) -> str:
+        return self.result["recipe"]
+
+    @property
+    def name(self) -> str:
+        """What a person calls the model."""
+        return MODELS.get(self.recipe) or str(self.result.get("title") or self.recipe)
+
+    @property
+    def dims(self) -> int:
+        return int(np.prod(self.result["shape"]))
+
+    @property
+    def kind(self) -> str:
+        """How its samples are looked at: values, pairs, images, or none of these."""
+        shape = self.result["shape"]
+        return {1: "values", 2: "pairs"}.get(self.dims, "images" if len(shape) == 3 else "other")
+
+    @cached_property
+    def curve(self) -> tuple[np.ndarray, np.ndarray]:
+        """Steps and bits of every minibatch."""
+        return self._series("train")
+
+    @cached_property
+    def validation(self) -> tuple[np.ndarray, np.ndarray]:
+        """Steps and bits of every evaluation on the validation set."""
+        return self._series("validation")
+
+    def _series(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        pairs = [(line["step"], line[name]) for line in self.metrics if name in line]
+        table = np.array(pairs, np.float64).reshape(-1, 2)
+        return table[:, 0], table[:, 1]
+
+
+def read_runs(runs: Sequence[str | Path], recorded: Sequence[str | Path] = ()) -> list[Run]:
+    """Read run folders, those trained beforehand last, and give each its own name.
+
+    Raises:
+        DataError: a folder holds no finished run, or one whose result lacks what the page needs.
+    """
+    unnamed = [read_one(Path(folder), False) for folder in runs] + [read_one(Path(folder), True) for folder in recorded]
+    keys = unique_keys((run.recipe, run.folder.resolve().name) for run in unnamed)
+    return [replace(run, key=key) for run, key in zip(unnamed, keys, strict=True)]
+
+
+def read_one(folder: Path, recorded: bool) -> Run:
+    """One run folder; raises `DataError` when it holds no finished run."""
+    result, metrics, arrays = read_run(folder)
+    broken = DataError(f"the run in {folder} is damaged (result.json or metrics.jsonl lacks what a run writes there)")
+    if not isinstance(result, dict) or not all(isinstance(result.get(name), kind) for name, kind in NEEDED.items()):
+        raise broken
+    if not all(isinstance(line, dict) and isinstance(line.get("step"), int) for line in metrics):
+        raise broken
+    return Run(folder, result, metrics, arrays, read_settings(folder), recorded)
+
+
+def read_settings(folder: Path) -> dict[str, Any]:
+    """The `recipe.train` of a run's config.json: how it was trained, no result. Empty where there is none."""
+    try:
+        return dict(json.loads((folder / "config.json").read_text(encoding="utf-8"))["recipe"]["train"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def unique_keys(names: Iterable[tuple[str, str]]) -> list[str]:
+    """Keys of results.json from (recipe, folder name): the first run of a recipe is called like the recipe.
+
+    >>> unique_keys([("2d-mlp", "a"), ("2d-mlp", "b"), ("2d-mlp", "b"), ("2d-made", "b")])
+    ['2d-mlp', '2d-mlp@b', '2d-mlp@b-2', '2d-made']
+    """
+    keys: list[str] = []
+    for recipe, folder in names:
+        key, number = recipe, 1
+        while key in keys:
+            key, number = f"{recipe}@{folder}" + f"-{number}" * (number > 1), number + 1
+        keys.append(key)
+    return keys
+
+
+def first(runs: Iterable[Run], recipe: str) -> Run | None:
+    """The run that stands for a recipe: the first, before any that was trained beforehand."""
+    return next((run for run in runs if run.recipe == recipe), None)
+
+
+def shown_in_full(runs: Sequence[Run], recipe: str) -> list[Run]:
+    """The runs of a recipe that get curves and samples; the others of it are lines of a table.
+
+    These are the first run, those trained beforehand, and every run on images.
+    """
+    of_recipe = [run for run in runs if run.recipe == recipe]
+    return [run for run in of_recipe if run is first(runs, recipe) or run.recorded or run.kind in ("images", "other")]

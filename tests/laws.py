@@ -1,0 +1,172 @@
+"""Small models of every class, and the statistics and independent oracles that the tests of the laws share."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from chainrule.data import Dataset
+from chainrule.models import MADE, AutoregressiveModel, ConditionalMLP, Histogram, PixelCNN, PixelCNNMADE
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model small enough that all its outcomes can be written down, or nearly."""
+
+    name: str
+    cls: type[AutoregressiveModel]
+    make: Callable[[], AutoregressiveModel]
+
+    def build(self):
+        torch.manual_seed(0)
+        return self.make()
+
+
+def _images(cls):
+    """Odd image shapes and sizes for a PixelCNN of either kind."""
+    for shape, levels, filters, blocks, layer_norm in [
+        ((1, 1, 1), 2, 4, 1, True),
+        ((1, 2, 3), 2, 7, 2, True),
+        ((1, 3, 2), 2, 6, 1, False),
+        ((2, 1, 3), 2, 5, 2, False),
+        ((2, 2, 1), 3, 5, 1, True),
+        ((3, 1, 1), 5, 7, 0, True),
+        ((3, 1, 2), 3, 6, 1, True),
+        ((1, 1, 2), 17, 6, 1, True),
+        ((2, 1, 1), 19, 5, 1, False),
+    ]:
+        name = f"{cls.__name__}-{'x'.join(map(str, shape))}-L{levels}-f{filters}-b{blocks}{'-norm' * layer_norm}"
+        yield Case(name, cls, lambda a=(shape, levels, filters, blocks, layer_norm): cls(*a))
+
+
+CASES = [
+    Case("Histogram-L2", Histogram, lambda: Histogram(2)),
+    Case("Histogram-L100", Histogram, lambda: Histogram(100)),
+    *(
+        Case(f"ConditionalMLP-L{levels}-{encoding}", ConditionalMLP, make)
+        for levels, encoding, make in [
+            (2, "onehot", lambda: ConditionalMLP(2, "onehot", (5,))),
+            (5, "onehot", lambda: ConditionalMLP(5, "onehot", (7, 3))),
+            (5, "scalar", lambda: ConditionalMLP(5, "scalar", (9, 9))),
+            (3, "embedding", lambda: ConditionalMLP(3, "embedding", (7,), embedding=3)),
+            (20, "scalar", lambda: ConditionalMLP(20, "scalar", (9,))),
+            (4, "linear", lambda: ConditionalMLP(4, "onehot", ())),
+        ]
+    ),
+    Case("MADE-1-L5", MADE, lambda: MADE((1,), 5, (3,))),
+    Case("MADE-2-L20", MADE, lambda: MADE((2,), 20, (9, 7))),
+    Case("MADE-3-L5", MADE, lambda: MADE((3,), 5, (11, 9))),
+    Case("MADE-5-L2-narrow", MADE, lambda: MADE((5,), 2, (4, 13, 5))),
+    Case("MADE-2x2-L3", MADE, lambda: MADE((2, 2), 3, (10,))),
+    Case("MADE-2x1x2-L3", MADE, lambda: MADE((2, 1, 2), 3, (11, 11))),
+    *_images(PixelCNN),
+    *_images(PixelCNNMADE),
+]
+
+
+def randomised(model, std=0.3, dtype=torch.float64, seed=0):
+    """The model with normal weights, so that nothing that starts at zero hides an edge, and in evaluation mode."""
+    generator = torch.Generator().manual_seed(seed)
+    model = model.to(dtype).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator, dtype=torch.float64) * std)
+    return model
+
+
+def events(model, n, seed=0):
+    """Random events of a model's shape and levels."""
+    return torch.randint(0, model.levels, (n, *model.shape), generator=torch.Generator().manual_seed(seed))
+
+
+def codes(x, levels):
+    """The index of each event in the list of all outcomes, as `enumerate_events` orders them."""
+    flat = x.reshape(len(x), -1)
+    place = levels ** torch.arange(flat.shape[1]).flip(0)
+    return (flat * place).sum(1)
+
+
+def chi_square_p(counts: Tensor, probabilities: Tensor) -> float:
+    """The p-value of Pearson's χ² test of counts against probabilities; rare outcomes are pooled."""
+    counts, expected = counts.double(), probabilities.double() * counts.sum()
+    order = expected.argsort()
+    counts, expected = counts[order], expected[order]
+    rare = int((expected < 5).sum())
+    while rare and rare < len(expected) and expected[:rare].sum() < 5:
+        rare += 1
+    if rare:
+        counts = torch.cat([counts[:rare].sum()[None], counts[rare:]])
+        expected = torch.cat([expected[:rare].sum()[None], expected[rare:]])
+    if len(counts) < 2:
+        return 1.0
+    statistic = ((counts - expected) ** 2 / expected).sum()
+    return float(torch.special.gammaincc(torch.tensor((len(counts) - 1) / 2.0).double(), statistic / 2))
+
+
+def reachable_pixels(height, width, blocks):
+    """Which pixels each pixel sees through a 7×7 type-A and `blocks` 3×3 type-B convolutions, by walking the offsets.
+
+    Written from the definition of the masks alone: earlier in raster order within the kernel; what falls outside the
+    image carries nothing on. Returns {(row, column): set of (row, column)}.
+    """
+
+    def inside(i, j):
+        return 0 <= i < height and 0 <= j < width
+
+    first = [(di, dj) for di in range(-3, 1) for dj in range(-3, 4) if di < 0 or dj < 0]
+    later = [(-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 0)]
+    pixels = list(itertools.product(range(height), range(width)))
+    sees = {(i, j): {(i + a, j + b) for a, b in first if inside(i + a, j + b)} for i, j in pixels}
+    for _ in range(blocks):
+        sees = {(i, j): set().union(*(sees[i + a, j + b] for a, b in later if inside(i + a, j + b))) for i, j in pixels}
+    return sees
+
+
+def may_see(model):
+    """The entries that each conditional of a model depends on, by the model's page: {index: set of indices}."""
+    indices = list(itertools.product(*map(range, model.shape)))
+    if not isinstance(model, PixelCNN):
+        order = [site.index for site in model.sites()]
+        if isinstance(model, Histogram):
+            return {index: set() for index in indices}
+        return {index: set(order[:position]) for position, index in enumerate(order)}
+    channels, height, width = model.shape
+    sees = reachable_pixels(height, width, len(model.blocks))
+    result = {}
+    for c, i, j in indices:
+        result[c, i, j] = {(other, *pixel) for pixel in sees[i, j] for other in range(channels)}
+        if isinstance(model, PixelCNNMADE):
+            result[c, i, j] |= {(other, i, j) for other in range(c)}
+    return result
+
+
+def does_see(model, points=24, seed=0):
+    """The entries on which each conditional's logits depend, by differentiating at random points in between levels."""
+    generator = torch.Generator().manual_seed(seed)
+    v = torch.rand(points, *model.shape, generator=generator, dtype=torch.float64) * (model.levels - 1)
+    v.requires_grad_()
+    logits = model._logits(v)
+    weight = torch.randn(logits.shape[-1], generator=generator, dtype=torch.float64)
+    mixed = logits @ weight
+    result = {}
+    for index in itertools.product(*map(range, model.shape)):
+        target = mixed[(slice(None), *index)].sum()
+        (gradient,) = torch.autograd.grad(target, v, retain_graph=True, allow_unused=True) if target.requires_grad else (None,)
+        nonzero = [] if gradient is None else gradient.abs().amax(0).nonzero().tolist()
+        result[index] = {tuple(found) for found in nonzero}
+    return result
+
+
+def tiny_dataset(shape=(3,), levels=4, n=60, seed=0, name="tiny"):
+    """Events in which every entry leans on the one before, so that there is something to learn."""
+    generator = torch.Generator().manual_seed(seed)
+    flat = torch.randint(0, levels, (n, torch.Size(shape).numel()), generator=generator)
+    for d in range(1, flat.shape[1]):
+        keep = torch.rand(n, generator=generator) < 0.7
+        flat[:, d] = torch.where(keep, flat[:, d - 1], flat[:, d])
+    x = flat.view(n, *shape).to(torch.uint8)
+    return Dataset(name, levels, train=x[: n * 2 // 3], validation=x[n * 2 // 3 : n * 5 // 6], test=x[n * 5 // 6 :])
