@@ -155,7 +155,7 @@ def does_see(model, points=24, seed=0):
     result = {}
     for index in itertools.product(*map(range, model.shape)):
         target = mixed[(slice(None), *index)].sum()
-        (gradient,) = torch.autograd.grad(target, v, retain_graph=True, allow_unused=True) if target.requires_grad else (None,)
+        (gradient,) = torch.autograd.grad(target, v, retain_graph=True, allow_unused=True)
         nonzero = [] if gradient is None else gradient.abs().amax(0).nonzero().tolist()
         result[index] = {tuple(found) for found in nonzero}
     return result

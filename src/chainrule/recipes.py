@@ -1,8 +1,8 @@
 """Every named experiment: which data, which model, how it is trained.
 
 A recipe is a value, not a script: `chainrule train NAME` runs it, and every field can be overridden on the command
-line. The presets differ in size alone: `quick` fits two CPU cores and a quarter of an hour for all of them together, `full`
-is the assignment's.
+line. The presets: `quick` fits two CPU cores and a quarter of an hour for all of them together, `full` is the
+assignment's size and training.
 """
 
 from __future__ import annotations

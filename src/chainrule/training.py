@@ -1,8 +1,8 @@
 """Fitting a model by maximum likelihood: one short loop, the same for all.
 
-A run is a pure function of (config, step). The batch of step s is found from (seed, s) alone, dropout and noise draw from
-(seed, s, process), and schedules depend on a total that is fixed at the start: so a resumed run continues bit for bit,
-and several processes see disjoint parts of the same global batch. Devices, processes and mixed precision are
+A run is a pure function of (config, step). The batch of step s is found from (seed, s) alone, dropout and noise draw
+from (seed, s, process), and schedules depend on a total that is fixed at the start: so a resumed run continues bit for
+bit, and several processes see disjoint parts of the same global batch. Devices, processes and mixed precision are
 accelerate's.
 """
 

@@ -19,13 +19,13 @@ def test_every_model_of_the_registry_is_held_to_the_laws():
 
 def test_probabilities_sum_to_one(model):
     """Σ p(x) over every outcome is 1."""
-    total = model.log_prob(enumerate_events(model)).exp().sum()
+    total = model.log_prob(enumerate_events(model)).detach().exp().sum()
     assert abs(float(total) - 1) < 1e-10
 
 
 def test_distribution_is_not_trivial(model):
     """The randomised models differ from the uniform distribution, so that the other laws have something to find."""
-    log_prob = model.log_prob(enumerate_events(model))
+    log_prob = model.log_prob(enumerate_events(model)).detach()
     assert float(log_prob.max() - log_prob.min()) > 0.05
 
 
@@ -105,9 +105,16 @@ def test_samples_follow_the_distribution(model):
     assert chi_square_p(counts, model.log_prob(outcomes).exp().detach()) > 1e-4
 
 
-def test_each_conditional_sees_exactly_what_it_may(model):
-    """The Jacobian's pattern equals the allowed one: no leak, no lost edge."""
-    assert does_see(model) == may_see(model)
+def test_each_conditional_sees_exactly_what_it_may(case):
+    """The Jacobian's pattern equals the allowed one: no leak, no lost edge (over many weights, lest a ReLU hide one)."""
+    model = case.build()
+    allowed, seen = may_see(model), {index: set() for index in may_see(model)}
+    for seed in range(60):
+        for index, found in does_see(randomised(model, seed=seed)).items():
+            seen[index] |= found
+        if seed >= 2 and seen == allowed:
+            break
+    assert seen == allowed
 
 
 def test_changing_an_unseen_entry_changes_nothing(model):

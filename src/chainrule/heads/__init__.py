@@ -1,5 +1,5 @@
 """What a network's last features mean: a distribution over the levels of one entry."""
 
-from chainrule.heads.categorical import log_pmf, log_prob, pmf
+from chainrule.heads.categorical import Categorical, log_pmf, log_prob, pmf
 
-__all__ = ["log_pmf", "log_prob", "pmf"]
+__all__ = ["Categorical", "log_pmf", "log_prob", "pmf"]

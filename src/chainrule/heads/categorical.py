@@ -21,3 +21,11 @@ def log_prob(logits: Tensor, x: Tensor) -> Tensor:
 def pmf(logits: Tensor) -> Tensor:
     """Probabilities in float64, for a walk: (..., levels) → the same shape."""
     return logits.double().softmax(-1)
+
+
+class Categorical:
+    """The head as a model holds it, so that an exact twin can hold another with the same three methods."""
+
+    log_pmf = staticmethod(log_pmf)
+    log_prob = staticmethod(log_prob)
+    pmf = staticmethod(pmf)

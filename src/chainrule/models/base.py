@@ -44,6 +44,7 @@ class AutoregressiveModel(nn.Module, PyTorchModelHubMixin, library_name="chainru
         super().__init__()
         self.shape = tuple(int(side) for side in shape)
         self.levels = int(levels)
+        self.head = heads.Categorical()
         if not self.shape or min(self.shape) < 1:
             raise ModelError(f"the event shape {tuple(shape)} is empty: every side must be at least 1")
         if self.levels < 2:
@@ -102,10 +103,10 @@ class AutoregressiveModel(nn.Module, PyTorchModelHubMixin, library_name="chainru
 
     def log_pmf(self, x: Tensor, context: Any = None) -> Tensor:
         """log p of every level of each entry given the earlier entries of `x`, in nats, shape (B, *shape, levels)."""
-        return heads.log_pmf(self._logits(self._float(self.checked(x)), context))
+        return self.head.log_pmf(self._logits(self._float(self.checked(x)), context))
 
     def _site_log_probs(self, x: Tensor, context: Any) -> Tensor:
-        return heads.log_prob(self._logits(self._float(x), context), x)
+        return self.head.log_prob(self._logits(self._float(x), context), x)
 
     @abstractmethod
     def _logits(self, v: Tensor, context: Any = None) -> Tensor:

@@ -17,7 +17,6 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from chainrule import heads
 from chainrule.errors import ModelError
 from chainrule.models.base import AutoregressiveModel
 from chainrule.nn import one_hot
@@ -83,8 +82,8 @@ class ConditionalMLP(AutoregressiveModel):
 
     def conditional(self, state: PairState) -> Tensor:
         if state.first is None:
-            return heads.pmf(self.theta).expand(state.batch, -1)
-        return heads.pmf(self.mlp(self._encode(self._float(state.first))))
+            return self.head.pmf(self.theta).expand(state.batch, -1)
+        return self.head.pmf(self.mlp(self._encode(self._float(state.first))))
 
     def observe(self, state: PairState, value: Tensor) -> PairState:
         return PairState(state.batch, value)

@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from chainrule import heads
 from chainrule.models.base import AutoregressiveModel
 
 
@@ -39,7 +38,7 @@ class Histogram(AutoregressiveModel):
         return batch
 
     def conditional(self, state: int) -> Tensor:
-        return heads.pmf(self.theta).expand(state, -1)
+        return self.head.pmf(self.theta).expand(state, -1)
 
     def observe(self, state: int, value: Tensor) -> int:
         return state

@@ -18,7 +18,6 @@ from typing import Any
 
 from torch import Tensor
 
-from chainrule import heads
 from chainrule.models.base import AutoregressiveModel
 from chainrule.nn import MADENetwork
 from chainrule.nn.made import MADEWalk
@@ -52,7 +51,7 @@ class MADE(AutoregressiveModel):
         return self.network.start(batch)
 
     def conditional(self, state: MADEWalk) -> Tensor:
-        return heads.pmf(self.network.logits(state))
+        return self.head.pmf(self.network.logits(state))
 
     def observe(self, state: MADEWalk, value: Tensor) -> MADEWalk:
         return self.network.observe(state, value)

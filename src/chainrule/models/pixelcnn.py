@@ -23,7 +23,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from chainrule import heads
 from chainrule.errors import ModelError
 from chainrule.models.base import AutoregressiveModel
 from chainrule.nn import ChannelLayerNorm, MaskedConv2d, ResidualBlock, WindowCache, one_hot
@@ -108,7 +107,7 @@ class PixelCNN(AutoregressiveModel):
 
     def conditional(self, state: PixelState) -> Tensor:
         self._step_to_pixel(state)
-        return heads.pmf(self._step_logits(state))
+        return self.head.pmf(self._step_logits(state))
 
     def observe(self, state: PixelState, value: Tensor) -> PixelState:
         self._step_to_pixel(state)
@@ -116,7 +115,7 @@ class PixelCNN(AutoregressiveModel):
         state.values[:, state.channel] = value
         state.channel += 1
         if state.channel == self.shape[0]:
-            state.caches[0].write(self._encode(self._float(state.values)), state.column)
+            self.input.remember(self._encode(self._float(state.values)), state.caches[0], state.column)
             state.channel, state.pixel = 0, None
             state.column = (state.column + 1) % self.shape[2]
         return state
@@ -129,7 +128,7 @@ class PixelCNN(AutoregressiveModel):
                 h = block.step(h, cache, state.column)  # type: ignore[operator]
             if self.norm is not None:
                 h = self.norm.step(h)
-            features = F.linear(F.relu(h), self.hidden.weight[:, :, 0, 0], self.hidden.bias).relu_()
+            features = self.hidden.pointwise(F.relu(h)).relu_()
             state.pixel = self._step_head(features, state)
 
     def _start_head(self) -> Any:
@@ -138,8 +137,7 @@ class PixelCNN(AutoregressiveModel):
 
     def _step_head(self, features: Tensor, state: PixelState) -> Any:
         """(B, filters) → what the head needs at one pixel: here all its logits, (B, C, levels)."""
-        logits = F.linear(features, self.output.weight[:, :, 0, 0], self.output.bias)
-        return logits.unflatten(-1, (self.shape[0], self.levels))
+        return self.output.pointwise(features).unflatten(-1, (self.shape[0], self.levels))
 
     def _step_logits(self, state: PixelState) -> Tensor:
         """Logits of the channel at hand, (B, levels)."""

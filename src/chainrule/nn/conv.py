@@ -52,6 +52,10 @@ class MaskedConv2d(nn.Module):
         padded = F.pad(x, (self.radius, self.radius, self.radius, 0))
         return F.conv2d(padded, self.weight * self.mask, self.bias)
 
+    def pointwise(self, x: Tensor) -> Tensor:
+        """A 1×1 convolution at single pixels: (..., in_channels) → (..., out_channels)."""
+        return F.linear(x, self.weight[:, :, 0, 0], self.bias)
+
     def start(self, batch: int, height: int, width: int) -> WindowCache:
         """A fresh cache for a walk over `batch` images in raster order."""
         return WindowCache(self, batch, width)
@@ -61,7 +65,7 @@ class MaskedConv2d(nn.Module):
 
         Args:
             x: this layer's input at the pixel, shape (B, in_channels). With type A it is not used: the value is not
-                known yet, and is handed over by `cache.write` once it is.
+                known yet, and is handed over by `remember` once it is.
             cache: what `start` gave.
             column: the pixel's column; its row is the cache's.
 
@@ -72,8 +76,12 @@ class MaskedConv2d(nn.Module):
             cache.next_row()
         if self.mask_type == "B":
             assert x is not None
-            cache.write(x, column)
+            self.remember(x, cache, column)
         return cache.output(column)
+
+    def remember(self, x: Tensor, cache: WindowCache, column: int) -> None:
+        """Hand over this layer's input at `column`, (B, in_channels); with type A, once the pixel is known."""
+        cache.write(x, column)
 
 
 class WindowCache:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +39,26 @@ class MaskedLinear(nn.Module):
         """The weight that is multiplied, shape (O, I)."""
         return self.weight * self.mask
 
+    def prepare(self) -> PreparedLinear:
+        """The layer as a walk uses it, part by part, masked once and for all."""
+        return PreparedLinear(self.masked_weight(), self.bias)
+
     def forward(self, x: Tensor) -> Tensor:
         """(..., I) → (..., O)."""
         return F.linear(x, self.masked_weight(), self.bias)
+
+
+@dataclass
+class PreparedLinear:
+    """Masked weight (O, I) and bias (O,) of a layer that is computed in parts."""
+
+    weight: Tensor
+    bias: Tensor
+
+    def part(self, x: Tensor, outputs: slice) -> Tensor:
+        """Some outputs from the first inputs, which are all that they see: (B, I' ≤ I) → (B, O')."""
+        return F.linear(x, self.weight[outputs, : x.shape[1]], self.bias[outputs])
+
+    def columns(self) -> Tensor:
+        """What each input adds to the outputs when it is 1, shape (I, O)."""
+        return self.weight.T.contiguous()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +11,7 @@ from torch.nn import functional as F
 
 from chainrule.masks import hidden_ranks, rank_mask
 from chainrule.nn.encoding import one_hot
-from chainrule.nn.linear import MaskedLinear
+from chainrule.nn.linear import MaskedLinear, PreparedLinear
 
 
 class MADENetwork(nn.Module):
@@ -61,26 +60,22 @@ class MADENetwork(nn.Module):
     def start(self, batch: int, auxiliary: Tensor | None = None, weights: StepWeights | None = None) -> MADEWalk:
         """Begin a walk over the variables of `batch` events; `weights` spares many walks the masking."""
         weights = weights or self.step_weights()
-        pre = weights.layers[0][1].expand(batch, -1)
+        pre = weights.layers[0].bias.expand(batch, -1)
         if self.from_auxiliary is not None:
             pre = pre + self.from_auxiliary(auxiliary)
-        return MADEWalk(pre, [pre.new_zeros(batch, len(bias)) for _, bias in weights.layers], weights)
+        return MADEWalk(pre, [layer.bias.new_zeros(batch, len(layer.bias)) for layer in weights.layers], weights)
 
     def logits(self, walk: MADEWalk) -> Tensor:
         """Logits of the walk's next variable, (B, L). Every hidden unit is computed once in a whole walk."""
         d, hidden = walk.variable, walk.hidden
         if not walk.ready:
-            for k, (weight, bias) in enumerate(walk.weights.layers):
+            for k, layer in enumerate(walk.weights.layers):
                 new = slice(self.ends[k][d - 1] if d else 0, self.ends[k][d])
-                if k == 0:
-                    hidden[0][:, new] = F.relu(walk.pre[:, new])
-                else:
-                    seen = self.ends[k - 1][d]
-                    hidden[k][:, new] = F.relu(F.linear(hidden[k - 1][:, :seen], weight[new, :seen], bias[new]))
+                pre = walk.pre[:, new] if k == 0 else layer.part(hidden[k - 1][:, : self.ends[k - 1][d]], new)
+                hidden[k][:, new] = F.relu(pre)
             walk.ready = True
-        seen, outputs = self.ends[-1][d], slice(d * self.levels, (d + 1) * self.levels)
-        weight, bias = walk.weights.output
-        return F.linear(hidden[-1][:, :seen], weight[outputs, :seen], bias[outputs])
+        outputs = slice(d * self.levels, (d + 1) * self.levels)
+        return walk.weights.output.part(hidden[-1][:, : self.ends[-1][d]], outputs)
 
     def observe(self, walk: MADEWalk, value: Tensor) -> MADEWalk:
         """Tell the walk its next variable's value, integers of shape (B,)."""
@@ -94,17 +89,17 @@ class MADENetwork(nn.Module):
 
     def step_weights(self) -> StepWeights:
         """The masked weights in the form that a walk uses."""
-        layers: list[Any] = [(layer.masked_weight(), layer.bias) for layer in self.layers]  # type: ignore[operator]
-        table = layers[0][0].T.unflatten(0, (self.variables, self.levels)).contiguous()
-        return StepWeights(layers, (self.output.masked_weight(), self.output.bias), table)
+        layers = [layer.prepare() for layer in self.layers]  # type: ignore[operator]
+        table = layers[0].columns().unflatten(0, (self.variables, self.levels))
+        return StepWeights(layers, self.output.prepare(), table)
 
 
 @dataclass
 class StepWeights:
-    """Masked weights (O, I) with their biases (O,), and the first layer's once more by variable and level."""
+    """The layers as a walk uses them, and the first one's weights once more by variable and level."""
 
-    layers: list[tuple[Tensor, Tensor]]
-    output: tuple[Tensor, Tensor]
+    layers: list[PreparedLinear]
+    output: PreparedLinear
     table: Tensor  # (D, L, width of the first layer)
 
 

@@ -43,6 +43,6 @@ class ResidualBlock(nn.Module):
     def step(self, x: Tensor, cache: WindowCache, column: int) -> Tensor:
         """(B, filters) at one pixel → the same shape."""
         h = x if self.norm is None else self.norm.step(x)
-        h = F.linear(F.relu(h), self.reduce.weight[:, :, 0, 0], self.reduce.bias).relu_()
+        h = self.reduce.pointwise(F.relu(h)).relu_()
         h = self.spatial.step(h, cache, column).relu_()
-        return x + F.linear(h, self.expand.weight[:, :, 0, 0], self.expand.bias)
+        return x + self.expand.pointwise(h)

@@ -1,0 +1,57 @@
+"""One offline page from finished runs, and the same figures for programs.
+
+The page answers the assignment's parts 1 to 3, deliverable by deliverable. It shows what run folders hold and computes no
+result of its own.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+
+import jinja2
+from markupsafe import Markup
+
+import chainrule
+from chainrule.checkpoint import write_atomically
+from chainrule.report.runs import read_runs
+from chainrule.report.sections import page, results
+
+__all__ = ["build"]
+
+
+def build(runs: Sequence[str | Path], out: str | Path, recorded: Sequence[str | Path] = ()) -> Path:
+    """Make `out/index.html` and `out/results.json` from run folders; returns the path of the page.
+
+    Args:
+        runs: folders of finished runs. The first of a recipe stands for it; others of the same recipe (another encoding,
+            other data, another seed) become lines of tables and are called `recipe@folder` in results.json.
+        out: the report's folder; made if need be.
+        recorded: folders of runs that were trained beforehand; they stand beside the others and are labelled as such.
+
+    Raises:
+        DataError: a folder holds no finished run.
+        ChainruleError: `out` cannot be written.
+    """
+    read = read_runs(runs, recorded)
+    html = render(page(read))
+    out = Path(out)
+    write_atomically(out / "results.json", (json.dumps(results(read), indent=2) + "\n").encode())
+    write_atomically(out / "index.html", html.encode())
+    return out / "index.html"
+
+
+def render(content: dict) -> str:
+    """The page's HTML. Everything that comes from a run is escaped; only the style sheet is not."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("chainrule", "report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    style = (resources.files("chainrule.report") / "style.css").read_text(encoding="utf-8")
+    template = environment.get_template("page.html.jinja")
+    return template.render(**content, style=Markup(style), version=chainrule.__version__)
