@@ -124,7 +124,7 @@ def train(args: list[str]) -> None:
     recipe, command = parse_recipe("train", args, TrainCommand)
     out = command.out or Path("runs") / recipe.name
     try:
-        result = run(recipe, out, resume=command.resume, levels=command.levels)
+        result = run(recipe, out, resume=command.resume)
     except KeyboardInterrupt:
         again = [] if "--resume" in args else ["--resume"]
         words = " ".join(["chainrule", "train", *args, *again])
@@ -170,7 +170,9 @@ def parse_recipe(verb: str, args: list[str], command_type: Any) -> tuple[Any, An
     typed = command_type[type(recipe.model)]
     defaults = command_type(model=recipe.model, train=recipe.train, preset=preset)
     command = tyro.cli(typed, default=defaults, prog=f"chainrule {verb} {name}", args=rest)
-    recipe = replace(recipe, model=command.model, train=command.train, data=command.data or recipe.data)
+    recipe = replace(
+        recipe, model=command.model, train=command.train, data=command.data or recipe.data, levels=command.levels
+    )
     return recipe, command
 
 
@@ -186,6 +188,8 @@ class TuneCommand(Generic[M]):
     preset: Preset = "quick"
     data: str | None = None
     """Another dataset, as for train."""
+    levels: int | None = None
+    """Quantise your own images to this many levels."""
     out: Path | None = None
     """Where trials go; tune/RECIPE if left out. A search that is there is gone on with."""
     trials: int = 20
@@ -250,14 +254,15 @@ def evaluate(args: list[str]) -> None:
 
 def open_data_of(name: str, data_name: str | None, model: AutoregressiveModel) -> Any:
     """The dataset asked for, or the one that a run was trained on; it must fit the model."""
-    from chainrule import data
+    from chainrule.experiment import open_data
 
     config = run_config(name)
     if data_name is None:
         data_name = config.get("data")
         if data_name is None:
             raise DataError(f"{name} does not say what it was trained on: pass --data")
-    dataset = data.from_name(data_name, seed=config.get("train", {}).get("seed", 0))
+    seed = config.get("train", {}).get("seed", 0)
+    dataset = open_data(data_name, seed, config.get("levels"), config.get("validation"))
     if (tuple(dataset.shape), dataset.levels) != (model.shape, model.levels):
         raise DataError(
             f"{dataset.name} has events of shape {tuple(dataset.shape)} with {dataset.levels} levels, "

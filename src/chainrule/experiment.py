@@ -43,23 +43,25 @@ SAMPLES = 1000
 IMAGE_SAMPLES = 100
 
 
-def open_dataset(recipe: Recipe, levels: int | None = None) -> data.Dataset:
+def open_dataset(recipe: Recipe) -> data.Dataset:
     """The recipe's data."""
-    if recipe.data == "hopper-mnist" and recipe.validation is not None:
-        return data.hopper_mnist(validation=recipe.validation)
-    return data.from_name(recipe.data, seed=recipe.train.seed, levels=levels)
+    return open_data(recipe.data, recipe.train.seed, recipe.levels, recipe.validation)
 
 
-def run(
-    recipe: Recipe, out: str | Path, *, resume: bool = False, levels: int | None = None, quiet: bool = False
-) -> dict[str, Any]:
+def open_data(name: str, seed: int = 0, levels: int | None = None, validation: int | None = None) -> data.Dataset:
+    """A dataset by name or path, split as a recipe says."""
+    if name == "hopper-mnist" and validation is not None:
+        return data.hopper_mnist(validation=validation)
+    return data.from_name(name, seed=seed, levels=levels)
+
+
+def run(recipe: Recipe, out: str | Path, *, resume: bool = False, quiet: bool = False) -> dict[str, Any]:
     """Run a recipe into the folder `out`; returns the content of result.json.
 
     Args:
         recipe: what to do.
         out: the run folder; made if it is missing.
         resume: go on from its checkpoint.
-        levels: quantise images of one's own to this many levels.
         quiet: nothing on standard error.
 
     Raises:
@@ -68,7 +70,7 @@ def run(
     """
     out = Path(out)
     prepare_folder(out, resume)
-    dataset = open_dataset(recipe, levels)
+    dataset = open_dataset(recipe)
     for note in dataset.notes:
         say(note, quiet=quiet)
     arrays = before_training(recipe, dataset)

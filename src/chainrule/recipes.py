@@ -86,6 +86,8 @@ class Recipe(Generic[M]):
     train: TrainConfig
     validation: int | None = None
     """Images of the Hopper set that are held out for validation; None for 5,000."""
+    levels: int | None = None
+    """Levels that images of one's own are quantised to; None for as many as they have."""
 
 
 def expect_shape(what: str, shape: tuple[int, ...], wanted: tuple[int, ...]) -> None:

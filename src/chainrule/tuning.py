@@ -94,7 +94,7 @@ def tune(recipe: Recipe, out: str | Path, trials: int = 20, *, quiet: bool = Fal
         say(f"trial {trial.number}: {history.best_bits:.5f} bits/dim with {trial.params}", quiet=quiet)
         return history.best_bits
 
-    sampler = optuna.samplers.TPESampler(seed=recipe.train.seed, multivariate=True, warn_independent_sampling=False)
+    sampler = optuna.samplers.TPESampler(seed=recipe.train.seed, multivariate=True)
     study = optuna.create_study(study_name=recipe.name, storage=storage, sampler=sampler, load_if_exists=True)
     study.optimize(objective, n_trials=trials)
     done = sorted((t for t in study.trials if t.value is not None), key=lambda t: t.value or 0.0)

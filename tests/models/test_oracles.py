@@ -58,7 +58,7 @@ def test_conditional_mlp_by_hand(encoding):
     elif encoding == "embedding":
         inputs = model.table[first]
     else:
-        inputs = ((first - 2.5) / (2.5 / math.sqrt(3)))[:, None].double()
+        inputs = ((first.double() - 2.5) / (2.5 / math.sqrt(3)))[:, None]
     wanted = Categorical(logits=model.theta).log_prob(first) + Categorical(logits=model.mlp(inputs)).log_prob(x[:, 1])
     torch.testing.assert_close(model.log_prob(x), wanted, rtol=0, atol=1e-12)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
@@ -25,7 +23,7 @@ def curves(train: Curve, validation: Curve, unit: str, entropy: float | None = N
     """Training loss of each minibatch and validation loss against steps: the whole run, and its last nine tenths."""
     with drawing():
         figure = Figure(figsize=(9.6, 3.5))
-        whole, close = figure.subplots(1, 2, width_ratios=(1, 1))
+        whole, close = figure.subplots(1, 2)
         for axes in (whole, close):
             _losses(axes, train, validation, entropy)
         whole.set(title="Whole run", ylabel=f"negative log-likelihood ({unit})")
@@ -34,8 +32,8 @@ def curves(train: Curve, validation: Curve, unit: str, entropy: float | None = N
         close.set(title="Close-up: the first tenth left out", xlim=(steps / 10, steps))
         if limits := _limits_after(steps / 10, train, validation, entropy):
             close.set_ylim(*limits)
-        handles, labels = whole.get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper right", ncols=4, handlelength=1.6, columnspacing=1.4)
+        legend = figure.legend(*whole.get_legend_handles_labels(), loc="outside upper right", ncols=4, handlelength=1.6)
+        legend.legend_handles[0].set(linewidth=1.6, alpha=0.5)  # type: ignore[union-attr]
         return svg_uri(figure)
 
 
@@ -56,7 +54,7 @@ def _limits_after(start: float, train: Curve, validation: Curve, entropy: float 
     parts = [y[x >= start] for x, y in (train, validation)]
     if not any(map(len, parts)):
         return None
-    low, high = (np.quantile(parts[0], (0.002, 0.995)) if len(parts[0]) else (np.inf, -np.inf))
+    low, high = (np.quantile(parts[0], (0.03, 0.97)) if len(parts[0]) else (np.inf, -np.inf))
     if len(parts[1]):
         low, high = min(low, parts[1].min()), max(high, parts[1].max())
     if entropy is not None:
@@ -82,15 +80,16 @@ def thinned(x: np.ndarray, y: np.ndarray, most: int = MOST_POINTS) -> Curve:
 
 
 def smoothed(x: np.ndarray, y: np.ndarray) -> Curve:
-    """The mean over a window of a fiftieth of the run, at most 300 points of it."""
-    window = max(1, len(y) // 50)
+    """The mean over a window of a fiftieth of the run (more of a short one), at 300 points at most."""
+    window = max(len(y) // 50, min(15, len(y) // 4))
     if len(y) < 2:
         return x, y
     total = np.concatenate([[0.0], np.cumsum(y)])
     centres = np.unique(np.linspace(0, len(y) - 1, 300).astype(int))
-    # near the ends the window shrinks and stays symmetric, so that a steep beginning is not pulled inwards
-    half = np.minimum(window // 2, np.minimum(centres, len(y) - 1 - centres))
-    return x[centres], (total[centres + half + 1] - total[centres - half]) / (2 * half + 1)
+    # at the start the window stays symmetric and shrinks, so that a steep beginning is not flattened
+    start = centres - np.minimum(window // 2, centres)
+    stop = np.minimum(2 * centres - start + 1, len(y))
+    return x[centres], (total[stop] - total[start]) / (stop - start)
 
 
 def bar_graphs(model: np.ndarray, samples: np.ndarray, data: np.ndarray, offset: int, count: int) -> str:
@@ -122,20 +121,29 @@ def bar_graphs(model: np.ndarray, samples: np.ndarray, data: np.ndarray, offset:
         return svg_uri(figure)
 
 
-def pair_pictures(pictures: Sequence[tuple[str, np.ndarray]], counts: np.ndarray | None = None) -> str:
-    """Tables p(x₁ = i, x₂ = j) side by side on one scale, x₁ downwards; `counts` of samples last, on their own."""
-    panels = [(title, table, np.quantile(pictures[0][1], 0.999)) for title, table in pictures]
-    if counts is not None:
-        panels.append((f"{int(counts.sum()):,} samples", counts, max(float(np.quantile(counts, 0.999)), 1.0)))
+def pair_pictures(samples: np.ndarray, truth: np.ndarray | None, model: np.ndarray | None, large: bool = True) -> str:
+    """The 2-D histogram of samples beside the truth and the model's own joint distribution, x₁ downwards.
+
+    Truth and model share one scale. With `large` the samples get two thirds of the width.
+    """
+    shown = {"samples": samples, "truth": truth, "model": model}
+    titles = {"samples": f"{int(samples.sum()):,} samples", "truth": "Truth", "model": "Model"}
+    likely = float(np.quantile(truth if truth is not None else model, 0.999)) if (truth is not None or model is not None) else 1
+    tops = {"samples": max(float(np.quantile(samples, 0.995)), 1.0), "truth": likely, "model": likely}
     with drawing():
-        figure = Figure(figsize=(9.6, 9.6 / 3 + 0.35))
-        for axes, (title, table, top) in zip(np.atleast_1d(figure.subplots(1, max(3, len(panels)))), panels, strict=False):
-            axes.imshow(table, cmap=PICTURE, vmin=0, vmax=top, interpolation="none")
-            axes.set(title=title, xlabel="x₂", xticks=range(0, table.shape[1], 50), yticks=range(0, table.shape[0], 50))
+        figure = Figure(figsize=(9.6, 6.25) if large else (9.6, 3.5))
+        mosaic = [["samples", "truth"], ["samples", "model"]] if large else [["samples", "truth", "model"]]
+        places = figure.subplot_mosaic(mosaic, width_ratios=(2.1, 1) if large else None)
+        for name, axes in places.items():
+            table = shown[name]
+            if table is None:
+                axes.set_visible(False)
+                continue
+            axes.imshow(table, cmap=PICTURE, vmin=0, vmax=tops[name], interpolation="none")
+            axes.set(title=titles[name], xticks=range(0, table.shape[1], 50), yticks=range(0, table.shape[0], 50))
+            axes.set_xlabel("x₂" if name != "truth" or not large else "")
+            axes.set_ylabel("x₁" if name == "samples" else "")
             open_frame(axes)
-        for i, axes in enumerate(figure.axes):
-            axes.set_ylabel("x₁" if i == 0 else "")
-            axes.set_visible(i < len(panels))
         return svg_uri(figure)
 
 
@@ -149,7 +157,7 @@ def receptive_field(field: np.ndarray, row: int, column: int) -> str:
     """|gradient| by pixel on a logarithmic scale; pixels without influence are left empty, the pixel itself is framed."""
     seen = field[field > 0]
     top = float(seen.max()) if len(seen) else 1.0
-    low = max(float(seen.min()), top * 1e-6) if len(seen) else 0.1
+    low = max(float(seen.min()), top * 1e-12) if len(seen) else 0.1
     with drawing():
         figure = Figure(figsize=(4.7, 3.9))
         axes = figure.subplots()

@@ -60,6 +60,9 @@ def page(runs: Sequence[Run]) -> dict[str, Any]:
         "others": [groups[recipe] for recipe in recipes if recipe not in asked],
         "encodings": encodings(runs),
         "further": further(runs),
+        "receptive_sentences": list(
+            dict.fromkeys(one.receptive_sentence for name in PARTS[3] for one in groups[name].blocks if one.receptive)
+        ),
         "image_data": list(dict.fromkeys(run.result["data"] for run in runs if run.kind == "images")),
         "words": words,
     }
@@ -114,13 +117,15 @@ def bars(run: Run) -> Image:
     return Image(uri, alt)
 
 
-def pairs(run: Run) -> Image:
-    """Truth, model and samples of a two-dimensional run side by side."""
+def pairs(run: Run, large: bool = True) -> Image:
+    """Samples, truth and model of a two-dimensional run side by side."""
     levels, arrays = run.result["levels"], run.arrays
-    tables = [(title, arrays[name]) for title, name in (("Truth", "truth"), ("Model", "model_joint")) if name in arrays]
-    uri = plots.pair_pictures(tables, plots.counts_of_pairs(arrays["samples"], levels))
-    shown = ", ".join([*(title.lower() for title, _ in tables), "samples"])
-    alt = f"{run.name} on {run.result['data']}: 2-D histograms with {levels} bins a side ({shown}), x1 downwards, x2 to the right."
+    counts = plots.counts_of_pairs(arrays["samples"], levels)
+    uri = plots.pair_pictures(counts, arrays.get("truth"), arrays.get("model_joint"), large)
+    alt = (
+        f"{run.name} on {run.result['data']}: 2-D histogram of samples with {levels} bins a side, beside the truth and the "
+        f"model's probabilities, x1 downwards and x2 to the right."
+    )
     return Image(uri, alt)
 
 
@@ -146,13 +151,14 @@ def encodings(runs: Sequence[Run]) -> dict[str, Any]:
     """The MLP's runs that differ in how x₁ enters, on the same data with the same seed."""
     used = first(runs, "2d-mlp")
     if used is None:
-        return {"rows": [], "sentence": ""}
+        return {"rows": [], "best": None, "sentence": ""}
     same = lambda run: all(run.result[name] == used.result[name] for name in ("recipe", "data", "seed"))  # noqa: E731
     rows: dict[str, Run] = {}
     for run in filter(same, runs):
         if "encoding" in run.result and (not run.recorded or used.recorded):
             rows.setdefault(run.result["encoding"], run)
-    return {"rows": list(rows.values()), "sentence": words.best_encoding(list(rows.values()), used)}
+    best = min(rows.values(), key=lambda run: run.result.get("validation_bits_per_dim", float("inf")), default=None)
+    return {"rows": list(rows.values()), "best": best, "sentence": words.best_encoding(list(rows.values()), used)}
 
 
 def further(runs: Sequence[Run]) -> list[dict[str, Any]]:
@@ -169,7 +175,7 @@ def further(runs: Sequence[Run]) -> list[dict[str, Any]]:
                 continue  # another encoding, or another size: not another set
             new = run.result["data"] != main.result["data"] and (recipe, run.result["data"]) not in pictured
             pictured.add((recipe, run.result["data"]))
-            picture = pairs(run) if new and run not in full and "samples" in run.arrays else None
+            picture = pairs(run, large=False) if new and run not in full and "samples" in run.arrays else None
             rows.append({"run": run, "picture": picture})
     return rows
 

@@ -9,6 +9,8 @@ import numpy as np
 
 from chainrule.report.runs import Run
 
+ENCODINGS = {"onehot": "one-hot vector", "scalar": "real number", "embedding": "learned embedding"}
+"""What the MLP's input encodings are called on the page."""
 CLOSE, FAR = 0.05, 0.2
 """Total variation distances below and above which two distributions are called close and clearly different."""
 
@@ -21,7 +23,7 @@ def number(value: Any, digits: int = 4) -> str:
     """
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         return "–"
-    return f"{value:.{digits}f}".replace("-", "−") if round(value, digits) else f"{0:.{digits}f}"
+    return f"{value:,.{digits}f}".replace("-", "−") if round(value, digits) else f"{0:.{digits}f}"
 
 
 def count(value: Any) -> str:
@@ -36,12 +38,14 @@ def count(value: Any) -> str:
 def seconds(value: Any) -> str:
     """A duration for people.
 
-    >>> seconds(17.894), seconds(342.2), seconds(7385), seconds(None)
-    ('17.9 s', '5 min 42 s', '2 h 3 min', '–')
+    >>> seconds(0.003), seconds(17.894), seconds(342.2), seconds(7385), seconds(None)
+    ('3 ms', '17.9 s', '5 min 42 s', '2 h 3 min', '–')
     """
     if not isinstance(value, (int, float)):
         return "–"
-    if value < 60:
+    if value < 0.1:
+        return f"{1000 * value:.0f} ms"
+    if value < 59.95:
         return f"{value:.1f} s"
     minutes, rest = divmod(round(value), 60)
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
@@ -131,14 +135,15 @@ def comparison(run: Run) -> list[str]:
         f"The model's probabilities {how}: their total variation distance is {number(model)}, so no set of values "
         f"is more than {number(100 * model, 1)} percentage points likelier under one than under the other."
     )
-    second = (
-        f"The empirical frequencies have the same outline but are more ragged: they lie {number(samples)} from the data, "
-        f"and just as the {number(noise)} from the very model that they were drawn from, this is mostly the noise of "
-        f"{count(run.result.get('sample_count'))} draws spread over {count(run.result['levels'])} values."
+    draws = f"{count(run.result.get('sample_count'))} draws"
+    reason = (
+        f"what sets them apart is mostly the noise of {draws} spread over {count(run.result['levels'])} values"
         if model < noise / 2
-        else f"The empirical frequencies are more ragged still: they lie {number(samples)} from the data and "
-        f"{number(noise)} from the model that they were drawn from, which is the noise of "
-        f"{count(run.result.get('sample_count'))} draws."
+        else f"the noise of {draws} comes on top of what the model gets wrong"
+    )
+    second = (
+        f"The empirical frequencies of its samples keep that outline but are more ragged: they lie {number(samples)} from "
+        f"the data and {number(noise)} from the very model that they were drawn from, so {reason}."
     )
     return [first, second]
 
@@ -165,7 +170,9 @@ def receptive_sentence(field: np.ndarray, row: int, column: int) -> str:
         )
     elif above_right.size:
         parts.append("All rows above are seen in full: there is no blind spot.")
-    parts.append("Influence is strongest right beside the pixel and fades with distance.")
+    strongest = np.unravel_index(int(field.argmax()), field.shape)
+    if max(abs(int(strongest[0]) - row), abs(int(strongest[1]) - column)) <= 3:
+        parts.append("Influence is strongest close by, within the reach of the first convolution.")
     return " ".join(parts)
 
 
@@ -187,9 +194,10 @@ def best_encoding(runs: Sequence[Run], used: Run) -> str:
     best, *others = sorted(known, key=lambda run: run.result["validation_bits_per_dim"])
     other = used if best is not used else others[0]
     margin = other.result["validation_bits_per_dim"] - best.result["validation_bits_per_dim"]
-    tail = "which this report's MLP uses" if other is used else "the next best"
-    mine = ", which this report's MLP uses" if best is used else ""
+    names = [ENCODINGS.get(run.result["encoding"], run.result["encoding"]) for run in (best, other)]
+    if best is used:
+        return f"On validation data the {names[0]} does best, {number(margin)} bits/dim ahead of the {names[1]}; the MLP uses it."
     return (
-        f"On validation data the encoding {best.result['encoding']} does best{mine}; it is {number(margin)} bits/dim ahead "
-        f"of {other.result['encoding']}, {tail}."
+        f"On validation data the {names[0]} does best; the {names[1]}, which the MLP above uses, is "
+        f"{number(margin)} bits/dim behind."
     )

@@ -1,0 +1,69 @@
+"""Small run folders, written the way experiment.py writes them, without any training."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from chainrule.experiment import save_arrays, write_json
+
+MODELS = {
+    "warmup": ("Part 1: softmax histogram", "warmup", 100, [1]),
+    "2d-mlp": ("Part 2.1: MLP", "portrait-2d", 12, [2]),
+    "2d-made": ("Part 2.2: MADE", "portrait-2d", 12, [2]),
+    "pixelcnn": ("Part 3: PixelCNN, factorised over channels", "hopper-mnist", 4, [3, 8, 8]),
+    "pixelcnn-made": ("Part 3: PixelCNN-MADE", "hopper-mnist", 4, [3, 8, 8]),
+}
+
+
+def write_run(folder: Path, recipe: str, *, jitter: float = 0.0, steps: int = 50, **changes: Any) -> dict[str, Any]:
+    """A run folder of `recipe`; `changes` replace entries of result.json, which is returned."""
+    rng = np.random.default_rng(len(recipe))
+    title, data, levels, shape = MODELS.get(recipe, ("Another model", "mine", 4, [3, 8, 8]))
+    result: dict[str, Any] = {
+        "recipe": recipe,
+        "title": title,
+        "data": data,
+        "levels": levels,
+        "shape": shape,
+        "test_bits_per_dim": float(rng.uniform(1, 7)),
+        "validation_bits_per_dim": float(rng.uniform(1, 7)),
+        "best_step": 40,
+        "parameters": int(rng.integers(1000, 99999)),
+        "steps": steps,
+        "train_seconds": round(float(rng.uniform(5, 50)), 2),
+        "seed": 0,
+        "device": "CPU, 2 threads",
+        "precision": "float32",
+        "command": f"chainrule train {recipe}",
+        "sample_count": 100,
+    }
+    arrays: dict[str, np.ndarray] = {"samples": rng.integers(0, levels, (100, *shape)).astype(np.uint8)}
+    if len(shape) == 3:
+        field = np.zeros(shape[1:])
+        field[1:4, 2:5], field[4, 1:4] = 1e-3, 1e-2
+        arrays["receptive_field"] = field
+    elif shape == [1]:
+        for name in ("model_pmf", "sample_frequencies", "data_frequencies"):
+            arrays[name] = rng.dirichlet(np.ones(levels))
+        arrays["offset"] = np.array(1)
+        names = ("model_data", "samples_data", "samples_model")
+        result |= {f"total_variation_{n}": v for n, v in zip(names, (0.0217, 0.1361, 0.1313), strict=True)}
+    else:
+        for name in ("truth", "model_joint"):
+            arrays[name] = rng.dirichlet(np.ones(levels**2)).reshape(levels, levels)
+        result |= {"exact_bits_per_dim": 3.4567, "entropy_bits_per_dim": 3.4001, "kl_bits": 0.1132}
+        if recipe == "2d-mlp":
+            result["encoding"] = "onehot"
+    result |= changes
+    lines = [{"step": i, "train": 3.5 + 1 / i} for i in range(1, steps + 1)]
+    lines += [{"step": i, "validation": 3.5 + 1.1 / i} for i in range(10, steps + 1, 10)]
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "result.json", result)
+    write_json(folder / "config.json", {"recipe": {"train": {"lr": 0.003, "batch_size": 100, "jitter": jitter}}})
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    save_arrays(folder / "arrays.npz", arrays)
+    return result

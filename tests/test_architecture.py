@@ -1,0 +1,181 @@
+"""Who may import whom: the tiers, read from the source."""
+
+from __future__ import annotations
+
+import ast
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import chainrule
+
+TIERS = {
+    0: ["masks", "data", "errors", "metrics"],
+    1: ["nn", "heads", "sampling"],
+    2: ["models"],
+    3: ["optim", "evaluation", "checkpoint", "progress", "training", "exact"],
+    4: ["zoo", "recipes"],
+    5: ["codec"],
+    6: ["experiment", "tuning", "bench"],
+    7: ["report"],
+    8: ["cli", "__main__"],
+}
+TIER = {room: tier for tier, rooms in TIERS.items() for room in rooms}
+TOP = "chainrule"
+TOP_TIER = 5
+"""The top package offers what stands below the run folders."""
+MAY_IMPORT_TOP = {"chainrule.experiment"}
+"""For `__version__` alone."""
+
+
+def read_sources(root):
+    """{module name: source} of a package folder."""
+    modules = {}
+    for path in sorted(root.rglob("*.py")):
+        parts = [TOP, *path.relative_to(root).with_suffix("").parts]
+        modules[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path.read_text(encoding="utf-8")
+    return modules
+
+
+class Imports(ast.NodeVisitor):
+    """The modules of this package that a module imports, at its top or inside functions, but not for types alone."""
+
+    def __init__(self, module, is_package, modules):
+        self.module, self.modules, self.found = module, modules, set()
+        self.package = module if is_package else module.rpartition(".")[0]
+
+    def visit_If(self, node):
+        name = node.test.attr if isinstance(node.test, ast.Attribute) else getattr(node.test, "id", None)
+        for child in node.orelse if name == "TYPE_CHECKING" else [node.test, *node.body, *node.orelse]:
+            self.visit(child)
+
+    def visit_Import(self, node):
+        for alias in node.names:
+            self.add(alias.name)
+
+    def visit_ImportFrom(self, node):
+        base = node.module or ""
+        if node.level:
+            above = self.package.split(".")[: len(self.package.split(".")) - node.level + 1]
+            base = ".".join([*above, base] if base else above)
+        for alias in node.names:
+            inner = f"{base}.{alias.name}"
+            self.add(inner if inner in self.modules or self.is_room(inner) else base)
+
+    def visit_Call(self, node):
+        name = getattr(node.func, "attr", getattr(node.func, "id", None))
+        if name in ("import_module", "__import__") and node.args and isinstance(node.args[0], ast.Constant):
+            self.add(str(node.args[0].value))
+        self.generic_visit(node)
+
+    def is_room(self, name):
+        return name.removeprefix(f"{TOP}.") in TIER
+
+    def add(self, name):
+        if name == TOP or name.startswith(f"{TOP}."):
+            self.found.add(name)
+
+
+def room(module):
+    """A module's room: the first part of its name below the package."""
+    return module.split(".")[1] if "." in module else TOP
+
+
+def violations(modules):
+    """Sentences about every arrow that should not be."""
+    said, files, rooms = [], {}, {}
+    for module, source in modules.items():
+        is_package = any(other.startswith(f"{module}.") for other in modules)
+        visitor = Imports(module, is_package, modules)
+        visitor.visit(ast.parse(source))
+        here = room(module)
+        if here != TOP and here not in TIER:
+            said.append(f"{module} belongs to no room")
+            continue
+        tier = TOP_TIER if here == TOP else TIER[here]
+        for target in sorted(visitor.found):
+            there = room(target)
+            if there == TOP:
+                if module not in MAY_IMPORT_TOP:
+                    said.append(f"{module} imports the top package")
+                continue
+            if there not in TIER:
+                said.append(f"{module} imports {target}, which belongs to no room")
+                continue
+            if TIER[there] > tier:
+                said.append(f"{module} (tier {tier}) imports {target} (tier {TIER[there]})")
+            files.setdefault(module, set()).add(target)
+            if here not in (there, TOP):
+                rooms.setdefault(here, set()).add(there)
+    for graph in (files, rooms):
+        try:
+            TopologicalSorter(graph).prepare()
+        except CycleError as error:
+            said.append(f"a circle: {' → '.join(reversed(error.args[1]))}")
+    return said
+
+
+def test_imports_run_one_way():
+    """No arrow to a higher tier, no circle, no file outside the plan."""
+    assert violations(read_sources(Path(chainrule.__file__).parent)) == []
+
+
+def test_the_reader_sees_the_arrows():
+    """The law would be empty if the reader found no imports: some that are there for certain."""
+    modules = read_sources(Path(chainrule.__file__).parent)
+    found = {}
+    for module in ("chainrule.models.base", "chainrule.sampling", "chainrule.experiment", "chainrule"):
+        visitor = Imports(module, module == TOP, modules)
+        visitor.visit(ast.parse(modules[module]))
+        found[module] = visitor.found
+    assert {"chainrule.heads", "chainrule.sampling", "chainrule.errors"} <= found["chainrule.models.base"]
+    assert found["chainrule.sampling"] == {"chainrule.errors"}  # the models it names are for the types alone
+    assert {"chainrule", "chainrule.data", "chainrule.metrics"} <= found["chainrule.experiment"]
+    assert "chainrule.models" in found["chainrule"]
+
+
+@pytest.mark.parametrize(
+    ("module", "source", "sentence"),
+    [
+        ("chainrule.masks", "from chainrule.models import MADE", "chainrule.masks (tier 0) imports chainrule.models (tier 2)"),
+        ("chainrule.nn.conv", "import chainrule.training", "(tier 1) imports chainrule.training (tier 3)"),
+        ("chainrule.nn.conv", "from chainrule import training", "(tier 1) imports chainrule.training (tier 3)"),
+        ("chainrule.nn.conv", "from ..training import fit", "(tier 1) imports chainrule.training (tier 3)"),
+        ("chainrule.nn.conv", "def f():\n    from chainrule.zoo import load", "imports chainrule.zoo (tier 4)"),
+        ("chainrule.nn.conv", "import importlib\nimportlib.import_module('chainrule.zoo')", "imports chainrule.zoo"),
+        ("chainrule.recipes", "import chainrule", "chainrule.recipes imports the top package"),
+        ("chainrule.recipes", "from chainrule import load", "chainrule.recipes imports the top package"),
+        ("chainrule", "from chainrule.cli import main", "imports chainrule.cli (tier 8)"),
+        ("chainrule.utils", "", "chainrule.utils belongs to no room"),
+        ("chainrule.zoo", "import chainrule.utils", "imports chainrule.utils, which belongs to no room"),
+        ("chainrule.heads.categorical", "from chainrule.nn import MADENetwork", "a circle"),
+        ("chainrule.nn.conv", "from chainrule.nn import MADENetwork", "a circle"),
+    ],
+)
+def test_each_kind_of_wrong_arrow_is_found(module, source, sentence):
+    """A wrong arrow, planted, is named."""
+    planted = {
+        "chainrule": "",
+        "chainrule.models": "",
+        "chainrule.training": "",
+        "chainrule.zoo": "",
+        "chainrule.cli": "",
+        "chainrule.recipes": "",
+        "chainrule.nn": "from chainrule.nn.conv import Conv",
+        "chainrule.nn.conv": "from chainrule.heads.categorical import pmf",
+        "chainrule.heads.categorical": "",
+    }
+    assert violations(planted) == []
+    planted[module] = f"{planted.get(module, '')}\n{source}"
+    said = violations(planted)
+    assert any(sentence in line for line in said), said
+
+
+def test_imports_for_types_do_not_count():
+    """What only a type checker runs is no arrow; its else branch is."""
+    guarded = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from chainrule.cli import main\n"
+    modules = {"chainrule.masks": guarded, "chainrule.cli": ""}
+    assert violations(modules) == []
+    modules["chainrule.masks"] += "else:\n    from chainrule.cli import main\n"
+    assert len(violations(modules)) == 1

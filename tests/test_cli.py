@@ -1,0 +1,222 @@
+"""The command line as a person meets it: results on standard output, one sentence and status 2 for bad input."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from chainrule.cli import VERBS, main
+from chainrule.models import MADE, PixelCNNMADE
+
+TINY_IMAGES = ["--model.filters", "8", "--model.blocks", "1", "--train.batch-size", "8", "--train.eval-every", "5"]
+
+
+@pytest.fixture
+def images(tmp_path):
+    """A small set of 6×5 colour images with 3 levels."""
+    path = tmp_path / "tiny.npz"
+    draw = np.random.RandomState(0).randint
+    np.savez(path, train=draw(0, 3, (40, 6, 5, 3), np.uint8), test=draw(0, 3, (10, 6, 5, 3), np.uint8))
+    return path
+
+
+@pytest.fixture
+def image_model(tmp_path):
+    folder = tmp_path / "model"
+    PixelCNNMADE((3, 6, 5), 3, filters=8, blocks=1).save_pretrained(folder)
+    return folder
+
+
+def fails(capsys, *args, saying=()):
+    """The command ends with status 2 and one line on standard error that holds the given words."""
+    assert main([str(a) for a in args]) == 2
+    captured = capsys.readouterr()
+    lines = [line for line in captured.err.splitlines() if line.startswith("chainrule:")]
+    assert len(lines) == 1, captured.err
+    assert "Traceback" not in captured.err
+    for word in saying:
+        assert word in lines[0], lines[0]
+    return lines[0]
+
+
+def test_help_names_every_command(capsys):
+    assert main(["--help"]) == 0
+    text = capsys.readouterr().out
+    assert all(f"  {verb} " in text for verb in VERBS)
+
+
+@pytest.mark.parametrize("verb", [v for v in VERBS if v not in ("train", "tune")])
+def test_every_command_has_help(verb, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([verb, "--help"])
+    assert stop.value.code == 0
+    assert f"chainrule {verb}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("verb", ["train", "tune"])
+def test_help_of_recipes(verb, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([verb, "--help"])
+    assert stop.value.code == 0
+    assert "pixelcnn-made" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as stop:
+        main([verb, "pixelcnn-made", "--help"])
+    assert stop.value.code == 0
+    assert "--model.filters" in capsys.readouterr().out
+
+
+def test_train_evaluate_sample(tmp_path, capsys):
+    out = tmp_path / "run"
+    assert main(["train", "2d-made", "--train.steps", "6", "--train.eval-every", "3", "--out", str(out), "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["steps"] == 6
+    assert {"exact_bits_per_dim", "kl_bits", "test_bits_per_dim"} <= result.keys()
+    assert main(["evaluate", str(out), "--json"]) == 0
+    again = json.loads(capsys.readouterr().out)
+    assert again["bits_per_dim"] == pytest.approx(result["test_bits_per_dim"], abs=1e-9)
+    assert again["exact_bits_per_dim"] == pytest.approx(result["exact_bits_per_dim"], abs=1e-9)
+    assert main(["sample", str(out), "-n", "5", "--seed", "3"]) == 0
+    first = capsys.readouterr().out
+    assert len(first.splitlines()) == 5
+    assert main(["sample", str(out), "-n", "5", "--seed", "3", "--method", "naive"]) == 0
+    assert capsys.readouterr().out == first
+    fails(capsys, "train", "2d-made", "--out", out, saying=["--resume"])
+
+
+def test_warmup_is_printed_in_the_assignments_values(tmp_path, capsys):
+    out = tmp_path / "run"
+    assert main(["train", "warmup", "--train.steps", "5", "--out", str(out)]) == 0
+    capsys.readouterr()
+    assert main(["sample", str(out), "-n", "300"]) == 0
+    values = [int(line) for line in capsys.readouterr().out.split()]
+    assert min(values) >= 1
+    assert max(values) <= 100
+
+
+def test_images_end_to_end(tmp_path, images, capsys):
+    out = tmp_path / "run"
+    args = ["train", "pixelcnn-made", "--data", str(images), "--out", str(out), "--train.steps", "10", *TINY_IMAGES]
+    assert main(args) == 0
+    capsys.readouterr()
+    sheet, array, whole = tmp_path / "s.png", tmp_path / "s.npy", tmp_path / "c.png"
+    assert main(["sample", str(out), "-n", "12", "-o", str(sheet)]) == 0
+    assert main(["sample", str(out), "-n", "12", "-o", str(array)]) == 0
+    assert np.load(array).shape == (12, 6, 5, 3)
+    assert Image.open(sheet).size[0] > 50
+    picture = tmp_path / "x.png"
+    Image.fromarray((np.load(array)[0] * 127).astype(np.uint8)).save(picture)
+    assert main(["complete", str(out), str(picture), "--keep-rows", "3", "-o", str(whole)]) == 0
+    kept, given = np.asarray(Image.open(whole)), np.asarray(Image.open(picture))
+    assert kept.shape == given.shape
+    assert (kept[:3] // 100 == given[:3] // 100).all()
+
+
+def test_unknown_things(tmp_path, image_model, capsys):
+    fails(capsys, "frobnicate", saying=["train", "sample"])
+    fails(capsys, "train", "resnet", saying=["resnet", "pixelcnn-made"])
+    fails(capsys, "train", "warmup", "--preset", "huge", saying=["huge", "quick"])
+    fails(capsys, "evaluate", tmp_path / "nowhere", saying=["nowhere"])
+    (tmp_path / "empty").mkdir()
+    fails(capsys, "evaluate", tmp_path / "empty", saying=["no model"])
+    fails(capsys, "evaluate", image_model, saying=["--data"])
+    fails(capsys, "report", tmp_path / "nowhere", saying=["nowhere"])
+    fails(capsys, "train", "2d-made", "--data", tmp_path / "none.npy", "--out", tmp_path / "r", saying=["none.npy"])
+
+
+def test_data_that_do_not_fit(tmp_path, images, image_model, capsys):
+    fails(capsys, "train", "2d-mlp", "--data", images, "--out", tmp_path / "r", saying=["(2,)"])
+    fails(capsys, "train", "pixelcnn", "--data", "warmup", "--out", tmp_path / "q", saying=["images"])
+    fails(capsys, "evaluate", image_model, "--data", "warmup", saying=["warmup", "(3, 6, 5)"])
+    joint = np.full((8, 8), 1 / 64)
+    joint[0, 0] = -joint[0, 0]
+    np.save(tmp_path / "negative.npy", joint)
+    fails(capsys, "train", "2d-made", "--data", tmp_path / "negative.npy", "--out", tmp_path / "p", saying=["negative"])
+    np.save(tmp_path / "sum.npy", np.full((8, 8), 1 / 32))
+    fails(capsys, "train", "2d-made", "--data", tmp_path / "sum.npy", "--out", tmp_path / "o", saying=["2"])
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [("--train.steps", "0"), ("--train.lr", "-1"), ("--train.lr", "nan"), ("--train.ema", "1.5"), ("--model.filters", "0")],
+)
+def test_values_that_make_no_sense(flags, tmp_path, images, capsys):
+    fails(capsys, "train", "pixelcnn", "--data", images, "--out", tmp_path / "r", *flags)
+
+
+@pytest.mark.parametrize("args", [("sample", "-n", "many"), ("train", "warmup", "--train.stepz", "3")])
+def test_usage_errors_end_with_status_2(args, image_model, capsys):
+    words = [args[0], str(image_model), *args[1:]] if args[0] == "sample" else list(args)
+    with pytest.raises(SystemExit) as stop:
+        main(words)
+    assert stop.value.code == 2
+
+
+def test_outputs_that_cannot_be_written(tmp_path, image_model, capsys):
+    fails(capsys, "sample", image_model, "-o", tmp_path / "no" / "x.png", saying=["no folder"])
+    fails(capsys, "sample", image_model, "-o", tmp_path / "x.gif", saying=[".png"])
+    fails(capsys, "sample", image_model, saying=["-o"])
+    fails(capsys, "sample", image_model, "-n", "-3", "-o", tmp_path / "x.png", saying=["-3"])
+    occupied = tmp_path / "file"
+    occupied.write_text("I am not a folder")
+    fails(capsys, "train", "warmup", "--out", occupied, saying=["file"])
+    assert occupied.read_text() == "I am not a folder"
+
+
+def test_complete_wants_to_know_what_is_known(tmp_path, image_model, capsys):
+    picture = tmp_path / "x.png"
+    Image.fromarray(np.zeros((6, 5, 3), np.uint8)).save(picture)
+    fails(capsys, "complete", image_model, picture, saying=["--keep-rows"])
+    fails(capsys, "complete", image_model, picture, "--keep-rows", "99", saying=["99"])
+    fails(capsys, "complete", image_model, tmp_path / "none.png", "--keep-rows", "1", saying=["none.png"])
+    Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(tmp_path / "big.png")
+    fails(capsys, "complete", image_model, tmp_path / "big.png", "--keep-rows", "1", saying=["big.png"])
+    MADE((2,), 4, (8,)).save_pretrained(tmp_path / "made")
+    fails(capsys, "complete", tmp_path / "made", picture, "--keep-rows", "1", saying=["images"])
+
+
+def test_bench_prints_a_ratio(image_model, capsys):
+    assert main(["bench", "sampling", "--model", str(image_model), "-n", "2", "--repeats", "1", "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["naive_passes"] == 90
+    assert figures["ratio"] == pytest.approx(figures["naive_seconds_estimated"] / figures["cached_seconds"])
+
+
+def test_tune_writes_its_trials(tmp_path, capsys):
+    pytest.importorskip("optuna")
+    args = ["tune", "2d-mlp", "--trials", "2", "--train.steps", "3", "--out", str(tmp_path / "t")]
+    assert main([*args, "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)) == 2
+    assert main(args) == 0  # goes on
+    assert "best of 4 trials" in capsys.readouterr().out
+    assert (tmp_path / "t" / "trials.csv").read_text().count("\n") == 5
+
+
+@pytest.mark.slow
+def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(tmp_path):
+    out = tmp_path / "run"
+    args = [sys.executable, "-m", "chainrule", "train", "2d-made", "--out", str(out), "--train.eval-every", "10"]
+    process = subprocess.Popen(args, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 90
+    while not (out / "checkpoint.pt").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "--resume" in err
+    assert "Traceback" not in err
+    again = [*args, "--resume", "--train.steps", "2000"]
+    process = subprocess.Popen(again, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    time.sleep(8)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    lines = (out / "metrics.jsonl").read_text().splitlines()
+    steps = [json.loads(line)["step"] for line in lines if "train" in json.loads(line)]
+    assert steps == list(range(1, len(steps) + 1))
+    assert os.path.getsize(out / "checkpoint.pt") > 0

@@ -1,0 +1,119 @@
+"""Measuring: means over all events, exact tables, receptive fields."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from laws import events, may_see, randomised, tiny_dataset
+
+from chainrule import evaluation, metrics
+from chainrule.errors import DataError, ModelError
+from chainrule.evaluation import bits_per_dim, enumerate_events, log2_joint, log_probs, receptive_field
+from chainrule.models import MADE, ConditionalMLP, Histogram, PixelCNN, PixelCNNMADE
+
+
+def test_every_event_counts_once(monkeypatch):
+    """A last batch that is not full weighs as much as it holds: the mean over events, not over batches."""
+    model = randomised(PixelCNN((1, 2, 3), 4, 6, 1), std=1.0)
+    x = events(model, 23)
+    direct = model.log_prob(x).detach()
+    monkeypatch.setattr(evaluation, "BATCH", 7)
+    monkeypatch.setattr(type(model), "dims", property(lambda self: 2352))
+    torch.testing.assert_close(log_probs(model, x), direct, rtol=0, atol=1e-12)
+    monkeypatch.undo()
+    assert bits_per_dim(model, x) == pytest.approx(-float(direct.mean()) / math.log(2) / 6, abs=1e-12)
+
+
+def test_batches_are_bounded(monkeypatch):
+    """Large events go in batches of 100, small ones in more: never all at once."""
+    model, seen = Histogram(3), []
+    monkeypatch.setattr(model, "log_prob", lambda x, context: seen.append(len(x)) or torch.zeros(len(x)))
+    log_probs(model, torch.zeros(500_000, 1, dtype=torch.uint8))
+    assert sum(seen) == 500_000
+    assert max(seen) == 235_200
+
+
+def test_splits_of_a_dataset():
+    """The named split is measured, test by default."""
+    model, data = randomised(MADE((3,), 4, (8,))), tiny_dataset()
+    figures = {split: bits_per_dim(model, data, split) for split in ("train", "validation", "test")}
+    assert len(set(figures.values())) == 3
+    assert bits_per_dim(model, data) == figures["test"]
+    for split, figure in figures.items():
+        assert figure == bits_per_dim(model, getattr(data, split))
+
+
+def test_nothing_to_evaluate_is_refused():
+    """The mean of no events is no number."""
+    with pytest.raises(DataError, match="no events"):
+        bits_per_dim(Histogram(3), torch.zeros(0, 1, dtype=torch.long))
+
+
+def test_evaluation_leaves_the_model_as_it_was():
+    """Evaluated without dropout and gradients; training mode comes back."""
+    model = MADE((3,), 4, (8,)).train()
+    assert not log_probs(model, events(model, 3)).requires_grad
+    assert model.training
+
+
+@pytest.mark.parametrize("build", [lambda: MADE((2,), 5, (7,)), lambda: ConditionalMLP(5, "onehot", (7,))])
+def test_log2_joint_is_the_whole_table(build):
+    """Entry [i, j] is log2 p(i, j), and the table sums to 1."""
+    model = randomised(build())
+    table = log2_joint(model)
+    assert table.shape == (5, 5)
+    assert np.exp2(table).sum() == pytest.approx(1, abs=1e-12)
+    assert table[1, 4] == pytest.approx(float(model.log_prob(torch.tensor([[1, 4]]))) / math.log(2), abs=1e-12)
+    # The exact cross-entropy is what a large sample's bits per dimension tend to.
+    p = np.random.RandomState(0).dirichlet(np.ones(25)).reshape(5, 5)
+    x = torch.from_numpy(np.stack(np.divmod(np.random.RandomState(1).choice(25, 200_000, p=p.ravel()), 5), 1))
+    assert metrics.cross_entropy_bits(p, table) / 2 == pytest.approx(bits_per_dim(model, x), abs=0.01)
+
+
+def test_log2_joint_is_for_pairs():
+    """Other shapes have no such table."""
+    with pytest.raises(ModelError, match=r"\(2,\)"):
+        log2_joint(MADE((3,), 4))
+
+
+@pytest.mark.parametrize(("shape", "levels"), [((1,), 4), ((3,), 2), ((2, 1, 2), 3), ((1, 3, 1), 2)])
+def test_enumerate_events_lists_each_once(shape, levels):
+    """levels ** dims different events, in order."""
+    outcomes = enumerate_events(MADE(shape, levels, (9,)))
+    assert outcomes.shape == (levels ** math.prod(shape), *shape)
+    assert len(outcomes.unique(dim=0)) == len(outcomes)
+    flat = outcomes.flatten(1).tolist()
+    assert flat == sorted(flat)
+
+
+@pytest.mark.parametrize("levels", [4, 20])
+@pytest.mark.parametrize("cls", [PixelCNN, PixelCNNMADE])
+@pytest.mark.parametrize("channel", [0, 1])
+def test_receptive_field_is_the_models_reach(cls, channel, levels):
+    """Non-zero exactly where the conditional may look; never below or right of its pixel."""
+    model = randomised(cls((2, 9, 9), levels, 24, 1), dtype=torch.float32)
+    site = (channel, 5, 4)
+    found = np.zeros((9, 9), bool)
+    for seed in range(30):
+        field = receptive_field(model, site, seed)
+        assert field.shape == (9, 9)
+        assert field.dtype == np.float64
+        assert (field >= 0).all()
+        found |= field > 0
+    allowed = np.zeros((9, 9), bool)
+    for _, i, j in may_see(model)[site]:
+        allowed[i, j] = True
+    assert (found == allowed).all()
+
+
+def test_receptive_field_leaves_no_traces():
+    """No gradients on the parameters, the mode comes back, and the same seed gives the same field."""
+    model = PixelCNN((1, 5, 5), 4, 8, 1).train()
+    first = receptive_field(model, (0, 2, 2))
+    assert all(p.grad is None for p in model.parameters())
+    assert model.training
+    assert (first == receptive_field(model, (0, 2, 2))).all()
+    assert first.any()

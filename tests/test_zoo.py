@@ -1,0 +1,176 @@
+"""Saving and loading: the same model comes back, and what is no model is refused with a sentence."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from laws import events, randomised
+
+from chainrule import zoo
+from chainrule.errors import ModelError
+from chainrule.models import MADE, REGISTRY, ConditionalMLP, Histogram, PixelCNNMADE
+from chainrule.zoo import CONFIG, WEIGHTS, load
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A saved MADE."""
+    MADE((3,), 4, (8, 6)).save_pretrained(tmp_path / "made")
+    return tmp_path / "made"
+
+
+def test_round_trip(case, tmp_path):
+    """A loaded model has the saved one's class, configuration and likelihoods, bit for bit."""
+    model = randomised(case.build(), dtype=torch.float32)
+    model.save_pretrained(tmp_path)
+    again = load(tmp_path)
+    x = events(model, 20)
+    assert type(again) is type(model)
+    assert again.config == model.config
+    assert not again.training
+    assert torch.equal(again.log_prob(x), model.log_prob(x))
+    assert torch.equal(again.sample(5, generator=torch.Generator().manual_seed(0)),
+                       model.sample(5, generator=torch.Generator().manual_seed(0)))  # fmt: skip
+
+
+def test_from_pretrained_is_load(case, tmp_path):
+    """The hub's own way of loading gives the same model."""
+    model = randomised(case.build(), dtype=torch.float32)
+    model.save_pretrained(tmp_path)
+    again, x = REGISTRY[type(model).__name__].from_pretrained(tmp_path), events(model, 5)
+    assert torch.equal(again.log_prob(x), model.log_prob(x))
+
+
+def test_files_of_a_model(folder):
+    """Configuration as JSON and weights without pickle, and nothing else."""
+    assert sorted(path.name for path in folder.iterdir()) == [CONFIG, WEIGHTS]
+    assert json.loads((folder / CONFIG).read_text()) == {"class": "MADE", "shape": [3], "levels": 4, "hidden": [8, 6]}
+
+
+def test_run_folders_load(folder, tmp_path):
+    """A run folder's model/ is taken, although the run has a config.json of its own."""
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / CONFIG).write_text('{"recipe": {}}')
+    folder.rename(run / "model")
+    assert load(run).shape == (3,)
+    assert load(str(run)).shape == (3,)
+
+
+def test_unknown_name():
+    """Neither a folder nor a shipped model: the name is repeated."""
+    with pytest.raises(ModelError, match=r"no model 'no-such-thing'"):
+        load("no-such-thing")
+
+
+@pytest.mark.parametrize("name", ["", "/dev/null", "x" * 5000, "a\0b"])
+def test_odd_names(name):
+    """Whatever the name, it is a ModelError."""
+    with pytest.raises(ModelError):
+        load(name)
+
+
+def test_a_folder_without_a_model(tmp_path):
+    """The folder is named."""
+    with pytest.raises(ModelError, match="holds no model"):
+        load(tmp_path)
+
+
+def test_a_run_that_has_no_model_yet(tmp_path):
+    """A run's own config.json is not taken for a model's."""
+    (tmp_path / CONFIG).write_text('{"recipe": {}}')
+    with pytest.raises(ModelError, match="holds no model"):
+        load(tmp_path)
+
+
+def test_missing_weights(folder):
+    """The missing file is named."""
+    (folder / WEIGHTS).unlink()
+    with pytest.raises(ModelError, match=WEIGHTS):
+        load(folder)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b'{"class": "MADE"', b"null", b"[1]", b'"class"', b"12"])
+def test_damaged_config(folder, content):
+    """Half a file, another encoding or another kind of JSON is a ModelError that names the file."""
+    (folder / CONFIG).write_bytes(content)
+    with pytest.raises(ModelError, match=r"config\.json|holds no model"):
+        load(folder)
+
+
+@pytest.mark.parametrize("name", ["Transformer", None, ["MADE"], 3, {"a": 1}])
+def test_unknown_class(folder, name):
+    """A class of a later version, or none, is named."""
+    (folder / CONFIG).write_text(json.dumps({"class": name, "shape": [3], "levels": 4}))
+    with pytest.raises(ModelError, match="names the class"):
+        load(folder)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"levels": 0},
+        {"levels": "four"},
+        {"levels": None},
+        {"levels": 10**15},
+        {"shape": 3},
+        {"shape": []},
+        {"shape": ["a"]},
+        {"hidden": [-1]},
+        {"hidden": [10**15]},
+        {"hidden": [2.5]},
+        {"hidden": "wide"},
+        {"depth": 3},
+    ],
+)
+def test_config_that_describes_no_model(folder, change):
+    """Impossible or unknown arguments are a ModelError."""
+    config = json.loads((folder / CONFIG).read_text())
+    (folder / CONFIG).write_text(json.dumps(config | change))
+    with pytest.raises(ModelError):
+        load(folder)
+
+
+def test_negative_width_of_an_mlp(tmp_path):
+    """The same for a model whose layers are PyTorch's own."""
+    ConditionalMLP(4, "onehot", (8,)).save_pretrained(tmp_path)
+    config = json.loads((tmp_path / CONFIG).read_text())
+    (tmp_path / CONFIG).write_text(json.dumps(config | {"hidden": [-1]}))
+    with pytest.raises(ModelError):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["empty", "truncated", "garbage", "header", "other model", "a folder"])
+def test_damaged_weights(folder, damage, tmp_path):
+    """Broken or foreign weights are a ModelError that names the file."""
+    path = folder / WEIGHTS
+    content = path.read_bytes()
+    if damage == "other model":
+        Histogram(4).save_pretrained(tmp_path / "other")
+        (tmp_path / "other" / WEIGHTS).rename(path)
+    elif damage == "a folder":
+        path.unlink()
+        path.mkdir()
+    else:
+        changed = {"empty": b"", "truncated": content[:-9], "garbage": b"x" * 100, "header": b"\xff" * 8 + content[8:]}
+        path.write_bytes(changed[damage])
+    with pytest.raises(ModelError, match=WEIGHTS):
+        load(folder)
+
+
+def test_shipped_models_have_versions_and_an_alias(folder, tmp_path, monkeypatch):
+    """`name-2` is newer than `name-1`, `name-10` newer than both; the bare name is the newest; a folder wins."""
+    root = tmp_path / "package"
+    for version in (1, 2, 10):
+        PixelCNNMADE((1, 2, 2), version + 1, 4, 1).save_pretrained(root / "shipped" / f"tiny-digits-{version}")
+    monkeypatch.setattr(zoo.resources, "files", lambda package: root)
+    assert set(zoo.shipped()) == {"tiny-digits-1", "tiny-digits-2", "tiny-digits-10", "tiny-digits"}
+    assert load("tiny-digits-2").levels == 3
+    assert load("tiny-digits").levels == 11
+    with pytest.raises(ModelError, match=r"tiny-digits, tiny-digits-1"):
+        load("tiny-digitz")
+    monkeypatch.chdir(tmp_path)
+    folder.rename(tmp_path / "tiny-digits")
+    assert load("tiny-digits").shape == (3,)
