@@ -143,7 +143,13 @@ def test_data_that_do_not_fit(tmp_path, images, image_model, capsys):
 
 @pytest.mark.parametrize(
     "flags",
-    [("--train.steps", "0"), ("--train.lr", "-1"), ("--train.lr", "nan"), ("--train.ema", "1.5"), ("--model.filters", "0")],
+    [
+        ("--train.steps", "0"),
+        ("--train.lr", "-1"),
+        ("--train.lr", "nan"),
+        ("--train.ema", "1.5"),
+        ("--model.filters", "0"),
+    ],
 )
 def test_values_that_make_no_sense(flags, tmp_path, images, capsys):
     fails(capsys, "train", "pixelcnn", "--data", images, "--out", tmp_path / "r", *flags)
@@ -220,3 +226,10 @@ def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(tmp_path):
     steps = [json.loads(line)["step"] for line in lines if "train" in json.loads(line)]
     assert steps == list(range(1, len(steps) + 1))
     assert os.path.getsize(out / "checkpoint.pt") > 0
+
+
+def test_tensorboard_gets_its_events(tmp_path, capsys):
+    pytest.importorskip("tensorboard")
+    args = ["train", "warmup", "--train.steps", "4", "--train.eval-every", "2", "--train.tensorboard"]
+    assert main([*args, "--out", str(tmp_path / "r")]) == 0
+    assert list((tmp_path / "r" / "tensorboard").glob("events*"))

@@ -92,13 +92,18 @@ def differences(old: Any, new: Any, name: str = "") -> list[str]:
 class Journal:
     """metrics.jsonl: one JSON object a line, `{"step": 7, "train": …}` or `{"step": 7, "validation": …}`."""
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, *, tensorboard: bool = False) -> None:
         self.path = path
         self.lines: list[str] = []
+        self.events = event_writer(path.parent / "tensorboard") if tensorboard and path is not None else None
 
     def add(self, record: dict[str, Any]) -> None:
         """Note one record; `flush` puts it on disk."""
         self.lines.append(json.dumps(record) + "\n")
+        if self.events is not None:
+            for name, value in record.items():
+                if name != "step":
+                    self.events.add_scalar(f"bits_per_dim/{name}", value, record["step"])
 
     def flush(self) -> None:
         """Append what was noted."""
@@ -124,3 +129,16 @@ class Journal:
             if record.get("step", 0) <= step:
                 kept.append(line)
         write_atomically(self.path, "".join(kept).encode())
+
+
+def event_writer(folder: Path) -> Any:
+    """A writer of TensorBoard's event files.
+
+    Raises:
+        ModelError: tensorboard is not installed.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise ModelError("--train.tensorboard needs tensorboard: pip install 'chainrule[track]'") from None
+    return SummaryWriter(folder)

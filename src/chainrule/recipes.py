@@ -88,6 +88,8 @@ class Recipe(Generic[M]):
     """Images of the Hopper set that are held out for validation; None for 5,000."""
     levels: int | None = None
     """Levels that images of one's own are quantised to; None for as many as they have."""
+    preset: Preset = "quick"
+    """The preset that this recipe started from."""
 
 
 def expect_shape(what: str, shape: tuple[int, ...], wanted: tuple[int, ...]) -> None:
@@ -187,9 +189,7 @@ def get_recipe(name: str, preset: Preset = "quick") -> Recipe:
     """
     if name not in RECIPES:
         raise ModelError(f"there is no recipe {name!r}: choose one of {', '.join(RECIPES)}")
-    recipe = RECIPES[name](preset)
-    assert recipe.name == name
-    return recipe
+    return replace(RECIPES[name](preset), name=name, preset=preset)
 
 
 def with_seed(recipe: Recipe, seed: int) -> Recipe:

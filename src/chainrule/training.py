@@ -62,6 +62,8 @@ class TrainConfig:
     """auto: a GPU if there is one."""
     seed: int = 0
     """Initial weights, order of the data, dropout and noise."""
+    tensorboard: bool = False
+    """Write event files for TensorBoard into the run folder, beside metrics.jsonl."""
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "eval_every"):
@@ -140,7 +142,8 @@ def fit(
     average = WeightAverage(model, config.ema)
     best = {name: value.clone() for name, value in model.state_dict().items()}
     history = History()
-    journal = Journal(Path(folder) / "metrics.jsonl" if folder and accelerator.is_main_process else None)
+    journal_path = Path(folder) / "metrics.jsonl" if folder and accelerator.is_main_process else None
+    journal = Journal(journal_path, tensorboard=config.tensorboard)
     checkpoint = Checkpoint(Path(folder) / "checkpoint.pt" if folder else None, settings(config, model, dataset))
 
     first = 0
@@ -315,7 +318,7 @@ def mixed_seed(seed: int, step: int, stream: int) -> int:
 
 def settings(config: TrainConfig, model: AutoregressiveModel, dataset: Dataset) -> dict[str, Any]:
     """What must be the same for a checkpoint to be continued."""
-    train = {key: value for key, value in asdict(config).items() if key not in ("device", "eval_every")}
+    train = {key: value for key, value in asdict(config).items() if key not in ("device", "eval_every", "tensorboard")}
     return {"model": model.config, "data": dataset.name, "events": len(dataset.train), "train": train}
 
 

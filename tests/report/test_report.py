@@ -15,6 +15,7 @@ import pytest
 
 from chainrule.errors import DataError
 from chainrule.report import build
+
 from .runs import MODELS, write_run
 
 HEADINGS = [
@@ -154,20 +155,21 @@ def test_what_comes_from_a_run_is_escaped(tmp_path: Path) -> None:
 
 
 def test_runs_of_one_recipe_keep_apart(tmp_path: Path) -> None:
-    for i, (name, changes) in enumerate(
-        {
-            "mlp": {},
-            "mlp-scalar": {"encoding": "scalar"},
-            "seed-1": {"seed": 1},
-            "turing": {"data": "distribution"},
-        }.items()
-    ):
-        write_run(tmp_path / name, "2d-mlp", validation_bits_per_dim=4.1 + i / 10, test_bits_per_dim=5.01 + i, **changes)
-    build([tmp_path / name for name in ("mlp", "mlp-scalar", "seed-1", "turing")], tmp_path / "out")
+    folders = {
+        "mlp": {},
+        "mlp-scalar": {"encoding": "scalar"},
+        "seed-1": {"seed": 1},
+        "turing": {"data": "distribution"},
+    }
+    for i, (name, changes) in enumerate(folders.items()):
+        figures = {"validation_bits_per_dim": 4.1 + i / 10, "test_bits_per_dim": 5.01 + i}
+        write_run(tmp_path / name, "2d-mlp", **figures, **changes)
+    build([tmp_path / name for name in folders], tmp_path / "out")
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     assert list(results) == ["2d-mlp", "2d-mlp@mlp-scalar", "2d-mlp@seed-1", "2d-mlp@turing"]
     assert results["2d-mlp"]["test_bits_per_dim"] == 5.01
     design = page_of(tmp_path / "out").text("part-2-design")
+    assert "trained without it" in design
     assert "one-hot vector 4.1000" in design
     assert "real number 4.2000" in design
     assert "one-hot vector does best, 0.1000 bits/dim ahead of the real number" in design
@@ -212,6 +214,14 @@ def test_a_broken_run_is_one_sentence_and_leaves_no_page(tmp_path: Path, missing
     with pytest.raises(DataError, match="run holds no finished run"):
         build([tmp_path / "run"], tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_damaged_file_of_arrays_is_one_sentence(tmp_path: Path) -> None:
+    write_run(tmp_path / "run", "2d-made")
+    arrays = tmp_path / "run" / "arrays.npz"
+    arrays.write_bytes(arrays.read_bytes()[:300])
+    with pytest.raises(DataError, match=r"arrays\.npz"):
+        build([tmp_path / "run"], tmp_path / "out")
 
 
 @pytest.mark.parametrize("change", [{"levels": "four"}, {"shape": None}, {"test_bits_per_dim": None}])

@@ -1,7 +1,7 @@
 """One offline page from finished runs, and the same figures for programs.
 
-The page answers the assignment's parts 1 to 3, deliverable by deliverable. It shows what run folders hold and computes no
-result of its own.
+The page answers the assignment's parts 1 to 3, deliverable by deliverable. It shows what run folders hold and
+computes no result of its own.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ def build(runs: Sequence[str | Path], out: str | Path, recorded: Sequence[str | 
     """Make `out/index.html` and `out/results.json` from run folders; returns the path of the page.
 
     Args:
-        runs: folders of finished runs. The first of a recipe stands for it; others of the same recipe (another encoding,
-            other data, another seed) become lines of tables and are called `recipe@folder` in results.json.
+        runs: folders of finished runs. The first of a recipe stands for it; others of the same recipe (another
+            encoding, other data, another seed) become lines of tables and are `recipe@folder` in results.json.
         out: the report's folder; made if need be.
         recorded: folders of runs that were trained beforehand; they stand beside the others and are labelled as such.
 

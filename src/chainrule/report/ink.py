@@ -1,7 +1,7 @@
 """How the report's pictures are drawn: vector figures that follow the reader's light or dark theme, and pixels.
 
-A figure is drawn in a handful of named colours. In the finished SVG each becomes a CSS variable with a value for a light
-and one for a dark page, so that one picture serves both (and paper). Everything ends as a data URI.
+A figure is drawn in a handful of named colours. In the finished SVG each becomes a CSS variable with a value for a
+light and one for a dark page, so that one picture serves both (and paper). Everything ends as a data URI.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -32,7 +33,7 @@ THEME = {
 }
 FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, 'DejaVu Sans', sans-serif"
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.family": ["DejaVu Sans"],  # wider than what readers have, so labels that fit here fit there
     "font.size": 9.5,
     "axes.titlesize": 10,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+from typing import Any
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
@@ -54,7 +57,7 @@ def _limits_after(start: float, train: Curve, validation: Curve, entropy: float 
     parts = [y[x >= start] for x, y in (train, validation)]
     if not any(map(len, parts)):
         return None
-    low, high = (np.quantile(parts[0], (0.03, 0.97)) if len(parts[0]) else (np.inf, -np.inf))
+    low, high = np.quantile(parts[0], (0.03, 0.97)) if len(parts[0]) else (np.inf, -np.inf)
     if len(parts[1]):
         low, high = min(low, parts[1].min()), max(high, parts[1].max())
     if entropy is not None:
@@ -73,7 +76,7 @@ def thinned(x: np.ndarray, y: np.ndarray, most: int = MOST_POINTS) -> Curve:
         return x, y
     edges = np.linspace(0, len(x), most // 2 + 1).astype(int)
     keep = []
-    for start, stop in zip(edges[:-1], edges[1:], strict=True):
+    for start, stop in pairwise(edges):
         ends = {start + int(np.argmin(y[start:stop])), start + int(np.argmax(y[start:stop]))}
         keep += sorted(ends)
     return x[keep], y[keep]
@@ -128,11 +131,12 @@ def pair_pictures(samples: np.ndarray, truth: np.ndarray | None, model: np.ndarr
     """
     shown = {"samples": samples, "truth": truth, "model": model}
     titles = {"samples": f"{int(samples.sum()):,} samples", "truth": "Truth", "model": "Model"}
-    likely = float(np.quantile(truth if truth is not None else model, 0.999)) if (truth is not None or model is not None) else 1
+    reference = truth if truth is not None else model
+    likely = 1.0 if reference is None else float(np.quantile(reference, 0.999))
     tops = {"samples": max(float(np.quantile(samples, 0.995)), 1.0), "truth": likely, "model": likely}
     with drawing():
         figure = Figure(figsize=(9.6, 6.25) if large else (9.6, 3.5))
-        mosaic = [["samples", "truth"], ["samples", "model"]] if large else [["samples", "truth", "model"]]
+        mosaic: Any = [["samples", "truth"], ["samples", "model"]] if large else [["samples", "truth", "model"]]
         places = figure.subplot_mosaic(mosaic, width_ratios=(2.1, 1) if large else None)
         for name, axes in places.items():
             table = shown[name]
@@ -154,7 +158,7 @@ def counts_of_pairs(samples: np.ndarray, levels: int) -> np.ndarray:
 
 
 def receptive_field(field: np.ndarray, row: int, column: int) -> str:
-    """|gradient| by pixel on a logarithmic scale; pixels without influence are left empty, the pixel itself is framed."""
+    """|gradient| by pixel on a logarithmic scale; pixels without influence stay empty, the pixel itself is framed."""
     seen = field[field > 0]
     top = float(seen.max()) if len(seen) else 1.0
     low = max(float(seen.min()), top * 1e-12) if len(seen) else 0.1

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -26,7 +28,7 @@ MODELS = {
 }
 """What those recipes' models are called on the page."""
 
-NEEDED = {
+NEEDED: dict[str, Any] = {
     "recipe": str,
     "data": str,
     "levels": int,
@@ -104,7 +106,10 @@ def read_runs(runs: Sequence[str | Path], recorded: Sequence[str | Path] = ()) -
 
 def read_one(folder: Path, recorded: bool) -> Run:
     """One run folder; raises `DataError` when it holds no finished run."""
-    result, metrics, arrays = read_run(folder)
+    try:
+        result, metrics, arrays = read_run(folder)
+    except (BadZipFile, EOFError, zlib.error):
+        raise DataError(f"the file {folder / 'arrays.npz'} is damaged: train the run again, or leave it out") from None
     broken = DataError(f"the run in {folder} is damaged (result.json or metrics.jsonl lacks what a run writes there)")
     if not isinstance(result, dict) or not all(isinstance(result.get(name), kind) for name, kind in NEEDED.items()):
         raise broken

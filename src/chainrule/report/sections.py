@@ -110,8 +110,8 @@ def bars(run: Run) -> Image:
     offset = int(run.arrays.get("offset", 0))
     uri = plots.bar_graphs(model, samples, data, offset, run.result.get("sample_count", 0))
     alt = (
-        f"Bar graphs over {offset} to {offset + len(model) - 1}: the model's probabilities, the frequencies of its samples "
-        f"and the data's histogram; on an axis from 0 to 1 above, enlarged below. The highest probability is "
+        f"Bar graphs over {offset} to {offset + len(model) - 1}: the model's probabilities, the frequencies of its "
+        f"samples and the data's histogram; on an axis from 0 to 1 above, enlarged below. The highest probability is "
         f"{model.max():.3f}, at {int(model.argmax()) + offset}."
     )
     return Image(uri, alt)
@@ -123,8 +123,8 @@ def pairs(run: Run, large: bool = True) -> Image:
     counts = plots.counts_of_pairs(arrays["samples"], levels)
     uri = plots.pair_pictures(counts, arrays.get("truth"), arrays.get("model_joint"), large)
     alt = (
-        f"{run.name} on {run.result['data']}: 2-D histogram of samples with {levels} bins a side, beside the truth and the "
-        f"model's probabilities, x1 downwards and x2 to the right."
+        f"{run.name} on {run.result['data']}: 2-D histogram of samples with {levels} bins a side, beside the truth and "
+        f"the model's probabilities, x1 downwards and x2 to the right."
     )
     return Image(uri, alt)
 

@@ -60,8 +60,8 @@ def facts(run: Run) -> list[tuple[str, str, bool]]:
     """What was run, as (term, value, whether the value is code)."""
     result = run.result
     total = f" ({seconds(result['total_seconds'])} with validation)" if "total_seconds" in result else ""
-    events = [(result.get(f"{split}_events"), split) for split in ("train", "test")]
-    sizes = ", ".join(f"{count(size)} {'training' if split == 'train' else split} events" for size, split in events if size)
+    events = [(result.get("train_events"), "training"), (result.get("test_events"), "test")]
+    sizes = ", ".join(f"{count(size)} {split} events" for size, split in events if size)
     rows = [
         ("Title", str(result.get("title", run.recipe)), False),
         ("Data", f"{result['data']}: {sizes}" if sizes else result["data"], False),
@@ -142,8 +142,8 @@ def comparison(run: Run) -> list[str]:
         else f"the noise of {draws} comes on top of what the model gets wrong"
     )
     second = (
-        f"The empirical frequencies of its samples keep that outline but are more ragged: they lie {number(samples)} from "
-        f"the data and {number(noise)} from the very model that they were drawn from, so {reason}."
+        f"The empirical frequencies of its samples keep that outline but are more ragged: they lie {number(samples)} "
+        f"from the data and {number(noise)} from the very model that they were drawn from, so {reason}."
     )
     return [first, second]
 
@@ -159,8 +159,8 @@ def receptive_sentence(field: np.ndarray, row: int, column: int) -> str:
     parts = []
     if not future.any():
         parts.append(
-            "Nothing below the framed pixel, nothing to its right in its own row and not the pixel itself has any influence: "
-            "the conditional is causal in raster order."
+            "Nothing below the framed pixel, nothing to its right in its own row and not the pixel itself has any "
+            "influence: the conditional is causal in raster order."
         )
     above_right = ~seen[:row, column + 1 :]
     if above_right.any():
@@ -180,9 +180,10 @@ def overfitting(runs: Sequence[Run]) -> str:
     """How much jitter the two-dimensional models were trained with."""
     amounts = {run.name: run.train.get("jitter") for run in runs if run.train.get("jitter")}
     if not amounts:
-        return ""
+        return "The runs shown here were trained without it." if any(run.train for run in runs) else ""
     if len(set(amounts.values())) == 1:
-        return f"The noise has a standard deviation of {next(iter(amounts.values()))} levels for {' and '.join(amounts)}."
+        amount = next(iter(amounts.values()))
+        return f"The noise has a standard deviation of {amount} levels for {' and '.join(amounts)}."
     return "The noise has a standard deviation of " + ", ".join(f"{a} levels for {n}" for n, a in amounts.items()) + "."
 
 
@@ -196,7 +197,10 @@ def best_encoding(runs: Sequence[Run], used: Run) -> str:
     margin = other.result["validation_bits_per_dim"] - best.result["validation_bits_per_dim"]
     names = [ENCODINGS.get(run.result["encoding"], run.result["encoding"]) for run in (best, other)]
     if best is used:
-        return f"On validation data the {names[0]} does best, {number(margin)} bits/dim ahead of the {names[1]}; the MLP uses it."
+        return (
+            f"On validation data the {names[0]} does best, {number(margin)} bits/dim ahead of the {names[1]}; "
+            f"the MLP uses it."
+        )
     return (
         f"On validation data the {names[0]} does best; the {names[1]}, which the MLP above uses, is "
         f"{number(margin)} bits/dim behind."
