@@ -233,3 +233,13 @@ def test_tensorboard_gets_its_events(tmp_path, capsys):
     args = ["train", "warmup", "--train.steps", "4", "--train.eval-every", "2", "--train.tensorboard"]
     assert main([*args, "--out", str(tmp_path / "r")]) == 0
     assert list((tmp_path / "r" / "tensorboard").glob("events*"))
+
+
+def test_help_does_not_wait_for_pytorch():
+    """`import chainrule` and --help import nothing heavy; the names are all there once they are asked for."""
+    code = "import sys, chainrule.cli as c; c.main(['--help']); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
+    import chainrule
+
+    assert all(getattr(chainrule, name) is not None for name in chainrule.__all__)
+    assert set(chainrule.__all__) <= set(dir(chainrule))

@@ -1,6 +1,6 @@
 """chainrule: autoregressive models of discrete data.
 
-`p(x) = ∏ p(x_i | x_<i)`: exact likelihoods, fast exact sampling, lossless compression.
+`p(x) = ∏ p(x_i | x_<i)`: exact likelihoods, fast exact sampling, one loop for everything.
 
 >>> import torch, chainrule as cr
 >>> model = cr.MADE((2,), levels=4)
@@ -9,18 +9,40 @@
 torch.Size([3])
 """
 
-from importlib import metadata
+from __future__ import annotations
 
-from chainrule.errors import ChainruleError, CodecError, DataError, ModelError
-from chainrule.evaluation import bits_per_dim
-from chainrule.models import MADE, ConditionalMLP, Histogram, PixelCNN, PixelCNNMADE
-from chainrule.training import TrainConfig, fit
-from chainrule.zoo import load
+import importlib
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from chainrule.errors import ChainruleError, CodecError, DataError, ModelError
+    from chainrule.evaluation import bits_per_dim
+    from chainrule.models import MADE, ConditionalMLP, Histogram, PixelCNN, PixelCNNMADE
+    from chainrule.training import TrainConfig, fit
+    from chainrule.zoo import load
 
 try:
     __version__ = metadata.version("chainrule")
 except metadata.PackageNotFoundError:  # run from a source tree that is not installed
     __version__ = "0+unknown"
+
+# Names are imported when they are first used, so that `chainrule --help` need not wait for PyTorch.
+_HOMES = {
+    "ChainruleError": "errors",
+    "CodecError": "errors",
+    "ConditionalMLP": "models",
+    "DataError": "errors",
+    "Histogram": "models",
+    "MADE": "models",
+    "ModelError": "errors",
+    "PixelCNN": "models",
+    "PixelCNNMADE": "models",
+    "TrainConfig": "training",
+    "bits_per_dim": "evaluation",
+    "fit": "training",
+    "load": "zoo",
+}
 
 __all__ = [
     "MADE",
@@ -38,3 +60,15 @@ __all__ = [
     "fit",
     "load",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'chainrule' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"chainrule.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
