@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from laws import CASES, randomised
 
 torch.set_num_threads(1)

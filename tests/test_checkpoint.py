@@ -187,7 +187,12 @@ def read(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-RECORDS = [{"step": 1, "train": 0.5}, {"step": 2, "train": 0.25}, {"step": 2, "validation": 0.3}, {"step": 3, "train": 0.1}]
+RECORDS = [
+    {"step": 1, "train": 0.5},
+    {"step": 2, "train": 0.25},
+    {"step": 2, "validation": 0.3},
+    {"step": 3, "train": 0.1},
+]
 
 
 def test_journal_keeps_one_record_a_line(tmp_path):

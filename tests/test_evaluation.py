@@ -7,12 +7,12 @@ import math
 import numpy as np
 import pytest
 import torch
-from laws import events, may_see, randomised, tiny_dataset
 
 from chainrule import evaluation, metrics
 from chainrule.errors import DataError, ModelError
 from chainrule.evaluation import bits_per_dim, enumerate_events, log2_joint, log_probs, receptive_field
 from chainrule.models import MADE, ConditionalMLP, Histogram, PixelCNN, PixelCNNMADE
+from laws import events, may_see, randomised, tiny_dataset
 
 
 def test_every_event_counts_once(monkeypatch):

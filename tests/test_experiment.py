@@ -12,7 +12,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from laws import events
 
 from chainrule import experiment, training
 from chainrule.data import Dataset
@@ -21,6 +20,7 @@ from chainrule.evaluation import bits_per_dim
 from chainrule.experiment import read_run, run
 from chainrule.recipes import RECIPES, HistogramConfig, get_recipe
 from chainrule.zoo import load
+from laws import events
 
 SMALL = {"steps": 7, "batch_size": 8, "eval_every": 3, "warmup": 2, "precision": "float32", "device": "cpu"}
 LEFT = {"config.json", "metrics.jsonl", "checkpoint.pt", "model", "result.json", "arrays.npz"}
@@ -129,7 +129,10 @@ def test_a_resumed_run_gives_the_same_figures(name, step, files, tmp_path, monke
         run(recipe, tmp_path / "parts", quiet=True)
     assert not (tmp_path / "parts" / "result.json").exists()
     resumed = run(recipe, tmp_path / "parts", resume=True, quiet=True)
-    assert {k: v for k, v in resumed.items() if "seconds" not in k} == {k: v for k, v in whole.items() if "seconds" not in k}
+    for result in (whole, resumed):
+        for key in [key for key in result if "seconds" in key]:
+            result.pop(key)
+    assert resumed == whole
     (_, first, arrays), (_, second, others) = read_run(tmp_path / "whole"), read_run(tmp_path / "parts")
     assert first == second
     assert all((arrays[key] == others[key]).all() for key in arrays)
@@ -148,7 +151,8 @@ def test_the_figures_are_those_of_the_saved_model_in_single_precision(files, tmp
     """However a run was trained, its test figure is that of the model it leaves."""
     recipe = tiny("pixelcnn-made", files, precision="bfloat16", steps=30)
     result = run(recipe, tmp_path, quiet=True)
-    assert result["test_bits_per_dim"] == pytest.approx(bits_per_dim(load(tmp_path), experiment.open_dataset(recipe)), abs=1e-6)
+    measured = bits_per_dim(load(tmp_path), experiment.open_dataset(recipe))
+    assert result["test_bits_per_dim"] == pytest.approx(measured, abs=1e-6)
 
 
 # ------------------------------------------------------------------------------------------------------------ refusals
@@ -274,6 +278,7 @@ except ChainruleError as error:
 """
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_when_the_model_is_saved(files, tmp_path):
     """The weights do not fit any more: one sentence, and the run resumes from its checkpoint when there is room."""
     out = tmp_path / "out"
@@ -286,7 +291,9 @@ def test_a_disk_that_is_full_when_the_model_is_saved(files, tmp_path):
 # ------------------------------------------------------------------------------------------------------- run folders
 
 
-@pytest.mark.parametrize("damage", ["nothing", "no result", "half a result", "half a journal", "half the arrays", "no arrays"])
+@pytest.mark.parametrize(
+    "damage", ["nothing", "no result", "half a result", "half a journal", "half the arrays", "no arrays"]
+)
 def test_an_unfinished_run_cannot_be_read(damage, files, tmp_path):
     """Whatever is missing or torn, the folder is named in a DataError."""
     if damage != "nothing":
@@ -296,7 +303,7 @@ def test_an_unfinished_run_cannot_be_read(damage, files, tmp_path):
         content = path.read_bytes()
         path.unlink()
         if damage.startswith("half"):
-            path.write_bytes(content[: len(content) // 2 - 3])
+            path.write_bytes(content[: len(content) // 2] if name == "arrays.npz" else content[:-10])
     with pytest.raises(DataError, match="no finished run"):
         read_run(tmp_path)
 

@@ -11,7 +11,8 @@ from chainrule.optim import ADAM_LR_RATIO, Muon, make_optimizer, orthogonalised
 
 
 @pytest.mark.parametrize(
-    ("name", "cls"), [("sgd", torch.optim.SGD), ("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW), ("muon", Muon)]
+    ("name", "cls"),
+    [("sgd", torch.optim.SGD), ("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW), ("muon", Muon)],
 )
 def test_by_name(name, cls):
     """Each name gives its class, with the settings handed on, over every parameter once."""

@@ -7,12 +7,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from laws import chi_square_p, codes, events, randomised
 
 from chainrule import sampling
 from chainrule.errors import DataError, ModelError
 from chainrule.evaluation import enumerate_events
 from chainrule.models import MADE, ConditionalMLP, Histogram, PixelCNN, PixelCNNMADE
+from laws import chi_square_p, codes, events, randomised
 
 ALMOST_ONE = 1 - 2.0**-53
 

@@ -18,13 +18,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from laws import chi_square_p, tiny_dataset
 
 from chainrule import training
 from chainrule.data import Dataset
 from chainrule.errors import ChainruleError, ModelError
 from chainrule.models import MADE, Histogram, PixelCNNMADE
 from chainrule.training import TrainConfig, WeightAverage, batch_indices, fit, jittered, mixed_seed, rate
+from laws import chi_square_p, tiny_dataset
 
 BASE = TrainConfig(steps=11, batch_size=8, lr=0.02, eval_every=3, precision="float32", device="cpu")
 
@@ -180,6 +180,15 @@ def test_jitter_is_unbiased_inside():
     assert float(noise.std()) == pytest.approx(math.sqrt(sigma**2 + 1 / 12), rel=0.02)
 
 
+def test_jitter_reflects_and_does_not_wrap():
+    """An event near one end never comes out near the other, and at the end half the noise comes back."""
+    torch.manual_seed(0)
+    low, high = (jittered(torch.full((5000,), end), 200, 1.5) for end in (0, 199))
+    assert int(low.max()) < 15
+    assert int(high.min()) > 184
+    assert 0.8 < float(low.double().mean()) / (float(199 - high.double().mean())) < 1.25
+
+
 def test_jitter_keeps_the_uniform_distribution():
     """Reflection loses no mass: levels that were uniform remain so, at the ends too (χ²)."""
     torch.manual_seed(0)
@@ -208,7 +217,7 @@ def test_average_of_weights():
         torch.testing.assert_close(model.theta.detach(), expected)
     assert torch.equal(model.theta, now)
     with pytest.raises(ZeroDivisionError), average.applied(model):
-        1 // 0
+        raise ZeroDivisionError
     assert torch.equal(model.theta, now)
 
 
@@ -272,12 +281,18 @@ def test_the_best_weights_are_kept(monkeypatch):
 def test_the_average_is_what_is_evaluated_and_kept(monkeypatch):
     """With an average, validation sees it and the model ends with it, not with the last weights."""
     seen = []
-    monkeypatch.setattr(training, "bits_per_dim", lambda model, x: seen.append(model.theta.detach().clone()) or -len(seen))
-    weights = []
-    real = WeightAverage.update
-    monkeypatch.setattr(
-        WeightAverage, "update", lambda self, step: weights.append(self.parameters[0].detach().clone()) or real(self, step)
-    )
+    weights, real = [], WeightAverage.update
+
+    def measured(model, x):
+        seen.append(model.theta.detach().clone())
+        return -len(seen)
+
+    def update(self, step):
+        weights.append(self.parameters[0].detach().clone())
+        real(self, step)
+
+    monkeypatch.setattr(training, "bits_per_dim", measured)
+    monkeypatch.setattr(WeightAverage, "update", update)
     model, _ = train(Histogram(4), tiny_dataset((1,), 4), ema=0.9)
     expected = torch.zeros(4)
     for step, theta in enumerate(weights):
@@ -296,7 +311,7 @@ def test_the_test_split_is_not_touched():
 
 
 def test_two_runs_are_one(tmp_path):
-    """The same configuration gives the same weights, whatever the state of the global generator; another seed others."""
+    """The same configuration gives the same weights, whatever the global generator's state; another seed others."""
     first, _ = train(jitter=1.0)
     torch.manual_seed(99)
     second, _ = train(jitter=1.0)
@@ -436,7 +451,7 @@ def test_many_interruptions(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("step", [1, 5, 8])
 def test_a_crash_resumes_from_the_last_checkpoint(tmp_path, monkeypatch, step):
-    """Without a chance to write one, the last evaluation's checkpoint is gone on from, and the journal repeats nothing."""
+    """With no chance to write one, the last evaluation's checkpoint is gone on from; the journal repeats nothing."""
     config = {"optimizer": "muon", "ema": 0.9, "jitter": 1.0}
     whole, _ = train(folder=tmp_path / "whole", **config)
 
@@ -454,20 +469,18 @@ def test_a_crash_resumes_from_the_last_checkpoint(tmp_path, monkeypatch, step):
     assert journal(tmp_path / "parts") == journal(tmp_path / "whole")
 
 
-def test_ctrl_c_from_another_thread(tmp_path):
-    """As a terminal sends it, at no particular moment; no part of a batch is lost."""
-    whole, _ = train(folder=tmp_path / "whole", steps=400)
-    timer = threading.Timer(0.15, ctrl_c)
-    timer.start()
-    try:
-        train(folder=tmp_path / "parts", steps=400)
-    except KeyboardInterrupt:
-        pass
-    finally:
-        timer.join()
-        time.sleep(0.01)
-    resumed, _ = train(folder=tmp_path / "parts", steps=400, resume=True)
+@pytest.mark.parametrize("delay", [0.0005, 0.003, 0.011])
+def test_ctrl_c_at_no_particular_moment(tmp_path, monkeypatch, delay):
+    """As a terminal sends it, in the middle of whatever is going on: no part of a step is lost or done twice."""
+    config = {"steps": 150, "eval_every": 10, "optimizer": "muon", "ema": 0.9}
+    whole, _ = train(folder=tmp_path / "whole", **config)
+    timer = threading.Timer(delay, ctrl_c)
+    at_step(monkeypatch, 20, timer.start)
+    with pytest.raises(KeyboardInterrupt):
+        train(folder=tmp_path / "parts", **config)
+    resumed, _ = train(folder=tmp_path / "parts", resume=True, **config)
     assert same_weights(resumed, whole)
+    assert journal(tmp_path / "parts") == journal(tmp_path / "whole")
 
 
 def test_resuming_a_finished_run_changes_nothing(tmp_path):
@@ -579,25 +592,65 @@ def free_port():
         return str(found.getsockname()[1])
 
 
+def two_processes():
+    """Arguments of Python that start two CPU processes. (With `--cpu` the launcher would start a single one.)"""
+    options = {"num_processes": 2, "num_machines": 1, "mixed_precision": "no", "dynamo_backend": "no"}
+    options |= {"num_cpu_threads_per_process": 1, "main_process_port": free_port()}
+    flags = [part for name, value in options.items() for part in (f"--{name}", str(value))]
+    return ["-m", "accelerate.commands.launch", "--multi_gpu", *flags]
+
+
+def launch(arguments, environment, timeout=120):
+    """Run Python with arguments; returns (code, out, err), and leaves no process behind."""
+    pipe = subprocess.PIPE
+    process = subprocess.Popen([sys.executable, *arguments], stdout=pipe, stderr=pipe, text=True, env=environment)
+    try:
+        out, errors = process.communicate(timeout=timeout)
+        return process.returncode, out, errors
+    finally:
+        process.terminate()  # the launcher ends its workers
+        try:
+            process.communicate(timeout=45)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+INTERRUPTED = """
+import os, signal
+from chainrule import training
+rank, real = int(os.environ["RANK"]), training.batch_indices
+def hooked(count, batch_size, seed, step):
+    if step == 4 + rank:
+        os.kill(os.getpid(), signal.SIGINT)
+    return real(count, batch_size, seed, step)
+training.batch_indices = hooked
+"""
+
+
+@pytest.mark.slow
+def test_ctrl_c_reaches_two_processes_at_different_steps(tmp_path, script):
+    """A terminal's Ctrl-C never hits all processes at one moment: they must stop together, with one checkpoint."""
+    _, environment = script
+    hooked = tmp_path / "hooked.py"
+    hooked.write_text(INTERRUPTED + SCRIPT)
+    try:
+        launch([*two_processes(), str(hooked), str(tmp_path), json.dumps(OPTIONS | {"steps": 50})], environment, 40)
+    except subprocess.TimeoutExpired:
+        pytest.fail("the processes wait for each other for ever")
+    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] in (5, 6, 7)
+    assert not (tmp_path / "history.json").exists()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adam", "muon"])
 def test_two_processes_are_one(tmp_path, script, optimizer):
-    """`accelerate launch` with two CPU processes gives one process's losses for the same global batch, to rounding.
-
-    (With `--cpu` the launcher starts a single process; `--multi_gpu` starts two, and they find no GPU.)
-    """
+    """`accelerate launch` with two CPU processes gives one process's losses for the same global batch, to rounding."""
     path, environment = script
     options = json.dumps(OPTIONS | {"steps": 20, "optimizer": optimizer})
-    for name, launcher in {
-        "two": ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1",
-                "--mixed_precision", "no", "--dynamo_backend", "no", "--num_cpu_threads_per_process", "1",
-                "--main_process_port", free_port()],
-        "one": [],
-    }.items():  # fmt: skip
+    for name, launcher in {"two": two_processes(), "one": []}.items():
         (tmp_path / name).mkdir()
-        command = [sys.executable, *launcher, path, str(tmp_path / name), options]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
-        assert done.returncode == 0, done.stderr[-3000:]
+        code, _, errors = launch([*launcher, path, str(tmp_path / name), options], environment)
+        assert code == 0, errors[-3000:]
     one, two = (json.loads((tmp_path / name / "history.json").read_text()) for name in ("one", "two"))
     assert len(one["train"]) == len(two["train"]) == 20
     assert one["train"] == pytest.approx(two["train"], abs=2e-4)

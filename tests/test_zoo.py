@@ -6,12 +6,12 @@ import json
 
 import pytest
 import torch
-from laws import events, randomised
 
 from chainrule import zoo
 from chainrule.errors import ModelError
 from chainrule.models import MADE, REGISTRY, ConditionalMLP, Histogram, PixelCNNMADE
 from chainrule.zoo import CONFIG, WEIGHTS, load
+from laws import events, randomised
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from chainrule.errors import ChainruleError, CodecError, DataError, ModelError
     from chainrule.evaluation import bits_per_dim
+    from chainrule.exact import exact
     from chainrule.models import MADE, ConditionalMLP, Histogram, PixelCNN, PixelCNNMADE
     from chainrule.training import TrainConfig, fit
     from chainrule.zoo import load
@@ -40,6 +41,7 @@ _HOMES = {
     "PixelCNNMADE": "models",
     "TrainConfig": "training",
     "bits_per_dim": "evaluation",
+    "exact": "exact",
     "fit": "training",
     "load": "zoo",
 }
@@ -57,6 +59,7 @@ __all__ = [
     "TrainConfig",
     "__version__",
     "bits_per_dim",
+    "exact",
     "fit",
     "load",
 ]

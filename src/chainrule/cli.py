@@ -488,6 +488,48 @@ def bench(args: list[str]) -> None:
     parse(bench, "bench", args)
 
 
+# --------------------------------------------------------------------------------------------------------------- doctor
+
+
+def doctor(args: list[str]) -> None:
+    """Look a model over: what it is, and the certificate of its exact mode: chainrule doctor MODEL"""
+
+    def doctor(model: ModelName, json: bool = False) -> None:
+        """Say what a model is, and prove that its exact twin's sums are exact, layer by layer.
+
+        Args:
+            model: A run folder, a folder written by save_pretrained, or the name of a shipped model.
+            json: Print JSON.
+        """
+        from dataclasses import asdict
+
+        from chainrule import zoo
+        from chainrule.exact import certificate, exact, fingerprint, probe
+
+        loaded = zoo.load(model)
+        twin = exact(loaded)
+        rows = certificate(twin)
+        figures: dict[str, Any] = {
+            "model": type(loaded).__name__,
+            "shape": list(loaded.shape),
+            "levels": loaded.levels,
+            "parameters": sum(p.numel() for p in loaded.parameters()),
+            "fingerprint": fingerprint(twin).hex(),
+            "probe": probe(twin).hex(),
+        }
+        if json:
+            report_figures(figures | {"certificate": [asdict(row) for row in rows]}, True)
+            return
+        report_figures(figures, False)
+        width = max(len(row.layer) for row in rows) if rows else 0
+        print("\nNo sum of the exact model can leave what its type represents exactly:\n")
+        print(f"  {'layer':{width}}  carrier   worst case / limit")
+        for row in rows:
+            print(f"  {row.layer:{width}}  {row.carrier:8}  {row.worst / row.limit:.3f}")
+
+    parse(doctor, "doctor", args)
+
+
 VERBS: dict[str, Callable[[list[str]], None]] = {
     "train": train,
     "evaluate": evaluate,
@@ -495,5 +537,6 @@ VERBS: dict[str, Callable[[list[str]], None]] = {
     "complete": complete,
     "tune": tune,
     "report": report,
+    "doctor": doctor,
     "bench": bench,
 }

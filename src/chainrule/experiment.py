@@ -148,7 +148,7 @@ def measure(
 ) -> None:
     """Samples, and what is particular to one and to two dimensions."""
     generator = torch.Generator().manual_seed(seed)
-    n = {(1,): SAMPLES, (2,): PAIR_SAMPLES}.get(model.shape, IMAGE_SAMPLES)
+    n = SAMPLES if model.shape == (1,) else PAIR_SAMPLES if model.shape == (2,) else IMAGE_SAMPLES
     began = time.perf_counter()
     samples = model.sample(n, generator=generator).cpu().numpy()
     result["sample_seconds"], result["sample_count"] = round(time.perf_counter() - began, 3), n

@@ -140,15 +140,15 @@ def two_d_made(preset: Preset) -> Recipe:
 
 FULL_IMAGES = TrainConfig(steps=21_500, batch_size=128, lr=1e-3, eval_every=430)
 QUICK_IMAGES = TrainConfig(
-    steps=6000,
+    steps=5000,
     batch_size=8,
     optimizer="muon",
     lr=0.02,
-    schedule="cosine",
     warmup=100,
+    schedule="cosine",
     ema=0.998,
     clip=1.0,
-    eval_every=600,
+    eval_every=500,
 )
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch import Tensor
 
 from chainrule.errors import ChainruleError, ModelError
+from chainrule.exact import exact
 from chainrule.models import REGISTRY, AutoregressiveModel
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -36,25 +39,40 @@ def load(name_or_folder: str | Path, device: str | torch.device = "cpu") -> Auto
     """
     folder = find(name_or_folder)
     config = read_config(folder)
-    name = config.pop("class", None)
+    try:
+        weights = load_file(folder / WEIGHTS)
+    except FileNotFoundError:
+        raise ModelError(f"{folder} has no {WEIGHTS}: the model was not saved whole; train it again") from None
+    except (SafetensorError, OSError) as error:
+        raise damaged(f"{folder / WEIGHTS}", error) from None
+    return assemble(config, weights, f"{folder / CONFIG}", f"{folder / WEIGHTS}").to(device)
+
+
+def assemble(config: dict[str, Any], weights: dict[str, Tensor], described: str, stored: str) -> AutoregressiveModel:
+    """A model from what its two files hold; `described` and `stored` say in errors where that came from.
+
+    Raises:
+        ModelError: the configuration describes no model of this version, or the weights are not its own.
+    """
+    config = dict(config)
+    name, scales, made_exact = config.pop("class", None), config.pop("scales", None), config.pop("exact", False)
     if name not in REGISTRY:
-        raise ModelError(
-            f"{folder / CONFIG} names the class {name!r}, which this version does not have: update chainrule"
-        )
+        raise ModelError(f"{described} names the class {name!r}, which this version does not have: update chainrule")
     config = {key: tuple(value) if isinstance(value, list) else value for key, value in config.items()}
     try:
         model = REGISTRY[name](**config)
     except (TypeError, ValueError, ChainruleError) as error:
-        raise ModelError(f"{folder / CONFIG} does not describe a {name}: {error}") from None
+        raise ModelError(f"{described} does not describe a {name}: {error}") from None
     try:
-        weights = load_file(folder / WEIGHTS)
         model.load_state_dict(weights)
-    except FileNotFoundError:
-        raise ModelError(f"{folder} has no {WEIGHTS}: the model was not saved whole; train it again") from None
-    except (SafetensorError, OSError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise ModelError(f"{folder / WEIGHTS} is damaged or belongs to another model: {reason}") from None
-    return model.to(device).eval()
+    except RuntimeError as error:
+        raise damaged(stored, error) from None
+    model.scales = scales
+    return exact(model, scales) if made_exact else model.eval()
+
+
+def damaged(stored: str, error: Exception) -> ModelError:
+    return ModelError(f"{stored} is damaged or belongs to another model: {str(error).splitlines()[0]}")
 
 
 def find(name_or_folder: str | Path) -> Path:

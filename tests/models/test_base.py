@@ -8,10 +8,10 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from laws import events
 
 from chainrule.errors import DataError, ModelError
 from chainrule.models import MADE, ConditionalMLP, Histogram, PixelCNN, PixelCNNMADE
+from laws import events
 
 METHODS = ["log_prob", "site_log_probs", "log_pmf"]
 
@@ -36,7 +36,8 @@ class TestRefusals:
 
     def test_wrong_shapes(self, model, method):
         """The found shape and the wanted one are named."""
-        for shape in [model.shape, (2, *model.shape, 1), (2, *model.shape[:-1], model.shape[-1] + 1), (2, 2, *model.shape)]:
+        *first, last = model.shape
+        for shape in [model.shape, (2, *model.shape, 1), (2, *first, last + 1), (2, 2, *model.shape)]:
             with pytest.raises(DataError, match=r"shape .* wants \(batch, ") as caught:
                 getattr(model, method)(torch.zeros(shape, dtype=torch.long))
             assert str(tuple(shape)) in str(caught.value)

@@ -6,12 +6,12 @@ import math
 
 import pytest
 import torch
-from laws import events, randomised
 from torch.distributions import Categorical
 from torch.nn import functional as F
 
 from chainrule.models import MADE, ConditionalMLP, Histogram, PixelCNN, PixelCNNMADE
 from chainrule.models.pixelcnn import ONE_HOT_UP_TO
+from laws import events, randomised
 
 
 def test_histogram_is_a_categorical():

@@ -35,7 +35,7 @@ def test_mask_is_applied_on_use():
 
 
 def test_initial_scale_follows_the_connections():
-    """An output of few connections starts with larger weights: the output's variance does not depend on their number."""
+    """An output of few connections starts with larger weights: its variance does not depend on their number."""
     torch.manual_seed(0)
     mask = torch.zeros(2, 400, dtype=torch.bool)
     mask[0, :4], mask[1] = True, True

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import pytest
 import torch
-from laws import randomised
 
 from chainrule.nn import MADENetwork
+from laws import randomised
 
-SHAPES = [(1, 3, (4,), 0), (1, 2, (3, 3), 2), (2, 3, (7,), 0), (3, 4, (8, 5), 3), (4, 2, (9, 4, 11), 0), (4, 2, (7, 6), 5)]
+SHAPES = [
+    (1, 3, (4,), 0),
+    (1, 2, (3, 3), 2),
+    (2, 3, (7,), 0),
+    (3, 4, (8, 5), 3),
+    (4, 2, (9, 4, 11), 0),
+    (4, 2, (7, 6), 5),
+]
 
 
 @pytest.mark.parametrize(("variables", "levels", "hidden", "auxiliary"), SHAPES)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from laws import randomised
 
 from chainrule.nn import ResidualBlock
+from laws import randomised
 
 
 @pytest.mark.parametrize("layer_norm", [True, False])

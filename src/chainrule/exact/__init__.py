@@ -1,0 +1,35 @@
+"""Exact mode: fixed-point inference whose bits do not depend on the machine, the batch, or the order of summation."""
+
+import sys
+import types
+from typing import Any
+
+from chainrule.exact.arithmetic import ARITHMETIC_VERSION, exact_arithmetic
+from chainrule.exact.calibration import calibrate
+from chainrule.exact.head import ExactCategorical
+from chainrule.exact.identity import Certified, certificate, fingerprint, probe
+from chainrule.exact.making import exact
+from chainrule.exact.twin import is_exact
+
+__all__ = [
+    "ARITHMETIC_VERSION",
+    "Certified",
+    "ExactCategorical",
+    "calibrate",
+    "certificate",
+    "exact",
+    "exact_arithmetic",
+    "fingerprint",
+    "is_exact",
+    "probe",
+]
+
+
+class _Room(types.ModuleType):
+    """`chainrule.exact` is this room and, called, its one entrance: `cr.exact(model)`."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return exact(*args, **kwargs)
+
+
+sys.modules[__name__].__class__ = _Room

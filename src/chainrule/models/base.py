@@ -45,6 +45,7 @@ class AutoregressiveModel(nn.Module, PyTorchModelHubMixin, library_name="chainru
         self.shape = tuple(int(side) for side in shape)
         self.levels = int(levels)
         self.head = heads.Categorical()
+        self.scales: dict[str, Any] | None = None
         if not self.shape or min(self.shape) < 1:
             raise ModelError(f"the event shape {tuple(shape)} is empty: every side must be at least 1")
         if self.levels < 2:
@@ -64,9 +65,13 @@ class AutoregressiveModel(nn.Module, PyTorchModelHubMixin, library_name="chainru
 
     @property
     def config(self) -> dict[str, Any]:
-        """The class's name and the arguments that made this model; with the weights, all there is to it."""
+        """The class's name and the arguments that made this model; with the weights, all there is to it.
+
+        And the scales of its exact twin, once `chainrule.exact.calibrate` found them.
+        """
         arguments: Any = self._hub_mixin_config or {}
-        return {"class": type(self).__name__, **arguments}
+        scales = {} if self.scales is None else {"scales": self.scales}
+        return {"class": type(self).__name__, **arguments, **scales}
 
     def sites(self) -> list[Site]:
         """All entries in the order of the factorisation: raster order, and the channels of a pixel in turn."""

@@ -1,0 +1,308 @@
+"""Exact twins of every model: the same bits however they are computed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from laws import events, randomised
+
+from chainrule import sampling, zoo
+from chainrule.data import hopper_mnist  # noqa: F401  (the import itself must not disturb the arithmetic)
+from chainrule.errors import ModelError
+from chainrule.evaluation import enumerate_events
+from chainrule.exact import calibrate, certificate, exact, exact_arithmetic, fingerprint, is_exact, probe
+from chainrule.exact.layers import ExactProduct
+from chainrule.models import MADE, ConditionalMLP, Histogram, PixelCNN, PixelCNNMADE
+
+
+def frequencies(model, x):
+    with torch.no_grad():
+        return model.head.frequencies(model._logits(model._float(x)))
+
+
+def walked(model, x):
+    """The frequencies that a walk over the events meets, in the layout of the parallel pass."""
+    found = torch.zeros(*x.shape, model.levels, dtype=torch.long)
+
+    def choose(position, site, pmf):
+        found[sampling.at(site)] = (pmf * 2.0**22).long()
+        return x[sampling.at(site)]
+
+    sampling.walk(model, len(x), choose)
+    return found
+
+
+def in_float64(twin):
+    """The same integers, carried by float64 throughout."""
+    for layer in twin.modules():
+        if isinstance(layer, ExactProduct):
+            for name in ("grid_weight", "grid_bias", "matrix"):
+                if hasattr(layer, name):
+                    setattr(layer, name, getattr(layer, name).double())
+    return twin
+
+
+@pytest.fixture
+def twin(case):
+    return exact(randomised(case.build(), dtype=torch.float32))
+
+
+def image_model(cls=PixelCNNMADE, shape=(3, 9, 11), levels=4, filters=24, blocks=3, **options):
+    torch.manual_seed(0)
+    return cls(shape, levels, filters, blocks, **options)
+
+
+def test_walk_equals_parallel_pass(twin):
+    x = events(twin, 20)
+    assert torch.equal(walked(twin, x), frequencies(twin, x))
+
+
+def test_float64_changes_nothing(twin):
+    x = events(twin, 20)
+    expected = frequencies(twin, x)
+    assert torch.equal(frequencies(in_float64(twin), x), expected)
+    assert torch.equal(walked(twin, x), expected)
+
+
+@pytest.mark.parametrize("cls", [PixelCNN, PixelCNNMADE])
+@pytest.mark.parametrize("levels", [4, 18])
+@pytest.mark.parametrize("layer_norm", [True, False])
+def test_larger_images(cls, levels, layer_norm):
+    """Several rows and columns, both encodings of the input, every batch, one and two threads, both memory formats."""
+    twin = exact(image_model(cls, levels=levels, layer_norm=layer_norm))
+    x = events(twin, 64)
+    expected = frequencies(twin, x)
+    assert torch.equal(walked(twin, x), expected)
+    for batch in (1, 7):
+        assert torch.equal(torch.cat([frequencies(twin, part) for part in x.split(batch)]), expected)
+    torch.set_num_threads(2)
+    try:
+        assert torch.equal(frequencies(twin, x), expected)
+        assert torch.equal(walked(twin, x[:5]), expected[:5])
+    finally:
+        torch.set_num_threads(1)
+    assert torch.equal(frequencies(twin.to(memory_format=torch.contiguous_format), x), expected)
+    assert torch.equal(frequencies(twin.to(memory_format=torch.channels_last), x), expected)
+    with torch.backends.mkldnn.flags(enabled=False):
+        assert torch.equal(frequencies(twin, x), expected)
+        assert torch.equal(walked(twin, x[:3]), expected[:3])
+    assert torch.equal(frequencies(in_float64(twin), x[:9]), expected[:9])
+
+
+@pytest.mark.parametrize("carrier", ["float32", "float64"])
+def test_forced_carriers(carrier):
+    model = image_model()
+    twin = exact(model, calibrate(model, carrier=carrier))
+    rows = certificate(twin)
+    assert {row.carrier for row in rows if "norm" not in row.layer} == {carrier}
+    x = events(twin, 5)
+    assert torch.equal(walked(twin, x), frequencies(twin, x))
+
+
+def test_other_settings_of_the_caller_change_nothing():
+    twin = exact(image_model())
+    x = events(twin, 3)
+    expected = frequencies(twin, x)
+    torch.set_float32_matmul_precision("medium")
+    try:
+        assert torch.equal(frequencies(twin, x), expected)
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(frequencies(twin, x), expected)
+        assert torch.equal(walked(twin, x), expected)
+        assert torch.is_autocast_enabled("cpu")
+    torch.backends.mkldnn.matmul.fp32_precision = "bf16"
+    try:
+        with exact_arithmetic():
+            assert torch.backends.mkldnn.matmul.fp32_precision == "ieee"
+        assert torch.backends.mkldnn.matmul.fp32_precision == "bf16"
+        assert torch.equal(frequencies(twin, x), expected)
+    finally:
+        torch.backends.mkldnn.matmul.fp32_precision = "none"
+
+
+SCRIPT = """
+import hashlib, sys, torch
+torch.set_num_threads(int(sys.argv[2]))
+torch.backends.mkldnn.set_flags(sys.argv[3] == "onednn")
+from chainrule import zoo
+from chainrule.exact import exact, fingerprint, probe
+twin = exact(zoo.load(sys.argv[1]))
+x = twin.sample(4, generator=torch.Generator().manual_seed(5))
+print(fingerprint(twin).hex(), probe(twin).hex(), hashlib.sha256(x.numpy().tobytes()).hexdigest())
+"""
+
+
+def test_other_processors_give_the_same_bits(tmp_path):
+    """No vector instructions, no oneDNN, other threads: the same scales, probe and samples, from the float model."""
+    image_model(filters=16, blocks=2).save_pretrained(tmp_path)
+    twin = exact(zoo.load(tmp_path))
+    x = twin.sample(4, generator=torch.Generator().manual_seed(5))
+    said = f"{fingerprint(twin).hex()} {probe(twin).hex()} {hashlib.sha256(x.numpy().tobytes()).hexdigest()}"
+    for capability, threads, onednn in [("default", 1, "none"), ("avx2", 2, "onednn")]:
+        environment = {**os.environ, "ATEN_CPU_CAPABILITY": capability, "MKL_ENABLE_INSTRUCTIONS": "SSE4_2"}
+        command = [sys.executable, "-c", SCRIPT, str(tmp_path), str(threads), onednn]
+        run = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        assert run.stdout.strip() == said
+
+
+def test_probabilities_sum_to_one(twin):
+    assert abs(float(twin.log_prob(enumerate_events(twin)).exp().sum()) - 1) < 1e-10
+
+
+def test_naive_and_cached_samples_are_identical(twin):
+    draw = lambda method: twin.sample(60, generator=torch.Generator().manual_seed(3), method=method)  # noqa: E731
+    assert torch.equal(draw("cached"), draw("naive"))
+
+
+def test_scores_agree(twin):
+    x = events(twin, 9)
+    assert torch.equal(sampling.score(twin, x), twin.site_log_probs(x))
+
+
+def test_completes(twin):
+    x = events(twin, 5)
+    known = torch.rand(twin.shape, generator=torch.Generator().manual_seed(0)) < 0.5
+    y = twin.complete(x, known, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(y[:, known], x[:, known])
+
+
+def test_close_to_the_float_model(case):
+    """Random, large weights: far rougher than any trained model, yet near."""
+    model = randomised(case.build(), dtype=torch.float32)
+    x = enumerate_events(model)[:2000]
+    gap = exact(model).log_prob(x) - model.log_prob(x).double()
+    assert gap.abs().max() < 0.15
+
+
+def test_certificate_is_kept_by_the_worst_inputs(twin):
+    """Inputs that push each output as far up or down as its grid allows stay within the certificate, and reach it."""
+    rows = {row.layer: row for row in certificate(twin)}
+    for name, layer in twin.named_modules():
+        if not isinstance(layer, ExactProduct) or layer.inputs.levels or "from_auxiliary" in name:
+            continue
+        row = rows[name]
+        unit = torch.ldexp(torch.ones(()).double(), layer.row_bits)
+        weight = (layer.grid_weight.double() * unit.view(-1, *[1] * (layer.grid_weight.ndim - 1))).flatten(1)
+        bias = layer.grid_bias.double() * unit
+        low, high = weight * layer.inputs.low, weight * layer.inputs.high
+        up = torch.maximum(low, high).clamp(min=0).sum(1) + bias.clamp(min=0)
+        down = torch.minimum(low, high).clamp(max=0).sum(1) + bias.clamp(max=0)
+        assert float(torch.maximum(up, -down).max()) == row.worst <= row.limit
+        assert bool((weight == weight.round()).all())
+
+
+def test_saved_and_loaded(twin, tmp_path):
+    twin.save_pretrained(tmp_path)
+    again = zoo.load(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config["exact"] is True
+    assert is_exact(again)
+    assert fingerprint(again) == fingerprint(twin)
+    assert probe(again) == probe(twin)
+    assert type(again).__name__ == type(twin).__name__
+
+
+def test_a_float_model_has_one_twin_only(case, tmp_path):
+    """Saved before or after it was made exact, elsewhere or here."""
+    model = randomised(case.build(), dtype=torch.float32)
+    model.save_pretrained(tmp_path / "before")
+    expected = fingerprint(model)
+    model.save_pretrained(tmp_path / "after")
+    assert "scales" in json.loads((tmp_path / "after" / "config.json").read_text())
+    assert fingerprint(zoo.load(tmp_path / "after")) == expected
+    assert fingerprint(zoo.load(tmp_path / "before")) == expected
+
+
+def test_twin_and_model_keep_out_of_each_others_way():
+    model = image_model()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    twin = exact(model)
+    assert exact(twin) is twin
+    assert isinstance(twin, PixelCNNMADE)
+    assert not is_exact(model)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    with torch.no_grad():
+        model.hidden.weight.mul_(2)
+    changed = exact(model)  # its scales were for other weights: they are found anew
+    assert fingerprint(changed) != fingerprint(twin)
+    with pytest.raises(ModelError, match="other weights"):
+        exact(model, twin.scales)
+
+
+def test_a_twin_stays_what_it_is():
+    twin = exact(MADE((2,), 4))
+    for change in (twin.half, twin.double, lambda: twin.to(torch.bfloat16)):
+        with pytest.raises(ModelError, match="fixed"):
+            change()
+    with pytest.raises(ModelError, match="trained"):
+        twin.train()
+    assert not any(parameter.requires_grad for parameter in twin.parameters())
+
+
+def test_calibrated_on_given_events():
+    model = image_model()
+    scales = calibrate(model, events(model, 8))
+    assert scales != calibrate(model)
+    assert json.loads(json.dumps(scales)) == scales
+    assert calibrate(model) == calibrate(model)
+    assert is_exact(exact(model, scales))
+
+
+def test_what_has_no_twin_is_refused():
+    with pytest.raises(ModelError, match="entry by entry"):
+        exact(torch.nn.Linear(2, 2))
+    model = Histogram(3)
+    model.head = object()
+    with pytest.raises(ModelError, match="categorical"):
+        exact(model)
+    for value, said in [(float("nan"), "finite"), (float("inf"), "finite"), (1e30, "outgrow")]:
+        model = image_model(PixelCNN)
+        with torch.no_grad():
+            model.blocks[1].spatial.weight[2, 3, 0, 1] = value
+        with pytest.raises(ModelError, match=f"blocks.1.spatial.*{said}"):
+            exact(model)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda s: s.pop("layers"),
+        lambda s: s["layers"].pop("hidden"),
+        lambda s: s["layers"]["hidden"].update(carrier="float16"),
+        lambda s: s["layers"]["hidden"].update(levels=4),
+        lambda s: s["layers"]["hidden"].update(bits="9"),
+        lambda s: s["layers"]["input"].update(levels=2),
+        lambda s: s["layers"]["norm"].update(high=2**27, low=-(2**27)),
+        lambda s: s["layers"]["made.layers.0"].update(carrier="float64"),
+    ],
+)
+def test_damaged_scales_are_refused(damage):
+    model = image_model()
+    scales = calibrate(model)
+    damage(scales)
+    with pytest.raises(ModelError):
+        exact(model, scales)
+
+
+@pytest.mark.parametrize("encoding", ["onehot", "scalar", "embedding"])
+def test_conditional_mlp_in_every_type(encoding):
+    """Trained in double or bfloat16: the twin is that of the float32 weights."""
+    torch.manual_seed(0)
+    model = ConditionalMLP(30, encoding)
+    x = events(model, 300)
+    twin = exact(model)
+    assert torch.equal(walked(twin, x), frequencies(twin, x))
+    model.scales = None
+    assert fingerprint(model.double()) == fingerprint(twin)
+    model.bfloat16()
+    twin = exact(model)
+    assert torch.equal(walked(twin, x), frequencies(twin, x))
