@@ -582,8 +582,8 @@ OPTIONS = {"batch_size": 8, "lr": 0.02, "eval_every": 4, "precision": "float32",
 def script(tmp_path):
     """A small training script, and the environment that it runs in."""
     (tmp_path / "train.py").write_text(SCRIPT)
-    here = os.path.dirname(os.path.abspath(__file__))
-    return str(tmp_path / "train.py"), os.environ | {"PYTHONPATH": here, "OMP_NUM_THREADS": "1"}
+    paths = os.pathsep.join([os.path.dirname(os.path.abspath(__file__)), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return str(tmp_path / "train.py"), os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
 
 
 def free_port():

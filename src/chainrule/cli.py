@@ -30,9 +30,6 @@ MODEL_HELP = "MODEL is a run folder, a folder written by save_pretrained, or the
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     args = list(sys.argv[1:] if argv is None else argv)
-    # Threads that wait asleep instead of spinning: beside other busy programs, training is twice as fast so. It must be
-    # set before PyTorch is imported; whoever sets it differently is not overruled.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         return run_verb(args)
     except ChainruleError as error:

@@ -87,7 +87,8 @@ def run(recipe: Recipe, out: str | Path, *, resume: bool = False, quiet: bool = 
         f"({len(dataset.train):,} training events)",
         quiet=quiet,
     )
-    write_json(out / "config.json", describe(recipe))
+    if not resume:
+        write_json(out / "config.json", describe(recipe))
     history = fit(model, dataset, recipe.train, folder=out, resume=resume, quiet=quiet)
     if not is_main_process():
         return {}
@@ -194,8 +195,16 @@ def prepare_folder(out: Path, resume: bool) -> None:
         raise ChainruleError(f"{out} holds a run already: pass --resume to go on with it, or choose another --out")
     if resume and not (out / "checkpoint.pt").exists():
         raise ModelError(f"{out} holds no checkpoint to resume from: leave --resume out to start a run there")
-    if not has_run and any(out.iterdir()) and not (out / "config.json").exists():
+    if not has_run and any(out.iterdir()) and not is_run_config(out / "config.json"):
         raise ChainruleError(f"{out} holds other files: choose an empty or new folder as --out")
+
+
+def is_run_config(path: Path) -> bool:
+    """Whether a config.json is a run's: one that was interrupted before its first checkpoint left nothing else."""
+    try:
+        return "recipe" in json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):
+        return False
 
 
 def describe(recipe: Recipe) -> dict[str, Any]:

@@ -140,7 +140,7 @@ def two_d_made(preset: Preset) -> Recipe:
 
 FULL_IMAGES = TrainConfig(steps=21_500, batch_size=128, lr=1e-3, eval_every=430)
 QUICK_IMAGES = TrainConfig(
-    steps=5000,
+    steps=4000,
     batch_size=8,
     optimizer="muon",
     lr=0.02,
@@ -148,7 +148,7 @@ QUICK_IMAGES = TrainConfig(
     schedule="cosine",
     ema=0.998,
     clip=1.0,
-    eval_every=500,
+    eval_every=400,
 )
 
 

@@ -129,6 +129,7 @@ def complete(
 ) -> Tensor:
     """Keep the known entries and draw the others; see `AutoregressiveModel.complete`."""
     x = model.checked(x)
+    known = torch.as_tensor(known)
     if known.dtype != torch.bool:
         raise DataError(f"`known` holds {known.dtype}: it must be a boolean mask, True where the entry is given")
     try:

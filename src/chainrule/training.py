@@ -12,7 +12,7 @@ import math
 import time
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from accelerate import Accelerator
@@ -27,6 +27,16 @@ from chainrule.evaluation import bits_per_dim
 from chainrule.models import AutoregressiveModel
 from chainrule.optim import OptimizerName, make_optimizer
 from chainrule.progress import Interrupt, progress_reporter
+
+Schedule = Literal["constant", "linear", "cosine"]
+Precision = Literal["auto", "float32", "bfloat16"]
+Device = Literal["auto", "cpu"]
+CHOICES = {
+    "optimizer": get_args(OptimizerName),
+    "schedule": get_args(Schedule),
+    "precision": get_args(Precision),
+    "device": get_args(Device),
+}
 
 
 @dataclass(frozen=True)
@@ -46,7 +56,7 @@ class TrainConfig:
     weight_decay: float = 0.0
     warmup: int = 0
     """Steps over which the learning rate rises linearly from zero."""
-    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    schedule: Schedule = "constant"
     """How the learning rate falls after the warm-up, to zero at the last step."""
     clip: float = 0.0
     """Largest norm of the gradient of the loss in nats per dimension; 0 for no limit."""
@@ -56,9 +66,9 @@ class TrainConfig:
     """Standard deviation, in levels, of noise added to the training events: for ordered levels and a smooth truth."""
     eval_every: int = 100
     """Steps between two evaluations on the whole validation set (and checkpoints)."""
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    precision: Precision = "auto"
     """auto: bfloat16 where the processor multiplies it natively, float32 elsewhere."""
-    device: Literal["auto", "cpu"] = "auto"
+    device: Device = "auto"
     """auto: a GPU if there is one."""
     seed: int = 0
     """Initial weights, order of the data, dropout and noise."""
@@ -71,8 +81,15 @@ class TrainConfig:
                 raise ModelError(f"--train.{name.replace('_', '-')} is {getattr(self, name)}: it must be at least 1")
         if not (self.lr > 0 and math.isfinite(self.lr)):
             raise ModelError(f"--train.lr is {self.lr}: a learning rate is a positive number")
-        if not 0 <= self.ema < 1:
-            raise ModelError(f"--train.ema is {self.ema}: a decay lies in [0, 1)")
+        for name, value in (("ema", self.ema), ("betas", self.betas[0]), ("betas", self.betas[1])):
+            if not 0 <= value < 1:
+                raise ModelError(f"--train.{name} is {value}: a decay lies in [0, 1)")
+        for name in ("warmup", "weight_decay", "clip", "jitter"):
+            if not (getattr(self, name) >= 0 and math.isfinite(getattr(self, name))):
+                raise ModelError(f"--train.{name.replace('_', '-')} is {getattr(self, name)}: it must be 0 or more")
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise ModelError(f"--train.{name} is {getattr(self, name)!r}: use {', '.join(choices)}")
 
 
 @dataclass
@@ -134,7 +151,7 @@ def fit(
     if config.batch_size % world:
         raise ModelError(f"a batch of {config.batch_size} cannot be shared by {world} processes: use a multiple")
     model.to(accelerator.device)
-    wrapped = accelerator.prepare(model)
+    objective = accelerator.prepare(Objective(model))
     optimizer = accelerator.prepare(
         make_optimizer(config.optimizer, model, config.lr, config.weight_decay, config.betas)
     )
@@ -187,7 +204,7 @@ def fit(
             torch.manual_seed(mixed_seed(config.seed, step, rank))
             if config.jitter:
                 x = jittered(x, model.levels, config.jitter)
-            loss = -wrapped(x).mean() / model.dims
+            loss = objective(x)
             optimizer.zero_grad(set_to_none=True)
             accelerator.backward(loss)
             if config.clip:
@@ -197,8 +214,9 @@ def fit(
             pending.append(loss.detach())
 
             done = step + 1
+            interrupted = anywhere(accelerator, interrupt.requested)
             evaluate = done % config.eval_every == 0 or done == config.steps
-            if evaluate or len(pending) == 50 or interrupt.requested:
+            if evaluate or len(pending) == 50 or interrupted:
                 losses = accelerator.reduce(torch.stack(pending).float(), "mean").tolist()
                 pending.clear()
                 if not all(map(math.isfinite, losses)):
@@ -223,12 +241,33 @@ def fit(
                 report.validation(done, validation)
                 evaluating_seconds += time.perf_counter() - paused
             history.seconds = seconds_before + time.perf_counter() - began
-            if evaluate or interrupt.requested:
+            if evaluate or interrupted:
                 save(done)
-            if interrupt.requested and done < config.steps:
+            if interrupted and done < config.steps:
                 raise KeyboardInterrupt
     model.load_state_dict(best)
     return history
+
+
+class Objective(nn.Module):
+    """What is minimised: the mean negative log-likelihood of a batch, in nats per dimension.
+
+    Accelerate wraps this module, and so leaves the model's own `forward` as it was.
+    """
+
+    def __init__(self, model: AutoregressiveModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        return -self.model(x).mean() / self.model.dims
+
+
+def anywhere(accelerator: Accelerator, requested: bool) -> bool:
+    """Whether any process was interrupted: all must leave the loop after the same step."""
+    if accelerator.num_processes == 1:
+        return requested
+    return bool(accelerator.reduce(torch.tensor(float(requested), device=accelerator.device), "sum") > 0)
 
 
 def make_accelerator(config: TrainConfig) -> Accelerator:

@@ -56,13 +56,14 @@ def assemble(config: dict[str, Any], weights: dict[str, Tensor], described: str,
     """
     config = dict(config)
     name, scales, made_exact = config.pop("class", None), config.pop("scales", None), config.pop("exact", False)
-    if name not in REGISTRY:
+    if not isinstance(name, str) or name not in REGISTRY:
         raise ModelError(f"{described} names the class {name!r}, which this version does not have: update chainrule")
     config = {key: tuple(value) if isinstance(value, list) else value for key, value in config.items()}
     try:
         model = REGISTRY[name](**config)
-    except (TypeError, ValueError, ChainruleError) as error:
-        raise ModelError(f"{described} does not describe a {name}: {error}") from None
+    except (TypeError, ValueError, RuntimeError, IndexError, OverflowError, MemoryError, ChainruleError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ModelError(f"{described} does not describe a {name}: {reason}") from None
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
@@ -78,7 +79,7 @@ def damaged(stored: str, error: Exception) -> ModelError:
 def find(name_or_folder: str | Path) -> Path:
     """The folder that holds a model's config.json."""
     folder = Path(name_or_folder)
-    if folder.is_dir():
+    if is_folder(folder):
         for candidate in (folder / "model", folder):
             if (candidate / CONFIG).is_file() and is_model_config(candidate / CONFIG):
                 return candidate
@@ -90,6 +91,14 @@ def find(name_or_folder: str | Path) -> Path:
     raise ModelError(
         f"there is no model {str(name_or_folder)!r}: give a folder, or the name of a shipped model ({known})"
     )
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a folder of this name exists; names that cannot be a path's are none."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
 
 
 def shipped() -> dict[str, Path]:

@@ -26,8 +26,8 @@ MARGIN = 1.5
 
 NORM_MARGIN = 4.0
 
-ENOUGH_BITS = 5.5
-"""A layer runs in float32 if its grids are 2^-5.5 of a typical weight and input there, or finer; else in float64."""
+ENOUGH_BITS = 5.0
+"""A layer runs in float32 if its grids are 2^-5 of a typical weight and input there, or finer; else in float64."""
 
 WIDE_BITS = 14
 """In float64, grids are about 2^-14 of a typical weight and input."""

@@ -7,18 +7,25 @@ the same numbers, and the tests hold every model to that.
 
 from __future__ import annotations
 
+import functools
+import inspect
 import itertools
+import json
 import math
+import operator
 from abc import abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import safetensors.torch
 import torch
 from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
 from chainrule import heads, sampling
+from chainrule.data.files import write_bytes
 from chainrule.errors import DataError, ModelError
 
 
@@ -39,6 +46,23 @@ class AutoregressiveModel(nn.Module, PyTorchModelHubMixin, library_name="chainru
         shape: of one event: `(1,)`, `(D,)`, or `(C, H, W)` for images.
         levels: entries take the values 0 … levels - 1.
     """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Let every model remember the arguments that made it, for `config`."""
+        super().__init_subclass__(**kwargs)
+        if (init := cls.__dict__.get("__init__")) is None:
+            return
+
+        @functools.wraps(init)
+        def remembering(self: Any, *args: Any, **named: Any) -> None:
+            if "_arguments" not in self.__dict__:
+                bound = inspect.signature(init).bind(self, *args, **named)
+                bound.apply_defaults()
+                given = list(bound.arguments.items())[1:]
+                self.__dict__["_arguments"] = {name: plain(value) for name, value in given}
+            init(self, *args, **named)
+
+        cls.__init__ = remembering  # type: ignore[method-assign]
 
     def __init__(self, shape: tuple[int, ...], levels: int) -> None:
         super().__init__()
@@ -69,7 +93,7 @@ class AutoregressiveModel(nn.Module, PyTorchModelHubMixin, library_name="chainru
 
         And the scales of its exact twin, once `chainrule.exact.calibrate` found them.
         """
-        arguments: Any = self._hub_mixin_config or {}
+        arguments: dict[str, Any] = self.__dict__["_arguments"]
         scales = {} if self.scales is None else {"scales": self.scales}
         return {"class": type(self).__name__, **arguments, **scales}
 
@@ -129,8 +153,7 @@ class AutoregressiveModel(nn.Module, PyTorchModelHubMixin, library_name="chainru
 
     def checked(self, x: Tensor) -> Tensor:
         """`x` on the model's device, if it is a batch of this model's events; a DataError otherwise."""
-        if not isinstance(x, Tensor):
-            x = torch.as_tensor(x)
+        x = as_tensor(x)
         if x.dtype.is_floating_point or x.dtype.is_complex or x.dtype == torch.bool:
             raise DataError(f"the events hold {x.dtype} values: pass integers in [0, {self.levels})")
         if tuple(x.shape[1:]) != self.shape or x.ndim != len(self.shape) + 1:
@@ -203,20 +226,39 @@ class AutoregressiveModel(nn.Module, PyTorchModelHubMixin, library_name="chainru
 
     # --------------------------------------------------------------------------------------------------------- storage
 
-    def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> str | None:
-        """Write config.json and model.safetensors into a folder that `cr.load` reads."""
-        kwargs.setdefault("config", self.config)
-        return super().save_pretrained(save_directory, **kwargs)
+    def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> None:  # type: ignore[override]
+        """Write model.safetensors and config.json into a folder that `cr.load` reads, each whole or not at all.
 
-    def generate_model_card(self, *args: Any, **kwargs: Any) -> Any:
-        """No card is made up here: what there is to say stands in the run folder, from measurements."""
-        return _NoCard()
+        Raises:
+            DataError: the folder cannot be written.
+        """
+        folder = Path(save_directory)
+        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
+        write_bytes(folder / "model.safetensors", safetensors.torch.save(weights))
+        write_bytes(folder / "config.json", (json.dumps(self.config, indent=2) + "\n").encode())
 
     def _refuse_context(self, context: Any) -> None:
         if context is not None:
             raise ModelError(f"{type(self).__name__} has no conditioning: leave `context` out")
 
 
-class _NoCard:
-    def save(self, path: str | Path) -> None:
-        pass
+def plain(value: Any) -> Any:
+    """A constructor's argument as JSON knows it: NumPy's and PyTorch's integers as int, sequences as lists."""
+    if value is None or isinstance(value, bool | str | float):
+        return value
+    if isinstance(value, list | tuple) or np.ndim(value):
+        return tuple(plain(item) for item in value)
+    return operator.index(value)
+
+
+def as_tensor(x: Any) -> Tensor:
+    """Tensors as they are; arrays and nested lists of numbers as tensors. DataError for anything else."""
+    if isinstance(x, Tensor):
+        return x.long() if x.dtype in (torch.uint16, torch.uint32, torch.uint64) else x
+    try:
+        array = np.asarray(x)
+        if array.dtype.kind == "u" and array.dtype.itemsize > 1:
+            array = array.astype(np.int64)
+        return torch.from_numpy(np.ascontiguousarray(array, array.dtype.newbyteorder("=")).reshape(array.shape))
+    except (TypeError, ValueError, RuntimeError):
+        raise DataError(f"the events are {type(x).__name__} values: pass a tensor or an array of integers") from None

@@ -49,6 +49,9 @@ class ConditionalMLP(AutoregressiveModel):
         super().__init__((2,), levels)
         if encoding not in get_args(Encoding):
             raise ModelError(f"the encoding {encoding!r} does not exist: use {', '.join(get_args(Encoding))}")
+        hidden = [int(width) for width in hidden]
+        if min([*hidden, embedding]) < 1:
+            raise ModelError(f"hidden widths {hidden} and embedding {embedding} must all be at least 1")
         self.encoding = encoding
         self.theta = nn.Parameter(torch.zeros(levels))
         self.table = nn.Parameter(torch.randn(levels, embedding)) if encoding == "embedding" else None

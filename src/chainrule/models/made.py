@@ -18,6 +18,7 @@ from typing import Any
 
 from torch import Tensor
 
+from chainrule.errors import ModelError
 from chainrule.models.base import AutoregressiveModel
 from chainrule.nn import MADENetwork
 from chainrule.nn.made import MADEWalk
@@ -40,10 +41,18 @@ class MADE(AutoregressiveModel):
 
     def __init__(self, shape: tuple[int, ...], levels: int, hidden: Sequence[int] = (256, 256)) -> None:
         super().__init__(shape, levels)
-        self.network = MADENetwork(self.dims, levels, list(hidden))
+        widths = [int(width) for width in hidden]
+        least = max(self.dims - 1, 1)  # so that every variable reaches those after it
+        if not widths or min(widths) < least:
+            raise ModelError(f"hidden layers of widths {widths} are too narrow: each needs at least {least} units here")
+        self.network = MADENetwork(self.dims, self.levels, widths)
 
     def _logits(self, v: Tensor, context: Any = None) -> Tensor:
         self._refuse_context(context)
+        if len(self.shape) == 3:  # in the order of `sites`: raster order, channels innermost
+            channels, height, width = self.shape
+            logits = self.network(v.permute(0, 2, 3, 1).flatten(1))
+            return logits.unflatten(1, (height, width, channels)).permute(0, 3, 1, 2, 4)
         return self.network(v.flatten(1)).unflatten(1, self.shape)
 
     def start(self, batch: int, context: Any = None) -> MADEWalk:

@@ -1,0 +1,181 @@
+"""Events to chunks and back: the parallel pass encodes, the cached walk decodes; and whole arrays in memory."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from chainrule import sampling
+from chainrule.codec import pixels
+from chainrule.codec.coder import Decoder, Encoder
+from chainrule.codec.container import Chunk, Header, Reader, Writer
+from chainrule.codec.embedding import model_bytes, model_from
+from chainrule.errors import CodecError
+from chainrule.exact import ARITHMETIC_VERSION, exact, fingerprint, probe
+from chainrule.models import AutoregressiveModel
+
+CHUNK = 2000
+"""Images that are coded together, if their tables fit the memory below."""
+
+TABLE_BYTES = 2**28
+"""Memory for the frequencies of a chunk while it is encoded."""
+
+PASS_ENTRIES, PASS_EVENTS = 2**22, 64
+"""The parallel pass takes so many frequencies, and so many events, at once."""
+
+
+def chunk_events(model: AutoregressiveModel, asked: int | None = None) -> int:
+    """How many events go into a chunk: what was asked for, or as many as fit the memory."""
+    if asked is not None and asked < 1:
+        raise CodecError(f"chunks of {asked} images hold nothing: use at least 1")
+    return max(1, min(asked or CHUNK, CHUNK, TABLE_BYTES // (4 * model.dims * model.levels)))
+
+
+def make_header(model: AutoregressiveModel, members: list[dict[str, Any]], count: int, embedded: bool) -> Header:
+    """The header of an archive by an exact model."""
+    name, version = type(model).__name__, ARITHMETIC_VERSION
+    return Header(version, fingerprint(model), probe(model), name, model.shape, model.levels, count, members, embedded)
+
+
+def model_for(reader: Reader, model: AutoregressiveModel | None) -> AutoregressiveModel:
+    """The exact model that decodes an archive: the one given, or the one inside.
+
+    Raises:
+        CodecError: it is another model, there is none, or its arithmetic is not what it was when the archive was made.
+    """
+    header = reader.header
+    if header.arithmetic != ARITHMETIC_VERSION:
+        raise CodecError(
+            f"the archive was made with exact arithmetic {header.arithmetic}, this program has {ARITHMETIC_VERSION}: "
+            f"use the version of chainrule that made it"
+        )
+    if model is None:
+        if reader.model is None:
+            raise CodecError(f"the archive holds no model: give the {header.model} that it was made with")
+        model = model_from(*reader.model, header)
+    twin = exact(model)
+    if (twin.shape, twin.levels) != (header.shape, header.levels) or fingerprint(twin) != header.fingerprint:
+        raise CodecError(
+            f"the archive was made with another model (a {header.model}, fingerprint {header.fingerprint.hex()[:12]}): "
+            f"give that one"
+        )
+    if probe(twin) != header.probe:
+        raise CodecError("this machine's arithmetic gives other probabilities than the one that made the archive: stop")
+    return twin
+
+
+def order_of(model: AutoregressiveModel) -> Tensor:
+    """For each site in the order of the walk, its place in a flattened event."""
+    places = torch.arange(model.dims).view(model.shape)
+    return torch.stack([places[site.index] for site in model.sites()])
+
+
+def digest_of(x: Tensor, levels: int) -> bytes:
+    """SHA-256 of events: their levels in memory order, one byte each, or two, little-endian, beyond 256 levels."""
+    return hashlib.sha256(x.cpu().numpy().astype("u1" if levels <= 256 else "<u2").tobytes()).digest()
+
+
+def encode_chunk(model: AutoregressiveModel, x: Tensor) -> tuple[int, bytes, bytes]:
+    """Events (N, *shape) of an exact model → (N, SHA-256 of them, payload)."""
+    x = model.checked(x)
+    order, n = order_of(model), len(x)
+    batch = max(1, min(PASS_EVENTS, PASS_ENTRIES // (model.dims * model.levels)))
+    table = torch.empty(model.dims, n, model.levels, dtype=torch.int32)
+    head: Any = model.head
+    with torch.no_grad(), sampling.evaluating(model):
+        for start in range(0, n, batch):
+            part = x[start : start + batch]
+            frequencies = head.frequencies(model._logits(model._float(part)))
+            table[:, start : start + batch] = frequencies.flatten(1, -2).cpu()[:, order].transpose(0, 1)
+    symbols = x.cpu().flatten(1)[:, order].T.reshape(-1)
+    encoder = Encoder()
+    encoder.encode(symbols, table.view(-1, model.levels))
+    return n, digest_of(x, model.levels), encoder.payload()
+
+
+def decode_chunk(model: AutoregressiveModel, chunk: Chunk) -> Tensor:
+    """The events of a chunk, int64 (N, *shape), on the CPU. Raises `CodecError` if they are not those encoded."""
+    decoder = Decoder(chunk.payload)
+    x = sampling.walk(model, chunk.count, lambda _, __, pmf: decoder.decode(pmf).to(pmf.device)).cpu()
+    decoder.finish()
+    if digest_of(x, model.levels) != chunk.digest:
+        raise CodecError("the archive is damaged: a chunk's images are not those that were encoded")
+    return x
+
+
+def in_chunks(blocks: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
+    """Arrays along their first axis, joined and cut anew into pieces of `size` (the last may be shorter)."""
+    waiting: list[np.ndarray] = []
+    held = 0
+    for block in blocks:
+        while held + len(block) >= size:
+            part, block = block[: size - held], block[size - held :]
+            yield np.concatenate([*waiting, part])
+            waiting, held = [], 0
+        if len(block):
+            waiting.append(block)
+            held += len(block)
+    if held:
+        yield np.concatenate(waiting)
+
+
+def compress(model: AutoregressiveModel, images: Any, *, embed_model: bool = False, chunk: int | None = None) -> bytes:
+    """Compress images, losslessly, into a `.crz` archive.
+
+    Args:
+        model: any model with an exact twin; a float model is made exact first.
+        images: integers (N, H, W, C), or (N, H, W) for one channel; for other events (N, *shape). They hold levels, or
+            8-bit pixels on the levels' grid, v · 255 // (levels - 1).
+        embed_model: put the model in, so that the archive explains itself.
+        chunk: images that are coded together, at most 2,000.
+
+    Raises:
+        DataError: the images do not fit the model, or hold values that it has no level for; nothing is ever rounded.
+        ModelError: the model has no exact twin.
+
+    Example:
+        >>> import chainrule as cr, numpy as np
+        >>> images = np.random.default_rng(0).integers(0, 4, (10, 5, 5, 1), dtype=np.uint8)
+        >>> model = cr.PixelCNN((1, 5, 5), 4, filters=8, blocks=1)
+        >>> bool((decompress(model, compress(model, images)) == images).all())
+        True
+    """
+    twin = exact(model)
+    array = np.asarray(images.cpu() if isinstance(images, Tensor) else images)
+    member = pixels.array_member("", array, twin.shape, twin.levels)
+    size = chunk_events(twin, chunk)
+    stream = io.BytesIO()
+    header = make_header(twin, [member], len(array), embed_model)
+    writer = Writer(stream, header, model_bytes(twin) if embed_model else None)
+    for block in in_chunks(pixels.array_blocks(array, member, twin.shape, twin.levels, size), size):
+        writer.chunk(*encode_chunk(twin, torch.from_numpy(block)))
+    writer.end()
+    return stream.getvalue()
+
+
+def decompress(model: AutoregressiveModel | None, blob: bytes) -> np.ndarray:
+    """The array that `compress` was given, of the same shape and type.
+
+    Args:
+        model: the one that compressed, float or exact; None for an archive that holds its model.
+        blob: an archive of one array. What holds files is for `decompress_file`.
+
+    Raises:
+        CodecError: the archive is damaged, of another model or version; no array is returned then.
+    """
+    reader = Reader(io.BytesIO(bytes(blob)))
+    members = pixels.checked_members(reader.header)
+    if len(members) != 1 or members[0]["kind"] != "array":
+        raise CodecError("the archive holds files, not one array: use decompress_file")
+    twin = model_for(reader, model)
+    parts = []
+    while (chunk := reader.next()) is not None:
+        parts.append(pixels.restored(decode_chunk(twin, chunk).numpy(), members[0], twin.levels))
+    empty = pixels.restored(np.zeros((0, *twin.shape), np.int64), members[0], twin.levels)
+    return np.concatenate([empty, *parts])
