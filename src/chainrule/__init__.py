@@ -16,6 +16,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from chainrule.codec import compress, decompress
     from chainrule.errors import ChainruleError, CodecError, DataError, ModelError
     from chainrule.evaluation import bits_per_dim
     from chainrule.exact import exact
@@ -41,6 +42,8 @@ _HOMES = {
     "PixelCNNMADE": "models",
     "TrainConfig": "training",
     "bits_per_dim": "evaluation",
+    "compress": "codec",
+    "decompress": "codec",
     "exact": "exact",
     "fit": "training",
     "load": "zoo",
@@ -59,6 +62,8 @@ __all__ = [
     "TrainConfig",
     "__version__",
     "bits_per_dim",
+    "compress",
+    "decompress",
     "exact",
     "fit",
     "load",

@@ -262,6 +262,15 @@ def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
     write_atomically(path, buffer.getvalue())
 
 
+def write_run(out: Path, name: str, result: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+    """Write measurements that are no training run as a run folder, so that the report can show them."""
+    result = {"recipe": name, **result, "device": device_name(torch.device("cpu")), "command": command()}
+    write_json(out / "config.json", {"command": command()})
+    write_atomically(out / "metrics.jsonl", b"")
+    save_arrays(out / "arrays.npz", arrays)
+    write_json(out / "result.json", result)
+
+
 def read_run(folder: str | Path) -> tuple[dict[str, Any], list[dict[str, Any]], dict[str, np.ndarray]]:
     """What a finished run left: (result, metrics, arrays).
 

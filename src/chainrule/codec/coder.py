@@ -61,12 +61,14 @@ class Decoder:
 
     def decode(self, pmf: Tensor) -> Tensor:
         """The next symbols, int64 (N,), of probabilities that are multiples of 2^-22, float64 (N, levels)."""
+        table = np.ascontiguousarray(pmf.cpu().numpy())
         try:
-            return torch.from_numpy(self._coder.decode(self._model, pmf.cpu().numpy()).astype(np.int64))
-        except (KeyboardInterrupt, SystemExit, MemoryError):
+            return torch.from_numpy(self._coder.decode(self._model, table).astype(np.int64))
+        except BaseException as error:
+            # What the coder says of words that no encoder wrote; a panic of its is no Exception.
+            if isinstance(error, AssertionError | ValueError) or type(error).__name__ == "PanicException":
+                raise CodecError("the archive is damaged: its words cannot be decoded") from None
             raise
-        except BaseException as error:  # the coder's own complaints, and a panic, which is no Exception
-            raise CodecError(f"the archive is damaged: it cannot be decoded ({type(error).__name__})") from None
 
     def finish(self) -> None:
         """Raise a CodecError unless all words have been used up."""

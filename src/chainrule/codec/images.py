@@ -178,4 +178,4 @@ def decompress(model: AutoregressiveModel | None, blob: bytes) -> np.ndarray:
     while (chunk := reader.next()) is not None:
         parts.append(pixels.restored(decode_chunk(twin, chunk).numpy(), members[0], twin.levels))
     empty = pixels.restored(np.zeros((0, *twin.shape), np.int64), members[0], twin.levels)
-    return np.concatenate([empty, *parts])
+    return np.concatenate([empty, *parts]).astype(empty.dtype, copy=False)  # which would lose the order of bytes

@@ -129,12 +129,12 @@ def checked_members(header: Header) -> list[dict[str, Any]]:
             name, key, dtype = member.get("name"), member.get("key"), member.get("dtype")
             fine = type(member.get("count")) is int and member["count"] >= 0 and type(member.get("squeezed")) is bool
             fine &= isinstance(dtype, str) and bool(DTYPES.fullmatch(dtype))
+            fine &= isinstance(name, str) and ("key" not in member or isinstance(key, str))
             fine &= not member.get("squeezed") or (len(header.shape) == 3 and header.shape[0] == 1)
             if not fine or int(stored_values(str(values), header.levels)[-1]) > np.iinfo(str(dtype)).max:
                 raise CodecError("the archive describes an array that cannot be: the file is damaged")
-            whole = name if key is None else f"{name}/{key}"
-            if name != "" or key is not None or len(header.members) > 1:
-                _take(whole, names)
+            if name != "" or "key" in member or len(header.members) > 1:
+                _take(f"{name}/{key}" if "key" in member else name, names)
             count += member["count"]
         elif kind == "images" and known and values == "scaled" and isinstance(member.get("names"), list):
             if len(header.shape) != 3 or header.shape[0] not in (1, 3):

@@ -1,0 +1,86 @@
+"""The command line: one thin function a verb.
+
+Exit status: 0 done; 2 something was wrong with the input, said in one sentence on standard error; 130 interrupted, with
+a checkpoint to resume from. Results go to standard output, everything else to standard error.
+
+PyTorch takes seconds to import: everything that needs it is imported where it is used, so that --help is quick.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from chainrule.cli.archives import compress, decompress, info
+from chainrule.cli.common import MODEL_HELP
+from chainrule.cli.models import bench, complete, doctor, evaluate, report, sample
+from chainrule.cli.training import train, tune
+from chainrule.errors import ChainruleError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return run_verb(args)
+    except ChainruleError as error:
+        return complain(str(error))
+    except KeyboardInterrupt as error:
+        print(str(error) or "chainrule: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output went away, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+def run_verb(args: list[str]) -> int:
+    """Do what the first argument says."""
+    if not args or args[0] in ("-h", "--help", "help"):
+        print(usage(), flush=True)
+        return 0 if args else 2
+    verb = args.pop(0)
+    if verb in ("--version", "-V"):
+        from chainrule import __version__
+
+        print(f"chainrule {__version__}")
+        return 0
+    if verb not in VERBS:
+        return complain(f"there is no command {verb!r}: use one of {', '.join(VERBS)}")
+    VERBS[verb](args)
+    sys.stdout.flush()
+    return 0
+
+
+def complain(sentence: str) -> int:
+    print(f"chainrule: {' '.join(sentence.split())}", file=sys.stderr)
+    return 2
+
+
+def usage() -> str:
+    """What `chainrule --help` prints."""
+    lines = [
+        "usage: chainrule COMMAND …",
+        "",
+        "Autoregressive models of discrete data: train, measure, sample, complete.",
+        "",
+    ]
+    for name, verb in VERBS.items():
+        lines.append(f"  {name:10} {(verb.__doc__ or '').splitlines()[0]}")
+    lines += ["", "chainrule COMMAND --help tells more.", MODEL_HELP]
+    return "\n".join(lines)
+
+
+VERBS: dict[str, Callable[[list[str]], None]] = {
+    "train": train,
+    "evaluate": evaluate,
+    "sample": sample,
+    "complete": complete,
+    "tune": tune,
+    "report": report,
+    "compress": compress,
+    "decompress": decompress,
+    "info": info,
+    "doctor": doctor,
+    "bench": bench,
+}

@@ -1,0 +1,144 @@
+"""The commands of the codec: compress, decompress, info."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from chainrule.cli.common import parse, report_figures
+from chainrule.errors import DataError
+
+if TYPE_CHECKING:
+    from chainrule.models import AutoregressiveModel
+
+MODEL = tyro.conf.arg(aliases=["-m"], metavar="MODEL")
+
+
+def compress(args: list[str]) -> None:
+    """Pack images into an archive, losslessly: chainrule compress IMG... -m MODEL -o F.crz"""
+
+    def compress(
+        images: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMG...")],
+        model: Annotated[str, MODEL],
+        out: Annotated[str, tyro.conf.arg(aliases=["-o"])],
+        embed_model: bool = False,
+        verify: bool = False,
+        chunk: int | None = None,
+        json: bool = False,
+    ) -> None:
+        """Pack images into a .crz archive that decodes bit for bit on any machine.
+
+        Args:
+            images: Pictures, folders of pictures, .npy or .npz files, a dataset's name (its test images), or - for an
+                .npy on standard input.
+            model: A run folder, a folder written by save_pretrained, or the name of a shipped model.
+            out: The archive; - for standard output.
+            embed_model: Put the exact model into the archive, so that it can be unpacked without anything else.
+            verify: Unpack every chunk again and compare before the archive gets its name.
+            chunk: Images that are coded together.
+            json: Print the figures as JSON.
+        """
+        from chainrule import codec, zoo
+
+        if not images:
+            raise DataError("name what to compress: pictures, folders, .npy or .npz files, a dataset, or -")
+        began = time.perf_counter()
+        with progress("packing") as tell:
+            figures = codec.compress_files(
+                images, zoo.load(model), out, embed_model=embed_model, verify=verify, chunk=chunk, progress=tell
+            )
+        figures["seconds"] = round(time.perf_counter() - began, 3)
+        if out != "-":
+            report_figures({"archive": out, **figures}, json)
+
+    parse(compress, "compress", args)
+
+
+def decompress(args: list[str]) -> None:
+    """Unpack an archive: chainrule decompress F.crz -o DIR [-m MODEL]"""
+
+    def decompress(
+        archive: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="F.crz")],
+        out: Annotated[str, tyro.conf.arg(aliases=["-o"])],
+        model: Annotated[str | None, MODEL] = None,
+        overwrite: bool = False,
+    ) -> None:
+        """Unpack a .crz archive; files appear only when all of it has been decoded and verified.
+
+        Args:
+            archive: Its path; - for standard input.
+            out: A folder; - writes the .npy of an archive of one array to standard output.
+            model: The model that packed it. Not needed if the archive holds its model or a shipped one packed it.
+            overwrite: Replace files that are there already.
+        """
+        from chainrule import codec, zoo
+
+        with progress("unpacking") as tell:
+            loaded = shipped_model(archive) if model is None else zoo.load(model)
+            files = codec.decompress_file(archive, out, loaded, overwrite=overwrite, progress=tell)
+        if out != "-":
+            print(f"{len(files):,} file{'s' * (len(files) != 1)} in {out}")
+
+    parse(decompress, "decompress", args)
+
+
+def info(args: list[str]) -> None:
+    """Say what an archive holds, without its model: chainrule info F.crz"""
+
+    def info(
+        archive: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="F.crz")], json: bool = False
+    ) -> None:
+        """Say what an archive holds and check that it is whole; the model is not needed.
+
+        Args:
+            archive: Its path; - for standard input.
+            json: Print JSON.
+        """
+        from chainrule import codec
+
+        figures = codec.info(archive)
+        if not json:
+            names = figures.pop("files")
+            more = f" … {len(names) - 4:,} more … {names[-1]}" if len(names) > 5 else ""
+            figures["files"] = (", ".join(names[:4]) + more) if more else ", ".join(names)
+        report_figures(figures, json)
+
+    parse(info, "info", args)
+
+
+def shipped_model(archive: str) -> AutoregressiveModel | None:
+    """The shipped model that packed an archive, found by its fingerprint; None if none did, or it needs none."""
+    from chainrule import codec, zoo
+    from chainrule.exact import fingerprint
+
+    if archive == "-":
+        return None
+    found = codec.info(archive)
+    if not found["embedded_model_bytes"]:
+        for folder in set(zoo.shipped().values()):
+            model = zoo.load(folder)
+            if fingerprint(model).hex() == found["fingerprint"]:
+                return model
+    return None
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Callable[[int, int], None] | None]:
+    """A bar with an ETA on a terminal, nothing elsewhere: yields what is told of (images done, images in all)."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    if not sys.stderr.isatty():
+        yield None
+        return
+    columns = TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn("images · left"), TimeRemainingColumn()
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -1,0 +1,31 @@
+"""What the commands have in common: how arguments are parsed and figures are printed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import tyro
+
+ModelName = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
+MODEL_HELP = "MODEL is a run folder, a folder written by save_pretrained, or the name of a shipped model."
+
+
+def parse(function: Callable[..., None], verb: str, args: list[str]) -> None:
+    """Call `function` with the arguments of a command line; a usage error exits with status 2."""
+    tyro.cli(function, prog=f"chainrule {verb}", args=args)
+
+
+def report_figures(figures: dict[str, Any], as_json: bool) -> None:
+    """Figures on standard output: JSON for a program, aligned lines for a person."""
+    if as_json:
+        print(json.dumps(figures, indent=2))
+        return
+    width = max(map(len, figures))
+    for name, value in figures.items():
+        print(
+            f"{name.replace('_', ' '):{width}}  {value:.5f}"
+            if isinstance(value, float)
+            else f"{name.replace('_', ' '):{width}}  {value}"
+        )

@@ -1,0 +1,325 @@
+"""The commands that use trained models and runs: evaluate, sample, complete, doctor, report, bench."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+
+from chainrule.cli.common import ModelName, parse, report_figures
+from chainrule.errors import DataError, ModelError
+
+if TYPE_CHECKING:
+    from chainrule.models import AutoregressiveModel
+
+
+def evaluate(args: list[str]) -> None:
+    """Measure a model's likelihood: chainrule evaluate MODEL [--data FILE] [--split test]"""
+
+    def evaluate(
+        model: ModelName,
+        data: str | None = None,
+        split: Literal["train", "validation", "test"] = "test",
+        json: bool = False,
+    ) -> None:
+        """Measure a model's exact likelihood on data.
+
+        Args:
+            model: A run folder, a folder written by save_pretrained, or the name of a shipped model.
+            data: A dataset's name, a file or a folder of images; for a run folder, by default what it was trained on.
+            split: Which part of the data.
+            json: Print JSON.
+        """
+        from chainrule import metrics, zoo
+        from chainrule.evaluation import bits_per_dim, log2_joint
+
+        loaded = zoo.load(model)
+        dataset = open_data_of(model, data, loaded)
+        figures: dict[str, Any] = {"model": model, "data": dataset.name, "split": split}
+        figures["events"] = len(getattr(dataset, split))
+        figures["bits_per_dim"] = bits_per_dim(loaded, dataset, split)
+        figures["bits_per_event"] = figures["bits_per_dim"] * loaded.dims
+        if dataset.truth is not None:
+            log2_q = log2_joint(loaded)
+            figures["exact_bits_per_dim"] = metrics.cross_entropy_bits(dataset.truth, log2_q) / 2
+            figures["kl_bits"] = metrics.kl_bits(dataset.truth, log2_q)
+        report_figures(figures, json)
+
+    parse(evaluate, "evaluate", args)
+
+
+def open_data_of(name: str, data_name: str | None, model: AutoregressiveModel) -> Any:
+    """The dataset asked for, or the one that a run was trained on; it must fit the model."""
+    from chainrule.experiment import open_data
+
+    config = run_config(name)
+    if data_name is None:
+        data_name = config.get("data")
+        if data_name is None:
+            raise DataError(f"{name} does not say what it was trained on: pass --data")
+    seed = config.get("train", {}).get("seed", 0)
+    dataset = open_data(data_name, seed, config.get("levels"), config.get("validation"))
+    if (tuple(dataset.shape), dataset.levels) != (model.shape, model.levels):
+        raise DataError(
+            f"{dataset.name} has events of shape {tuple(dataset.shape)} with {dataset.levels} levels, "
+            f"{name} is for {model.shape} with {model.levels}: choose data that fit"
+        )
+    return dataset
+
+
+def run_config(name: str) -> dict[str, Any]:
+    """The recipe of a run folder; empty for other models."""
+    try:
+        return json.loads((Path(name) / "config.json").read_text(encoding="utf-8")).get("recipe", {})
+    except (OSError, ValueError, AttributeError):
+        return {}
+
+
+def sample(args: list[str]) -> None:
+    """Draw from a model: chainrule sample MODEL -n 100 -o samples.png --seed 0"""
+
+    def sample(
+        model: ModelName,
+        n: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 100,
+        out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None,
+        seed: int = 0,
+        method: Literal["cached", "naive"] = "cached",
+    ) -> None:
+        """Draw samples from a model, exactly.
+
+        Args:
+            model: A run folder, a folder written by save_pretrained, or the name of a shipped model.
+            n: How many.
+            out: A picture (.png, images only: a sheet of ten columns) or an array (.npy; images as N, H, W, C). Without
+                it, samples that are not images are printed, one a line.
+            seed: The same seed gives the same samples.
+            method: cached takes one pass in all; naive takes a full pass for each entry, and gives the same.
+        """
+        import torch
+
+        from chainrule import zoo
+
+        loaded = zoo.load(model)
+        check_output(out, loaded)
+        x = loaded.sample(n, generator=torch.Generator().manual_seed(seed), method=method)
+        write_events(x, loaded, out, run_offset(model))
+
+    parse(sample, "sample", args)
+
+
+def complete(args: list[str]) -> None:
+    """Draw the rest of an image: chainrule complete MODEL IMG --keep-rows 14 -o out.png"""
+
+    def complete(
+        model: ModelName,
+        image: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="IMG")],
+        keep_rows: int | None = None,
+        mask: Path | None = None,
+        n: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 1,
+        out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("completed.png"),
+        seed: int = 0,
+    ) -> None:
+        """Keep part of an image and draw the rest, each pixel given everything before it.
+
+        Args:
+            model: A run folder, a folder written by save_pretrained, or the name of a shipped model.
+            image: A picture of the model's size.
+            keep_rows: Keep this many rows at the top.
+            mask: Or keep where this picture of the same size is white (known pixels after unknown ones are put in place
+                as they come, and not looked at before).
+            n: How many completions; more than one become a sheet.
+            out: A picture.
+            seed: The same seed gives the same completions.
+        """
+        import numpy as np
+        import torch
+
+        from chainrule import data, zoo
+
+        loaded = zoo.load(model)
+        if len(loaded.shape) != 3:
+            raise ModelError(f"{model} models events of shape {loaded.shape}: only images can be completed")
+        if (keep_rows is None) == (mask is None):
+            raise DataError("say what is known of the image: either --keep-rows or --mask")
+        if n < 1:
+            raise DataError(f"cannot draw {n} completions: ask for at least 1")
+        check_output(out, loaded)
+        x = torch.as_tensor(np.asarray(data.read_image(image, loaded.levels, loaded.shape)), dtype=torch.long)
+        _, height, width = loaded.shape
+        known = torch.zeros(height, width, dtype=torch.bool)
+        if keep_rows is not None:
+            if not 0 <= keep_rows <= height:
+                raise DataError(f"--keep-rows is {keep_rows}: the image has {height} rows")
+            known[:keep_rows] = True
+        elif mask is not None:
+            pixels = data.read_pixels(mask).pixels
+            if pixels.shape[:2] != (height, width):
+                raise DataError(
+                    f"{mask} is {pixels.shape[1]}×{pixels.shape[0]}, the model's images are {width}×{height}"
+                )
+            known = torch.from_numpy(pixels.max(-1) > 127)
+        batch = x.expand(n, *loaded.shape)
+        y = loaded.complete(batch, known, generator=torch.Generator().manual_seed(seed))
+        if n == 1:
+            data.write_image(y[0], loaded.levels, out)
+            print(out)
+        else:
+            write_events(y, loaded, out, 0)
+
+    parse(complete, "complete", args)
+
+
+def check_output(out: Path | None, model: AutoregressiveModel) -> None:
+    """Refuse an output that cannot be written before any work is done."""
+    pictures = len(model.shape) == 3
+    if out is None:
+        if pictures:
+            raise DataError("say where the images go: -o samples.png or -o samples.npy")
+        return
+    if out.suffix.lower() not in (".npy", ".png") or (out.suffix.lower() == ".png" and not pictures):
+        kinds = ".png or .npy" if pictures else ".npy"
+        raise DataError(f"cannot write {out}: the samples of this model go to a {kinds} file")
+    if out.parent != Path() and not out.parent.is_dir():
+        raise DataError(f"cannot write {out}: there is no folder {out.parent}")
+
+
+def write_events(x: Any, model: AutoregressiveModel, out: Path | None, offset: int) -> None:
+    """Samples to a picture, an array, or standard output."""
+    import io
+
+    import numpy as np
+
+    from chainrule import data
+    from chainrule.checkpoint import write_atomically
+
+    if out is None:
+        for event in x.flatten(1).tolist():
+            print(" ".join(str(value + offset) for value in event))
+    elif out.suffix.lower() == ".png":
+        data.save_grid(x, model.levels, out)
+        print(out)
+    else:
+        small = np.uint8 if model.levels + offset <= 256 else np.int32
+        array = data.to_nhwc(x) if len(model.shape) == 3 else x.cpu().numpy() + offset
+        buffer = io.BytesIO()
+        np.save(buffer, np.asarray(array).astype(small))
+        write_atomically(out, buffer.getvalue())
+        print(out)
+
+
+def run_offset(name: str) -> int:
+    """What a person reads is value + offset; runs know theirs."""
+    return 1 if run_config(name).get("data") == "warmup" else 0
+
+
+def doctor(args: list[str]) -> None:
+    """Look a model over: what it is, and the certificate of its exact mode: chainrule doctor MODEL"""
+
+    def doctor(model: ModelName, json: bool = False) -> None:
+        """Say what a model is, and prove that its exact twin's sums are exact, layer by layer.
+
+        Args:
+            model: A run folder, a folder written by save_pretrained, or the name of a shipped model.
+            json: Print JSON.
+        """
+        from dataclasses import asdict
+
+        from chainrule import zoo
+        from chainrule.exact import certificate, exact, fingerprint, probe
+
+        loaded = zoo.load(model)
+        twin = exact(loaded)
+        rows = certificate(twin)
+        figures: dict[str, Any] = {
+            "model": type(loaded).__name__,
+            "shape": list(loaded.shape),
+            "levels": loaded.levels,
+            "parameters": sum(p.numel() for p in loaded.parameters()),
+            "fingerprint": fingerprint(twin).hex(),
+            "probe": probe(twin).hex(),
+        }
+        if json:
+            report_figures(figures | {"certificate": [asdict(row) for row in rows]}, True)
+            return
+        report_figures(figures, False)
+        width = max(len(row.layer) for row in rows) if rows else 0
+        print("\nNo sum of the exact model can leave what its type represents exactly:\n")
+        print(f"  {'layer':{width}}  carrier   worst case / limit")
+        for row in rows:
+            print(f"  {row.layer:{width}}  {row.carrier:8}  {row.worst / row.limit:.3f}")
+
+    parse(doctor, "doctor", args)
+
+
+def report(args: list[str]) -> None:
+    """Make one offline page from run folders: chainrule report RUN... -o report"""
+
+    def report(
+        runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN...")],
+        out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("report"),
+        recorded: tuple[Path, ...] = (),
+    ) -> None:
+        """Make report/index.html, one offline page, and report/results.json from finished runs.
+
+        Args:
+            runs: Run folders.
+            out: The folder to write.
+            recorded: Run folders that were trained beforehand; the page labels them so.
+        """
+        from chainrule.report import build
+
+        if not runs:
+            raise DataError("name at least one run folder: chainrule report runs/pixelcnn-made")
+        print(build(runs, out, recorded))
+
+    parse(report, "report", args)
+
+
+def bench(args: list[str]) -> None:
+    """Measure speed and size beside the usual way: chainrule bench sampling|codec [--json]"""
+
+    def bench(
+        name: Annotated[Literal["sampling", "codec"], tyro.conf.Positional],
+        model: str | None = None,
+        data: str | None = None,
+        n: Annotated[int | None, tyro.conf.arg(aliases=["-n"])] = None,
+        repeats: int = 3,
+        out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None,
+        json: bool = False,
+    ) -> None:
+        """Time ours and the usual way side by side, in one process.
+
+        Args:
+            name: What to measure. sampling: cached against naive, one full pass for each entry. codec: lossless
+                compression with a model against PNG, WebP, JPEG XL, xz, zstd and brotli, on test images.
+            model: A model or run; for sampling by default the assignment's full-size PixelCNN-MADE with random weights,
+                for codec by default the shipped colored-mnist.
+            data: For codec: a dataset's name, a file or a folder; by default what the run was trained on.
+            n: Events drawn together (100), or images compressed (300).
+            repeats: Timed runs, of which the median counts.
+            out: For codec: write a run folder that chainrule report shows.
+            json: Print JSON.
+        """
+        from chainrule import zoo
+        from chainrule.bench import bench_codec, bench_sampling
+        from chainrule.experiment import write_run
+
+        if (n is not None and n < 1) or repeats < 1:
+            raise DataError("-n and --repeats must be at least 1")
+        if name == "sampling":
+            report_figures(bench_sampling(zoo.load(model) if model else None, n or 100, repeats), json)
+            return
+        model = model or "colored-mnist"
+        loaded = zoo.load(model)
+        dataset = open_data_of(model, data or (None if run_config(model) else "hopper-mnist"), loaded)
+        figures, arrays = bench_codec(loaded, dataset, n or 300, repeats)
+        if out is not None:
+            write_run(out, "codec", figures, arrays)
+        if not json:
+            for row in figures.pop("others"):
+                figures[f"{row['codec']} bits per dim"] = row["bits_per_dim"]
+        report_figures(figures, json)
+
+    parse(bench, "bench", args)
