@@ -9,7 +9,7 @@ PRESET ?= quick
 RUNS := runs/$(PRESET)
 RECIPES := warmup 2d-mlp 2d-made pixelcnn pixelcnn-made
 ENCODINGS := scalar embedding
-RESULTS := $(RECIPES:%=$(RUNS)/%/result.json) $(ENCODINGS:%=$(RUNS)/2d-mlp-%/result.json)
+RESULTS := $(RECIPES:%=$(RUNS)/%/result.json) $(ENCODINGS:%=$(RUNS)/2d-mlp-%/result.json) $(RUNS)/codec/result.json
 RECORDED := $(dir $(wildcard recorded/*/result.json))
 
 .DEFAULT_GOAL := help
@@ -24,11 +24,11 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "==> making the virtual environment .venv and installing chainrule into it (a few minutes, once)"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "chainrule needs Python 3.11 or newer: make PYTHON=python3.12 …"; exit 2; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,bench]'
 	@touch $@
 
 report: $(STAMP) $(RESULTS)
-	$(BIN)/chainrule report $(RECIPES:%=$(RUNS)/%) $(ENCODINGS:%=$(RUNS)/2d-mlp-%) --out report $(if $(RECORDED),--recorded $(RECORDED:%/=%))
+	$(BIN)/chainrule report $(RECIPES:%=$(RUNS)/%) $(ENCODINGS:%=$(RUNS)/2d-mlp-%) $(RUNS)/codec --out report $(if $(RECORDED),--recorded $(RECORDED:%/=%))
 
 report-full:
 	$(MAKE) report PRESET=full
@@ -42,6 +42,10 @@ $(RUNS)/2d-mlp-%/result.json: | $(STAMP)
 	@echo "==> training 2d-mlp with the $* encoding into $(RUNS)/2d-mlp-$*"
 	$(BIN)/chainrule train 2d-mlp --preset $(PRESET) --model.encoding $* --out $(RUNS)/2d-mlp-$* $(if $(wildcard $(RUNS)/2d-mlp-$*/checkpoint.pt),--resume)
 
+$(RUNS)/codec/result.json: $(RUNS)/pixelcnn-made/result.json | $(STAMP)
+	@echo "==> compressing test images with $(RUNS)/pixelcnn-made, and with the usual codecs"
+	$(BIN)/chainrule bench codec --model $(RUNS)/pixelcnn-made --out $(RUNS)/codec
+
 test: $(STAMP)
 	@echo "==> running the test suite"
 	$(BIN)/python -m pytest
@@ -53,6 +57,7 @@ lint: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/chainrule bench sampling
+	$(BIN)/chainrule bench codec
 
 clean:
 	rm -rf .venv report runs build dist src/*.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

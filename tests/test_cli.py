@@ -243,3 +243,49 @@ def test_help_does_not_wait_for_pytorch():
 
     assert all(getattr(chainrule, name) is not None for name in chainrule.__all__)
     assert set(chainrule.__all__) <= set(dir(chainrule))
+
+
+def test_archives_there_and_back(tmp_path, image_model, capsys):
+    picture, stack = tmp_path / "in" / "a" / "x.png", tmp_path / "in" / "y.npy"
+    picture.parent.mkdir(parents=True)
+    draw = np.random.RandomState(0).randint
+    Image.fromarray(np.array([0, 127, 255], np.uint8)[draw(0, 3, (6, 5, 3))]).save(picture)
+    np.save(stack, draw(0, 3, (7, 6, 5, 3), np.uint8))
+    archive, back = tmp_path / "z.crz", tmp_path / "back"
+    words = ["compress", str(picture), str(stack), "-m", str(image_model), "-o", str(archive), "--verify", "--json"]
+    assert main(words) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["images"] == 8
+    assert figures["bytes"] == archive.stat().st_size
+    assert main(["info", str(archive), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["fingerprint"] == figures["fingerprint"]
+    assert main(["decompress", str(archive), "-m", str(image_model), "-o", str(back)]) == 0
+    assert (np.load(next(back.rglob("y.npy"))) == np.load(stack)).all()
+    assert (np.asarray(Image.open(next(back.rglob("x.png")))) == np.asarray(Image.open(picture))).all()
+    capsys.readouterr()
+
+    fails(capsys, "decompress", archive, "-o", tmp_path / "other", saying=["model"])
+    fails(capsys, "decompress", tmp_path / "none.crz", "-m", image_model, "-o", tmp_path / "o", saying=["none.crz"])
+    fails(capsys, "compress", tmp_path / "none.png", "-m", image_model, "-o", archive, saying=["none.png"])
+    PixelCNNMADE((3, 6, 5), 3, filters=8, blocks=2).save_pretrained(tmp_path / "stranger")
+    fails(capsys, "decompress", archive, "-m", tmp_path / "stranger", "-o", tmp_path / "o", saying=["another model"])
+    archive.write_bytes(archive.read_bytes()[:-9])
+    fails(capsys, "decompress", archive, "-m", image_model, "-o", tmp_path / "o")
+    fails(capsys, "info", archive)
+    assert not (tmp_path / "o").exists()
+
+
+def test_an_archive_with_its_model_needs_nothing_else(tmp_path, image_model, capsys):
+    stack, archive, back = tmp_path / "y.npy", tmp_path / "z.crz", tmp_path / "back"
+    np.save(stack, np.random.RandomState(0).randint(0, 3, (3, 6, 5, 3), np.uint8))
+    assert main(["compress", str(stack), "-m", str(image_model), "-o", str(archive), "--embed-model"]) == 0
+    assert main(["decompress", str(archive), "-o", str(back)]) == 0
+    assert (np.load(back / "y.npy") == np.load(stack)).all()
+
+
+def test_doctor_prints_the_certificate(image_model, capsys):
+    assert main(["doctor", str(image_model), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert all(row["worst"] <= row["limit"] for row in report["certificate"])
+    assert main(["doctor", str(image_model)]) == 0
+    assert "made.output" in capsys.readouterr().out

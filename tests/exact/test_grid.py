@@ -57,7 +57,9 @@ def test_rows_fit_and_could_not_be_finer(carrier):
         f = int(rows.bits[row])
         assert torch.equal(rows.weights[0][row], (weight[row] * 2.0 ** (f - 8)).round())
         finer = [(weight[row : row + 1] * 2.0 ** (f + 1 - 8)).round()]
-        beyond = worst_case([Part(weight[row : row + 1], inputs)], finer, (bias[row : row + 1] * 2.0 ** (f + 1)).round())
+        beyond = worst_case(
+            [Part(weight[row : row + 1], inputs)], finer, (bias[row : row + 1] * 2.0 ** (f + 1)).round()
+        )
         assert f == FINEST or float(beyond) > LIMITS[carrier]
 
 
@@ -65,7 +67,9 @@ def test_what_cannot_be_certified_is_refused_by_name():
     inputs = Inputs(0, 0, 2**20)
     for weight, said in [(1e30, "outgrow"), (float("nan"), "finite"), (float("inf"), "finite"), (2.0**60, "outgrow")]:
         with pytest.raises(ModelError, match=rf"blocks.3.reduce.*{said}"):
-            choose_rows("blocks.3.reduce", [Part(torch.full((2, 3), weight).double(), inputs)], torch.zeros(2), "float64")
+            choose_rows(
+                "blocks.3.reduce", [Part(torch.full((2, 3), weight).double(), inputs)], torch.zeros(2), "float64"
+            )
 
 
 def test_values_are_rounded_to_even_and_clamped():

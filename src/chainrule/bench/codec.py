@@ -6,6 +6,8 @@ at their highest effort, so that no header is counted twice.
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import lzma
 import math
 import statistics
@@ -115,10 +117,9 @@ def usual_codecs(images: np.ndarray) -> Iterator[dict[str, Any]]:
     tries: list[tuple[str, Any, Code, Code]] = []
     xz = lzma.PRESET_EXTREME | 9
     tries.append(("xz -9e", stream.tobytes(), lambda v: lzma.compress(v, preset=xz), lzma.decompress))
-    try:
-        import imagecodecs as ic
-    except ImportError:
-        ic = None
+    ic: Any = None
+    with contextlib.suppress(ImportError):
+        ic = importlib.import_module("imagecodecs")
     if ic is not None:
         raw = stream.tobytes()
         tries.append(("zstd -19", raw, lambda v: ic.zstd_encode(v, level=19), ic.zstd_decode))

@@ -1,0 +1,112 @@
+"""A decoder written from docs/format.md alone, in plain Python: archives of one array by an embedded histogram."""
+
+from __future__ import annotations
+
+import bisect
+import hashlib
+import json
+import struct
+import zlib
+
+
+def frequencies_of(logits):
+    """The head: logits as floats → integers that sum to 2^22."""
+    one = 1 << 192
+    ratio, term = 0, one
+    for k in range(1, 64):
+        ratio, term = ratio + term, -term // (k << 10)
+
+    def table(d):
+        value = one
+        for _ in range(d):
+            value = value * ratio >> 192
+        return (value + (1 << 160)) >> 161
+
+    whole = [min(max(round(logit * 1024), -(2**24)), 2**24) for logit in logits]
+    top, levels = max(whole), len(whole)
+    weights = [table(min(top - level, 30_000)) for level in whole]
+    result = [1 + w * (2**22 - levels) // sum(weights) for w in weights]
+    result[whole.index(top)] += 2**22 - sum(result)
+    return result
+
+
+class RangeDecoder:
+    def __init__(self, payload):
+        self.words = list(struct.unpack(f"<{len(payload) // 4}I", payload))
+        self.lower, self.range = 0, 2**64 - 1
+        self.point = self.word() << 32 | self.word()
+
+    def word(self):
+        return self.words.pop(0) if self.words else 0
+
+    def symbol(self, frequencies):
+        levels, cumulative, left = len(frequencies), 0, []
+        for i, frequency in enumerate(frequencies):
+            left.append((cumulative * (2**24 - levels) >> 22) + i)
+            cumulative += frequency
+        left.append(2**24)
+        scale = self.range >> 24
+        q = (self.point - self.lower) % 2**64 // scale
+        assert q < 2**24
+        i = bisect.bisect_right(left, q) - 1
+        self.lower = (self.lower + scale * left[i]) % 2**64
+        self.range = scale * (left[i + 1] - left[i])
+        if self.range < 2**32:
+            self.lower, self.range = self.lower << 32 & 2**64 - 1, self.range << 32
+            self.point = (self.point << 32 | self.word()) & 2**64 - 1
+        return i
+
+
+def decode(blob):
+    """(header, events as a list of levels) of an archive."""
+    place, seal = 0, b""
+
+    def take(n):
+        nonlocal place
+        assert place + n <= len(blob)
+        place += n
+        return blob[place - n : place]
+
+    def check(*parts):
+        nonlocal seal
+        crc = take(4)
+        assert crc == struct.pack("<I", zlib.crc32(b"".join(parts)))
+        seal += crc
+
+    prefix = take(14)
+    magic, version, length = struct.unpack("<8sHI", prefix)
+    assert (magic, version) == (b"\x89CRZ\r\n\x1a\n", 1)
+    packed = take(length)
+    check(prefix, packed)
+    header = json.loads(zlib.decompress(packed))
+    assert header["arithmetic"] == 1
+    assert header["embedded"]
+    start = take(9)
+    tag, config_length, weights_length = struct.unpack("<cII", start)
+    assert tag == b"M"
+    config, weights = take(config_length), take(weights_length)
+    check(start, config, weights)
+    assert json.loads(config)["class"] == "Histogram"
+
+    (described,) = struct.unpack("<Q", weights[:8])
+    first, last = json.loads(weights[8 : 8 + described])["theta"]["data_offsets"]
+    theta = weights[8 + described + first : 8 + described + last]
+    frequencies = frequencies_of(struct.unpack(f"<{len(theta) // 4}f", theta))
+
+    events, chunks = [], 0
+    while (tag := take(1)) == b"C":
+        rest = take(40)
+        length, count, digest = struct.unpack("<II32s", rest)
+        payload = take(length)
+        check(tag, rest, payload)
+        decoder = RangeDecoder(payload)
+        levels = [decoder.symbol(frequencies) for _ in range(count)]  # one site an event
+        assert hashlib.sha256(bytes(levels)).digest() == digest
+        events += levels
+        chunks += 1
+    assert tag == b"E"
+    rest = take(12)
+    assert struct.unpack("<IQ", rest) == (chunks, len(events)) == (chunks, header["count"])
+    assert take(4) == struct.pack("<I", zlib.crc32(seal + tag + rest))
+    assert place == len(blob)
+    return header, events
