@@ -264,7 +264,8 @@ def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
 
 def write_run(out: Path, name: str, result: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
     """Write measurements that are no training run as a run folder, so that the report can show them."""
-    result = {"recipe": name, **result, "device": device_name(torch.device("cpu")), "command": command()}
+    device = device_name(torch.device(result.get("device", "cpu")))
+    result = {"recipe": name, **result, "device": device, "command": command()}
     write_json(out / "config.json", {"command": command()})
     write_atomically(out / "metrics.jsonl", b"")
     save_arrays(out / "arrays.npz", arrays)

@@ -30,14 +30,15 @@ def frequencies_of(logits):
     return result
 
 
-class RangeDecoder:
+class AnsDecoder:
     def __init__(self, payload):
         self.words = list(struct.unpack(f"<{len(payload) // 4}I", payload))
-        self.lower, self.range = 0, 2**64 - 1
-        self.point = self.word() << 32 | self.word()
+        self.state = 0
+        self.refill()
 
-    def word(self):
-        return self.words.pop(0) if self.words else 0
+    def refill(self):
+        while self.state < 2**32 and self.words:
+            self.state = self.state << 32 | self.words.pop()
 
     def symbol(self, frequencies):
         levels, cumulative, left = len(frequencies), 0, []
@@ -45,15 +46,10 @@ class RangeDecoder:
             left.append((cumulative * (2**24 - levels) >> 22) + i)
             cumulative += frequency
         left.append(2**24)
-        scale = self.range >> 24
-        q = (self.point - self.lower) % 2**64 // scale
-        assert q < 2**24
+        q = self.state % 2**24
         i = bisect.bisect_right(left, q) - 1
-        self.lower = (self.lower + scale * left[i]) % 2**64
-        self.range = scale * (left[i + 1] - left[i])
-        if self.range < 2**32:
-            self.lower, self.range = self.lower << 32 & 2**64 - 1, self.range << 32
-            self.point = (self.point << 32 | self.word()) & 2**64 - 1
+        self.state = (left[i + 1] - left[i]) * (self.state >> 24) + q - left[i]
+        self.refill()
         return i
 
 
@@ -99,8 +95,9 @@ def decode(blob):
         length, count, digest = struct.unpack("<II32s", rest)
         payload = take(length)
         check(tag, rest, payload)
-        decoder = RangeDecoder(payload)
+        decoder = AnsDecoder(payload)
         levels = [decoder.symbol(frequencies) for _ in range(count)]  # one site an event
+        assert (decoder.state, decoder.words) == (0, [])
         assert hashlib.sha256(bytes(levels)).digest() == digest
         events += levels
         chunks += 1

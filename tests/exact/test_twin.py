@@ -52,7 +52,7 @@ def twin(case):
     return exact(randomised(case.build(), dtype=torch.float32))
 
 
-def image_model(cls=PixelCNNMADE, shape=(3, 9, 11), levels=4, filters=24, blocks=3, **options):
+def image_model(cls=PixelCNNMADE, shape=(3, 6, 8), levels=4, filters=16, blocks=2, **options):
     torch.manual_seed(0)
     return cls(shape, levels, filters, blocks, **options)
 
@@ -142,7 +142,7 @@ print(fingerprint(twin).hex(), probe(twin).hex(), hashlib.sha256(x.numpy().tobyt
 
 def test_other_processors_give_the_same_bits(tmp_path):
     """No vector instructions, no oneDNN, other threads: the same scales, probe and samples, from the float model."""
-    image_model(filters=16, blocks=2).save_pretrained(tmp_path)
+    image_model().save_pretrained(tmp_path)
     twin = exact(zoo.load(tmp_path))
     x = twin.sample(4, generator=torch.Generator().manual_seed(5))
     said = f"{fingerprint(twin).hex()} {probe(twin).hex()} {hashlib.sha256(x.numpy().tobytes()).hexdigest()}"
@@ -313,7 +313,7 @@ def test_costs_next_to_nothing_on_a_trained_model():
     rows = torch.randint(0, 4, (2000, 3, 8, 1), generator=generator)
     noise = torch.rand(2000, 3, 8, 8, generator=generator) < 0.1
     x = torch.where(noise, torch.randint(0, 4, noise.shape, generator=generator), rows.expand(noise.shape))
-    model = image_model(shape=(3, 8, 8), filters=24, blocks=2)
+    model = image_model(shape=(3, 8, 8), filters=24)
     optimiser = torch.optim.Adam(model.parameters(), 3e-3)
     for step in range(150):
         loss = -model.log_prob(x[step * 10 % 1500 :][:32]).mean()

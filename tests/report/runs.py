@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from chainrule import experiment
 from chainrule.experiment import save_arrays, write_json
 
 MODELS = {
@@ -67,3 +68,46 @@ def write_run(folder: Path, recipe: str, *, jitter: float = 0.0, steps: int = 50
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     save_arrays(folder / "arrays.npz", arrays)
     return result
+
+
+def write_codec_run(folder: Path, **changes: Any) -> dict[str, Any]:
+    """A run folder of the codec's benchmark, as `chainrule bench codec -o` leaves it."""
+    rng = np.random.default_rng(5)
+    names = ("xz -9e", "zstd -19", "PNG", "WebP")
+    result: dict[str, Any] = {
+        "benchmark": "codec",
+        "model": "PixelCNNMADE",
+        "parameters": 28140,
+        "data": "hopper-mnist",
+        "images": 300,
+        "raw_bytes": 705600,
+        "threads": 2,
+        "model_bits_per_dim": 0.12340,
+        "exact_bits_per_dim": 0.12345,
+        "file_bytes": 10921,
+        "file_bits_per_dim": 0.12382,
+        "compress_seconds": 1.2345,
+        "decompress_seconds": 2.3456,
+        "compress_images_per_second": 243.01,
+        "decompress_images_per_second": 127.91,
+        "compress_megabytes_per_second": 0.57157,
+        "decompress_megabytes_per_second": 0.30082,
+        "single_image_bytes": 377,
+        "single_image_compress_seconds": 0.1357,
+        "single_image_decompress_seconds": 1.1359,
+        "others": [
+            {
+                "codec": name,
+                "bytes": 20000 + 3000 * i,
+                "bits_per_dim": 8 * (20000 + 3000 * i) / 705600,
+                "compress_seconds": 0.5 + i,
+                "decompress_seconds": 0.0123 + i,
+            }
+            for i, name in enumerate(names)
+        ],
+        "best_other": "xz -9e",
+        "times_smaller_than_best_other": 20000 / 10921,
+    } | changes
+    images = rng.integers(0, 4, (8, 3, 6, 5)).astype(np.uint8)
+    experiment.write_run(folder, "codec", result, {"heat_images": images, "heat_bits": rng.exponential(size=(8, 6, 5))})
+    return json.loads((folder / "result.json").read_text(encoding="utf-8"))

@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 from html import unescape
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ import pytest
 from chainrule.errors import DataError
 from chainrule.report import build
 
+from .page import Page, page_of
 from .runs import MODELS, write_run
 
 HEADINGS = [
@@ -30,43 +30,6 @@ HEADINGS = [
     ("part-3-2", "Deliverable 2 100 samples"),
     ("part-3-3", "Deliverable 3 Receptive field of the conditional at (14, 14, 0)"),
 ]
-
-
-class Page(HTMLParser):
-    """What the tests ask a page: its text, its headings in order, and every tag's attributes."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.pieces: list[tuple[str | None, str]] = []
-        self.section: str | None = None
-        self.stack: list[str] = []
-        self.feed(html)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag == "section" or (tag in ("h2", "h3", "h4") and "id" in dict(attrs)):
-            self.section = dict(attrs).get("id")
-        if tag not in ("img", "meta", "link", "br"):
-            self.stack.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.stack.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if "style" not in self.stack:
-            self.pieces.append((self.section, data))
-
-    def text(self, section: str | None = None) -> str:
-        joined = " ".join(piece for place, piece in self.pieces if section in (None, place))
-        return re.sub(r"\s+", " ", joined).strip()
-
-    def images(self) -> list[dict[str, str | None]]:
-        return [attributes for tag, attributes in self.tags if tag == "img"]
-
-
-def page_of(out: Path) -> Page:
-    return Page((out / "index.html").read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")

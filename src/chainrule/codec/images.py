@@ -13,7 +13,7 @@ from torch import Tensor
 
 from chainrule import sampling
 from chainrule.codec import pixels
-from chainrule.codec.coder import Decoder, Encoder
+from chainrule.codec.coder import Decoder, encode
 from chainrule.codec.container import Chunk, Header, Reader, Writer
 from chainrule.codec.embedding import model_bytes, model_from
 from chainrule.errors import CodecError
@@ -94,9 +94,7 @@ def encode_chunk(model: AutoregressiveModel, x: Tensor) -> tuple[int, bytes, byt
             frequencies = head.frequencies(model._logits(model._float(part)))
             table[:, start : start + batch] = frequencies.flatten(1, -2).cpu()[:, order].transpose(0, 1)
     symbols = x.cpu().flatten(1)[:, order].T.reshape(-1)
-    encoder = Encoder()
-    encoder.encode(symbols, table.view(-1, model.levels))
-    return n, digest_of(x, model.levels), encoder.payload()
+    return n, digest_of(x, model.levels), encode(symbols, table.view(-1, model.levels))
 
 
 def decode_chunk(model: AutoregressiveModel, chunk: Chunk) -> Tensor:

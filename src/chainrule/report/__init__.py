@@ -1,7 +1,7 @@
 """One offline page from finished runs, and the same figures for programs.
 
-The page answers the assignment's parts 1 to 3, deliverable by deliverable. It shows what run folders hold and
-computes no result of its own.
+The page answers the assignment's parts 1 to 3, deliverable by deliverable, and its bonus on compression. It shows what
+run folders hold and computes no result of its own.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from markupsafe import Markup
 
 import chainrule
 from chainrule.checkpoint import write_atomically
+from chainrule.report.compression import compressions
 from chainrule.report.runs import read_runs
 from chainrule.report.sections import page, results
 
@@ -27,7 +28,8 @@ def build(runs: Sequence[str | Path], out: str | Path, recorded: Sequence[str | 
 
     Args:
         runs: folders of finished runs. The first of a recipe stands for it; others of the same recipe (another
-            encoding, other data, another seed) become lines of tables and are `recipe@folder` in results.json.
+            encoding, other data, another seed) become lines of tables and are `recipe@folder` in results.json. A
+            folder of the codec's benchmark gives the section on compression.
         out: the report's folder; made if need be.
         recorded: folders of runs that were trained beforehand; they stand beside the others and are labelled as such.
 
@@ -36,7 +38,7 @@ def build(runs: Sequence[str | Path], out: str | Path, recorded: Sequence[str | 
         ChainruleError: `out` cannot be written.
     """
     read = read_runs(runs, recorded)
-    html = render(page(read))
+    html = render(page(read) | {"compressions": compressions(read)})
     out = Path(out)
     write_atomically(out / "results.json", (json.dumps(results(read), indent=2) + "\n").encode())
     write_atomically(out / "index.html", html.encode())

@@ -19,14 +19,18 @@ from chainrule.experiment import read_run
 PARTS: dict[int, tuple[str, ...]] = {1: ("warmup",), 2: ("2d-mlp", "2d-made"), 3: ("pixelcnn", "pixelcnn-made")}
 """The recipes that the assignment's parts ask for."""
 
+CODEC = "codec"
+"""The recipe of a run folder that holds no training but the codec's benchmark."""
+
 MODELS = {
     "warmup": "Softmax histogram",
     "2d-mlp": "MLP",
     "2d-made": "MADE",
     "pixelcnn": "PixelCNN",
     "pixelcnn-made": "PixelCNN-MADE",
+    CODEC: "Lossless compression",
 }
-"""What those recipes' models are called on the page."""
+"""What those recipes' models, and the benchmark, are called on the page."""
 
 NEEDED: dict[str, Any] = {
     "recipe": str,
@@ -41,6 +45,29 @@ NEEDED: dict[str, Any] = {
     "device": str,
 }
 """What result.json must hold for a run to be shown; everything else is shown where it is there."""
+
+NEEDED_OF_CODEC: dict[str, Any] = {
+    "data": str,
+    "images": int,
+    "raw_bytes": int,
+    "exact_bits_per_dim": (int, float),
+    "file_bytes": int,
+    "file_bits_per_dim": (int, float),
+    "compress_seconds": (int, float),
+    "decompress_seconds": (int, float),
+    "others": list,
+    "device": str,
+}
+"""The same of the codec's benchmark."""
+
+NEEDED_OF_OTHERS: dict[str, Any] = {
+    "codec": str,
+    "bytes": int,
+    "bits_per_dim": (int, float),
+    "compress_seconds": (int, float),
+    "decompress_seconds": (int, float),
+}
+"""The same of each codec that ours is compared with."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,11 +138,24 @@ def read_one(folder: Path, recorded: bool) -> Run:
     except (BadZipFile, EOFError, zlib.error):
         raise DataError(f"the file {folder / 'arrays.npz'} is damaged: train the run again, or leave it out") from None
     broken = DataError(f"the run in {folder} is damaged (result.json or metrics.jsonl lacks what a run writes there)")
-    if not isinstance(result, dict) or not all(isinstance(result.get(name), kind) for name, kind in NEEDED.items()):
+    if not is_complete(result):
         raise broken
     if not all(isinstance(line, dict) and isinstance(line.get("step"), int) for line in metrics):
         raise broken
     return Run(folder, result, metrics, arrays, read_settings(folder), recorded)
+
+
+def is_complete(result: Any) -> bool:
+    """Whether the content of a result.json has what the page needs of its kind of run."""
+    if not isinstance(result, dict):
+        return False
+    if result.get("recipe") != CODEC:
+        return holds(result, NEEDED)
+    return holds(result, NEEDED_OF_CODEC) and all(holds(row, NEEDED_OF_OTHERS) for row in result["others"])
+
+
+def holds(row: Any, needed: dict[str, Any]) -> bool:
+    return isinstance(row, dict) and all(isinstance(row.get(name), kind) for name, kind in needed.items())
 
 
 def read_settings(folder: Path) -> dict[str, Any]:

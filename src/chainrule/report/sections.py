@@ -8,7 +8,7 @@ from typing import Any
 
 from chainrule.report import plots, words
 from chainrule.report.ink import png_uri, tiles
-from chainrule.report.runs import MODELS, PARTS, Run, first, shown_in_full
+from chainrule.report.runs import CODEC, MODELS, PARTS, Run, first, shown_in_full
 
 STRIP = 20
 """Samples at the top of the page."""
@@ -49,7 +49,8 @@ class Group:
 
 
 def page(runs: Sequence[Run]) -> dict[str, Any]:
-    """Everything that the template needs."""
+    """What the template shows of trained models; everything that it needs, but for the codec's benchmarks."""
+    runs = [run for run in runs if run.recipe != CODEC]
     asked = [recipe for part in PARTS.values() for recipe in part]
     recipes = [*asked, *dict.fromkeys(run.recipe for run in runs if run.recipe not in asked)]
     groups = {recipe: group(runs, recipe) for recipe in recipes}

@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.report.runs import Run
+from chainrule.report.runs import CODEC, Run
 
 ENCODINGS = {"onehot": "one-hot vector", "scalar": "real number", "embedding": "learned embedding"}
 """What the MLP's input encodings are called on the page."""
+CLASSES = {"PixelCNNMADE": "PixelCNN-MADE", "Histogram": "Softmax histogram"}
+"""What models are called on the page whose class has another name."""
 CLOSE, FAR = 0.05, 0.2
 """Total variation distances below and above which two distributions are called close and clearly different."""
 
@@ -51,6 +53,15 @@ def seconds(value: Any) -> str:
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
+def brief(value: Any) -> str:
+    """Seconds for a column of a table.
+
+    >>> brief(0.00003), brief(0.00134), brief(1234.5), brief(None)
+    ('< 0.0001', '0.0013', '1,234.5000', '–')
+    """
+    return "< 0.0001" if isinstance(value, (int, float)) and 0 <= value < 0.00005 else number(value)
+
+
 def unit(run: Run) -> str:
     """What a run's negative log-likelihoods are counted in."""
     return "bits" if run.dims == 1 else "bits per dimension"
@@ -58,6 +69,8 @@ def unit(run: Run) -> str:
 
 def facts(run: Run) -> list[tuple[str, str, bool]]:
     """What was run, as (term, value, whether the value is code)."""
+    if run.recipe == CODEC:
+        return facts_of_codec(run)
     result = run.result
     total = f" ({seconds(result['total_seconds'])} with validation)" if "total_seconds" in result else ""
     events = [(result.get("train_events"), "training"), (result.get("test_events"), "test")]
@@ -76,6 +89,30 @@ def facts(run: Run) -> list[tuple[str, str, bool]]:
         ("Run folder", run.folder.name, True),
     ]
     return [row for row in rows if row[1]]
+
+
+def facts_of_codec(run: Run) -> list[tuple[str, str, bool]]:
+    """The same of a benchmark of the codec, which trains nothing."""
+    result = run.result
+    rows = [
+        ("Model", model_name(result), False),
+        ("Data", f"{result['data']}: {count(result['images'])} test images", False),
+        ("Parameters", count(result["parameters"]) if "parameters" in result else "", False),
+        ("Device", result["device"], False),
+        ("Command", str(result.get("command", "")), True),
+        ("Run folder", run.folder.name, True),
+    ]
+    return [row for row in rows if row[1]]
+
+
+def model_name(result: dict[str, Any]) -> str:
+    """What a person calls the model of a class.
+
+    >>> model_name({"model": "PixelCNNMADE"}), model_name({})
+    ('PixelCNN-MADE', 'A model')
+    """
+    name = str(result.get("model", "A model"))
+    return CLASSES.get(name, name)
 
 
 def kept(run: Run) -> str:
