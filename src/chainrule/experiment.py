@@ -15,6 +15,7 @@ and everything that is shown of a run later is read from there.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
@@ -35,6 +36,7 @@ from chainrule import data, metrics
 from chainrule.checkpoint import write_atomically
 from chainrule.errors import ChainruleError, DataError, ModelError
 from chainrule.evaluation import bits_per_dim, log2_joint, receptive_field
+from chainrule.exact import exact
 from chainrule.models import AutoregressiveModel, ConditionalMLP
 from chainrule.progress import say
 from chainrule.recipes import Recipe, get_recipe
@@ -94,6 +96,8 @@ def run(recipe: Recipe, out: str | Path, *, resume: bool = False, quiet: bool = 
         return {}
 
     model.to("cpu" if recipe.train.device == "cpu" else model.device).eval()
+    with contextlib.suppress(ModelError):  # a model without an exact form has no scales to keep
+        exact(model)  # keeps the scales of its exact twin in model.scales, and so in config.json
     model.save_pretrained(out / "model")
     began = time.perf_counter()
     result: dict[str, Any] = {
