@@ -40,7 +40,7 @@ def bits_per_dim(model: AutoregressiveModel, dataset: Dataset | Tensor, split: s
 
     Example:
         >>> import chainrule as cr
-        >>> cr.bits_per_dim(cr.Histogram(4), torch.tensor([[0], [1], [3]]))
+        >>> round(cr.bits_per_dim(cr.Histogram(4), torch.tensor([[0], [1], [3]])), 6)
         2.0
     """
     x = getattr(dataset, split) if isinstance(dataset, Dataset) else dataset

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
+
+from chainrule.errors import ModelError
 
 OptimizerName = Literal["sgd", "adam", "adamw", "muon"]
 
@@ -26,7 +28,9 @@ def make_optimizer(
         return torch.optim.Adam(parameters, lr, betas=betas, weight_decay=weight_decay)
     if name == "adamw":
         return torch.optim.AdamW(parameters, lr, betas=betas, weight_decay=weight_decay)
-    return Muon(model, lr, weight_decay, betas)
+    if name == "muon":
+        return Muon(model, lr, weight_decay, betas)
+    raise ModelError(f"there is no optimiser {name!r}: use {', '.join(get_args(OptimizerName))}")
 
 
 def orthogonalised(m: Tensor, iterations: int = 5) -> Tensor:

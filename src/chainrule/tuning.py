@@ -117,7 +117,7 @@ def tune(recipe: Recipe, out: str | Path, trials: int = 20, *, quiet: bool = Fal
 def changed_flags(prefix: str, old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     """The command-line flags that turn one configuration into another.
 
-    >>> changed_flags("train", asdict(TrainConfig()), asdict(TrainConfig(lr=0.5)))
+    >>> changed_flags("train", {"lr": 0.1, "batch_size": 8}, {"lr": 0.5, "batch_size": 8})
     ['--train.lr', '0.5']
     """
     flags = []
