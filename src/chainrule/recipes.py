@@ -140,7 +140,7 @@ def two_d_made(preset: Preset) -> Recipe:
 
 FULL_IMAGES = TrainConfig(steps=21_500, batch_size=128, lr=1e-3, eval_every=430)
 QUICK_IMAGES = TrainConfig(
-    steps=4000,
+    steps=3200,
     batch_size=8,
     optimizer="muon",
     lr=0.02,

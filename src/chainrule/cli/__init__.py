@@ -22,10 +22,6 @@ from chainrule.errors import ChainruleError
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     args = list(sys.argv[1:] if argv is None else argv)
-    # GNU OpenMP's threads spin while they wait for each other, and beside another busy program they wait for the whole
-    # time slice of a thread that is not running: training was seen ten times slower. A thousand turns cost nothing on
-    # quiet cores. Read when PyTorch is imported.
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     try:
         return run_verb(args)
     except ChainruleError as error:
