@@ -20,7 +20,7 @@ help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | head -3
 	@echo "make report-full trains everything on the full preset; make lint, make bench, make clean do what they say"
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml setup.py constraints.txt src/chainrule/native/walk.c
 	@echo "==> making the virtual environment .venv and installing chainrule into it (a few minutes, once)"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "chainrule needs Python 3.11 or newer: make PYTHON=python3.12 …"; exit 2; }
 	$(PYTHON) -m venv .venv

@@ -114,6 +114,9 @@ class ExactConv2d(ExactProduct, MaskedConv2d):
             q = torch.cat([padded[:, i : i + height, j : j + width] for i, j in self.taps] or [q[..., :0]], -1)
         return F.linear(q, self.matrix, self.grid_bias).float().permute(0, 3, 1, 2)
 
+    def matrix_and_bias(self) -> tuple[Tensor, Tensor]:
+        return self.matrix, self.grid_bias
+
     def pointwise(self, x: Tensor) -> Tensor:
         return F.linear(self.quantised(x), self.matrix, self.grid_bias).float()
 

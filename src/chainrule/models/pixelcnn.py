@@ -25,6 +25,7 @@ from torch.nn import functional as F
 
 from chainrule.errors import ModelError
 from chainrule.models.base import AutoregressiveModel
+from chainrule.native import CompiledWalk, Program, available
 from chainrule.nn import ChannelLayerNorm, MaskedConv2d, ResidualBlock, WindowCache, one_hot
 
 ONE_HOT_UP_TO = 16
@@ -98,18 +99,64 @@ class PixelCNN(AutoregressiveModel):
 
     # ---------------------------------------------------------------------------------------------------------- steps
 
-    def start(self, batch: int, context: Any = None) -> PixelState:
+    def compile(self) -> Program | None:
+        """The walk's inner part for compiled code; None where it has to be PyTorch's.
+
+        That is on another device than the CPU, in another type than float32, and where gradients are recorded.
+        """
+        weight = self.input.weight
+        if not available() or weight.device.type != "cpu" or weight.dtype != torch.float32 or torch.is_grad_enabled():
+            return None
+        filters, program = self.input.out_channels, Program(self.shape, self.levels)
+        seen = self.input.compile_window(program)
+        levels = torch.arange(self.levels, dtype=torch.float32)[:, None]
+        program.images(seen, self._compile_encoding(levels))
+        stream = self.input.compile(program, seen)
+        for block in self.blocks:
+            block.compile(program, stream)  # type: ignore[operator]
+        h, positive, features = stream, program.vector(filters), program.vector(filters)
+        if self.norm is not None:
+            h = program.vector(filters)
+            program.norm(self.norm, stream, h)
+        program.activate(self.hidden, h, positive, filters)
+        h = self.hidden.compile(program, positive)
+        program.activate(self._head_layer(), h, features, filters)
+        if not self._compile_head(program, features):
+            return None
+        return program.finish(getattr(self.head, "table", None))
+
+    def _compile_encoding(self, levels: Tensor) -> Tensor:
+        """What a channel of each level puts into the window of the first convolution: (levels, 1) → (levels, width)."""
+        encoded, grid = self._encode(levels), getattr(self.input, "inputs", None)
+        return encoded if grid is None else grid.quantise(encoded)
+
+    def _head_layer(self) -> nn.Module:
+        """The layer that reads the features."""
+        return self.output
+
+    def _compile_head(self, program: Program, features: int) -> bool:
+        program.logits(self.output.compile(program, features), self.shape[0] * self.levels)
+        return True
+
+    def start(self, batch: int, context: Any = None) -> PixelState | CompiledWalk:
         self._refuse_context(context)
+        if (program := self.compile()) is not None:
+            return CompiledWalk(program, batch)
         _, height, width = self.shape
         values = torch.zeros(batch, self.shape[0], dtype=torch.long, device=self.device)
         caches = [layer.start(batch, height, width) for layer in (self.input, *self.blocks)]
         return PixelState(values, caches, self._start_head())
 
-    def conditional(self, state: PixelState) -> Tensor:
+    def conditional(self, state: PixelState | CompiledWalk) -> Tensor:
+        if isinstance(state, CompiledWalk):
+            return state.conditional()
         self._step_to_pixel(state)
         return self.head.pmf(self._step_logits(state))
 
-    def observe(self, state: PixelState, value: Tensor) -> PixelState:
+    def observe(self, state: PixelState | CompiledWalk, value: Tensor) -> PixelState | CompiledWalk:
+        if isinstance(state, CompiledWalk):
+            state.observe(value)
+            return state
         self._step_to_pixel(state)
         self._step_observe(state, value)
         state.values[:, state.channel] = value

@@ -12,9 +12,10 @@ References:
 
 from __future__ import annotations
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from chainrule.models.pixelcnn import PixelCNN, PixelState
+from chainrule.native import Program
 from chainrule.nn import MADENetwork
 from chainrule.nn.made import MADEWalk, StepWeights
 
@@ -40,6 +41,13 @@ class PixelCNNMADE(PixelCNN):
     def _head(self, features: Tensor, v: Tensor) -> Tensor:
         logits = self.made(v.permute(0, 2, 3, 1), features.permute(0, 2, 3, 1))  # (B, H, W, C, levels)
         return logits.permute(0, 3, 1, 2, 4)
+
+    def _head_layer(self) -> nn.Module:
+        assert self.made.from_auxiliary is not None
+        return self.made.from_auxiliary
+
+    def _compile_head(self, program: Program, features: int) -> bool:
+        return self.made.compile(program, features)
 
     def _start_head(self) -> StepWeights:
         return self.made.step_weights()

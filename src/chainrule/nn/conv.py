@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from chainrule.masks import MaskType, kernel_mask
+from chainrule.native import Program, Window
 
 
 class MaskedConv2d(nn.Module):
@@ -78,6 +79,21 @@ class MaskedConv2d(nn.Module):
             assert x is not None
             self.remember(x, cache, column)
         return cache.output(column)
+
+    def matrix_and_bias(self) -> tuple[Tensor, Tensor]:
+        """The connected taps side by side in raster order, (out_channels, taps · in_channels), and the bias."""
+        taps = [self.weight[:, :, i, j] for i, j in self.mask.nonzero().tolist()]
+        return torch.cat(taps or [self.weight[:, :0, 0, 0]], 1), self.bias
+
+    def compile(self, program: Program, source: int | Window) -> int:
+        """Add the layer to the program of a compiled walk; its input lies at `source`. Where its output will lie."""
+        target = program.vector(self.out_channels)
+        program.product(*self.matrix_and_bias(), source, target)
+        return target
+
+    def compile_window(self, program: Program) -> Window:
+        """Room in a compiled walk for the part of the input that the kernel still reaches."""
+        return program.window(self.kernel, int(self.mask[-1].sum()), self.in_channels)
 
     def remember(self, x: Tensor, cache: WindowCache, column: int) -> None:
         """Hand over this layer's input at `column`, (B, in_channels); with type A, once the pixel is known."""

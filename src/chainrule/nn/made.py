@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from chainrule.masks import hidden_ranks, rank_mask
+from chainrule.native import Program
 from chainrule.nn.encoding import one_hot
 from chainrule.nn.linear import MaskedLinear, PreparedLinear
 
@@ -86,6 +87,25 @@ class MADENetwork(nn.Module):
         walk.variable += 1
         walk.ready = False
         return walk
+
+    def compile(self, program: Program, source: int) -> bool:
+        """Add the network to the program of a compiled walk as its head; whether that is possible.
+
+        The auxiliary vector, put on the grid of the layer that reads it, lies at `source`.
+        """
+        if self.from_auxiliary is None or len(self.layers) != 1:
+            return False
+        weights = self.step_weights()
+        program.made(
+            getattr(self.from_auxiliary, "grid_weight", self.from_auxiliary.weight),
+            weights.layers[0].bias,
+            source,
+            ends=self.ends[0],
+            table=weights.table,
+            output=weights.output,
+            grid=getattr(self.output, "inputs", None),
+        )
+        return True
 
     def step_weights(self) -> StepWeights:
         """The masked weights in the form that a walk uses."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from chainrule.native import Program
 from chainrule.nn.conv import MaskedConv2d, WindowCache
 from chainrule.nn.norm import ChannelLayerNorm
 
@@ -35,6 +36,21 @@ class ResidualBlock(nn.Module):
         h = self.reduce(F.relu(h))
         h = self.spatial(F.relu(h))
         return x + self.expand(F.relu(h))
+
+    def compile(self, program: Program, stream: int) -> None:
+        """Add the block to the program of a compiled walk, whose residual stream lies at `stream`."""
+        filters, half = self.reduce.in_channels, self.reduce.out_channels
+        with program.passing():
+            h = stream
+            if self.norm is not None:
+                h = program.vector(filters)
+                program.norm(self.norm, stream, h)
+            positive, narrow = program.vector(filters), program.vector(half)
+            program.activate(self.reduce, h, positive, filters)
+            window = self.spatial.compile_window(program)
+            program.activate(self.spatial, self.reduce.compile(program, positive), window, half)
+            program.activate(self.expand, self.spatial.compile(program, window), narrow, half)
+            program.add(self.expand.compile(program, narrow), stream, filters)
 
     def start(self, batch: int, height: int, width: int) -> WindowCache:
         """The block's cache: that of its only convolution that sees neighbours."""

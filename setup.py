@@ -1,0 +1,22 @@
+"""The part of the build that pyproject.toml cannot say: compiled code that may be left out.
+
+`optional` makes a failed compilation a warning; without the code, PyTorch takes the steps of every walk.
+"""
+
+from setuptools import Extension, setup
+
+# Values are compared and chosen, never trapped or told apart by the sign of zero; no sum is reordered.
+FLAGS = ["-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-fno-strict-aliasing"]
+
+setup(
+    ext_modules=[
+        Extension(
+            "chainrule.native._walk",
+            sources=["src/chainrule/native/walk.c"],
+            depends=["src/chainrule/native/threads.h"],
+            extra_compile_args=["-O3", "-pthread", *FLAGS],
+            extra_link_args=["-pthread"],
+            optional=True,
+        )
+    ]
+)

@@ -1,0 +1,36 @@
+"""Finding the compiled code."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import importlib.machinery
+import os
+from pathlib import Path
+
+P, N = ctypes.c_void_p, ctypes.c_int64
+FUNCTIONS = {
+    "chainrule_advance": [P, P, P, P, N, N, N, N, P, P],
+    "chainrule_score": [P, P, P, P, N, N, N, P, P],
+}
+
+
+@functools.cache
+def library() -> ctypes.CDLL | None:
+    """The shared library beside this file, if it was built; calls let other Python threads run meanwhile."""
+    for suffix in importlib.machinery.EXTENSION_SUFFIXES:
+        path = Path(__file__).parent / f"_walk{suffix}"
+        if path.exists():
+            try:
+                found = ctypes.CDLL(str(path))
+            except OSError:  # built for another system
+                return None
+            for name, types in FUNCTIONS.items():
+                getattr(found, name).argtypes, getattr(found, name).restype = types, None
+            return found
+    return None
+
+
+def available() -> bool:
+    """Whether there is compiled code to walk with; CHAINRULE_NATIVE=0 switches it off."""
+    return os.environ.get("CHAINRULE_NATIVE", "1") != "0" and library() is not None

@@ -1,0 +1,74 @@
+"""Walks that run a program, and the distributions along given images."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from chainrule.native.library import library
+from chainrule.native.program import Program
+
+GROUP = 24
+"""Images that the code takes together: enough to use each weight often, few enough to stay in the cache."""
+
+
+class Workspace:
+    """Memory for a program: of `held` images for a whole walk, and of a group for each thread while it is at work."""
+
+    def __init__(self, program: Program, batch: int, *, whole: bool) -> None:
+        self.group = max(1, min(GROUP, batch))
+        groups = -(-batch // self.group)
+        self.threads = max(1, min(torch.get_num_threads(), groups))
+        held, record = self.group * (groups if whole else self.threads), program.record
+        self.memory = torch.zeros(held, record.memory)
+        self.heads = torch.zeros(held, record.head, dtype=torch.float64)
+        self.scratch = torch.zeros(self.group * self.threads, record.scratch)
+        self.places = [program.address, *(tensor.data_ptr() for tensor in (self.memory, self.scratch, self.heads))]
+
+
+class CompiledWalk:
+    """Where a walk over `batch` images stands: the state of the one loop, and its two questions."""
+
+    def __init__(self, program: Program, batch: int) -> None:
+        self.program, self.batch = program, batch
+        self.code: Any = library()
+        self.space = Workspace(program, batch, whole=True)
+        self.site = 0
+        self.values: Tensor | None = None  # what was chosen at the site before
+        self.pmf: Tensor | None = None  # of the site at hand, once it has been asked for
+
+    def conditional(self) -> Tensor:
+        """Probabilities of the next value, float64 (B, levels)."""
+        if self.pmf is None:
+            self.pmf = torch.empty(self.batch, self.program.levels, dtype=torch.float64)
+            values = None if self.values is None else self.values.data_ptr()
+            shape = self.space.group, self.batch, self.space.threads
+            self.code.chainrule_advance(*self.space.places, *shape, self.site, values, self.pmf.data_ptr())
+        return self.pmf
+
+    def observe(self, value: Tensor) -> None:
+        """Tell the walk the value, integers (B,)."""
+        self.conditional()
+        self.values, self.pmf = value.to(torch.int64, copy=True).contiguous(), None
+        self.site += 1
+
+
+def score(program: Program, x: Tensor) -> Tensor:
+    """The frequencies of an exact program's conditionals along given images.
+
+    Args:
+        x: integers (B, C, H, W).
+
+    Returns:
+        int32 (sites, B, levels), sites in the order of the walk.
+    """
+    code: Any = library()
+    x = x.to(torch.int64).contiguous()
+    table = torch.empty(x[:1].numel() if len(x) else 0, len(x), program.levels, dtype=torch.int32)
+    if len(x):
+        space = Workspace(program, len(x), whole=False)
+        shape = space.group, len(x), space.threads
+        code.chainrule_score(*space.places, *shape, x.data_ptr(), table.data_ptr())
+    return table
