@@ -20,6 +20,7 @@ from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
 from chainrule import metrics
+from chainrule.allocator import keep_freed_memory
 from chainrule.checkpoint import Checkpoint, Journal
 from chainrule.data import Dataset
 from chainrule.errors import ModelError
@@ -146,6 +147,7 @@ def fit(
             f"the model is for events of shape {model.shape} with {model.levels} levels, "
             f"the data {dataset.name!r} for {tuple(dataset.shape)} with {dataset.levels}"
         )
+    keep_freed_memory()
     accelerator = make_accelerator(config)
     world, rank = accelerator.num_processes, accelerator.process_index
     if config.batch_size % world:

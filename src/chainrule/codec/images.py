@@ -17,7 +17,7 @@ from chainrule.codec.coder import Decoder, encode
 from chainrule.codec.container import Chunk, Header, Reader, Writer
 from chainrule.codec.embedding import model_bytes, model_from
 from chainrule.errors import CodecError
-from chainrule.exact import ARITHMETIC_VERSION, exact, fingerprint, probe
+from chainrule.exact import ARITHMETIC_VERSION, exact, fingerprint, frequencies, order_of, probe
 from chainrule.models import AutoregressiveModel
 
 CHUNK = 2000
@@ -25,9 +25,6 @@ CHUNK = 2000
 
 TABLE_BYTES = 2**28
 """Memory for the frequencies of a chunk while it is encoded."""
-
-PASS_ENTRIES, PASS_EVENTS = 2**22, 64
-"""The parallel pass takes so many frequencies, and so many events, at once."""
 
 
 def chunk_events(model: AutoregressiveModel, asked: int | None = None) -> int:
@@ -70,12 +67,6 @@ def model_for(reader: Reader, model: AutoregressiveModel | None) -> Autoregressi
     return twin
 
 
-def order_of(model: AutoregressiveModel) -> Tensor:
-    """For each site in the order of the walk, its place in a flattened event."""
-    places = torch.arange(model.dims).view(model.shape)
-    return torch.stack([places[site.index] for site in model.sites()])
-
-
 def digest_of(x: Tensor, levels: int) -> bytes:
     """SHA-256 of events: their levels in memory order, one byte each, or two, little-endian, beyond 256 levels."""
     return hashlib.sha256(x.cpu().numpy().astype("u1" if levels <= 256 else "<u2").tobytes()).digest()
@@ -84,17 +75,9 @@ def digest_of(x: Tensor, levels: int) -> bytes:
 def encode_chunk(model: AutoregressiveModel, x: Tensor) -> tuple[int, bytes, bytes]:
     """Events (N, *shape) of an exact model → (N, SHA-256 of them, payload)."""
     x = model.checked(x)
-    order, n = order_of(model), len(x)
-    batch = max(1, min(PASS_EVENTS, PASS_ENTRIES // (model.dims * model.levels)))
-    table = torch.empty(model.dims, n, model.levels, dtype=torch.int32)
-    head: Any = model.head
-    with torch.no_grad(), sampling.evaluating(model):
-        for start in range(0, n, batch):
-            part = x[start : start + batch]
-            frequencies = head.frequencies(model._logits(model._float(part)))
-            table[:, start : start + batch] = frequencies.flatten(1, -2).cpu()[:, order].transpose(0, 1)
-    symbols = x.cpu().flatten(1)[:, order].T.reshape(-1)
-    return n, digest_of(x, model.levels), encode(symbols, table.view(-1, model.levels))
+    table = frequencies(model, x)
+    symbols = x.cpu().flatten(1)[:, order_of(model)].T.reshape(-1)
+    return len(x), digest_of(x, model.levels), encode(symbols, table.view(-1, model.levels))
 
 
 def decode_chunk(model: AutoregressiveModel, chunk: Chunk) -> Tensor:

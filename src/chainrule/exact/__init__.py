@@ -9,6 +9,7 @@ from chainrule.exact.calibration import calibrate
 from chainrule.exact.head import ExactCategorical
 from chainrule.exact.identity import Certified, certificate, fingerprint, probe
 from chainrule.exact.making import exact
+from chainrule.exact.scoring import frequencies, order_of
 from chainrule.exact.twin import is_exact
 
 __all__ = [
@@ -20,7 +21,9 @@ __all__ = [
     "exact",
     "exact_arithmetic",
     "fingerprint",
+    "frequencies",
     "is_exact",
+    "order_of",
     "probe",
 ]
 

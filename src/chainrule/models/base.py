@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from chainrule import heads, sampling
 from chainrule.data.files import write_bytes
 from chainrule.errors import DataError, ModelError
+from chainrule.native import Program
 
 
 @dataclass(frozen=True)
@@ -181,6 +182,14 @@ class AutoregressiveModel(nn.Module, PyTorchModelHubMixin, library_name="chainru
     @abstractmethod
     def observe(self, state: Any, value: Tensor) -> Any:
         """The state after the next site took `value`, integers of shape (batch,)."""
+
+    def program(self) -> Program | None:
+        """The walk's inner part for compiled code; None where PyTorch takes the steps.
+
+        That is for models without one, on other devices than the CPU, in other types than float32, while gradients are
+        recorded, and where chainrule was installed without a compiler.
+        """
+        return None
 
     def sample(
         self,

@@ -99,33 +99,29 @@ class PixelCNN(AutoregressiveModel):
 
     # ---------------------------------------------------------------------------------------------------------- steps
 
-    def compile(self) -> Program | None:
-        """The walk's inner part for compiled code; None where it has to be PyTorch's.
-
-        That is on another device than the CPU, in another type than float32, and where gradients are recorded.
-        """
+    def program(self) -> Program | None:
         weight = self.input.weight
         if not available() or weight.device.type != "cpu" or weight.dtype != torch.float32 or torch.is_grad_enabled():
             return None
         filters, program = self.input.out_channels, Program(self.shape, self.levels)
-        seen = self.input.compile_window(program)
+        seen = self.input.window_in(program)
         levels = torch.arange(self.levels, dtype=torch.float32)[:, None]
-        program.images(seen, self._compile_encoding(levels))
-        stream = self.input.compile(program, seen)
+        program.images(seen, self._encoding(levels))
+        stream = self.input.add_to(program, seen)
         for block in self.blocks:
-            block.compile(program, stream)  # type: ignore[operator]
+            block.add_to(program, stream)  # type: ignore[operator]
         h, positive, features = stream, program.vector(filters), program.vector(filters)
         if self.norm is not None:
             h = program.vector(filters)
             program.norm(self.norm, stream, h)
         program.activate(self.hidden, h, positive, filters)
-        h = self.hidden.compile(program, positive)
+        h = self.hidden.add_to(program, positive)
         program.activate(self._head_layer(), h, features, filters)
-        if not self._compile_head(program, features):
+        if not self._add_head(program, features):
             return None
         return program.finish(getattr(self.head, "table", None))
 
-    def _compile_encoding(self, levels: Tensor) -> Tensor:
+    def _encoding(self, levels: Tensor) -> Tensor:
         """What a channel of each level puts into the window of the first convolution: (levels, 1) → (levels, width)."""
         encoded, grid = self._encode(levels), getattr(self.input, "inputs", None)
         return encoded if grid is None else grid.quantise(encoded)
@@ -134,13 +130,13 @@ class PixelCNN(AutoregressiveModel):
         """The layer that reads the features."""
         return self.output
 
-    def _compile_head(self, program: Program, features: int) -> bool:
-        program.logits(self.output.compile(program, features), self.shape[0] * self.levels)
+    def _add_head(self, program: Program, features: int) -> bool:
+        program.logits(self.output.add_to(program, features), self.shape[0] * self.levels)
         return True
 
     def start(self, batch: int, context: Any = None) -> PixelState | CompiledWalk:
         self._refuse_context(context)
-        if (program := self.compile()) is not None:
+        if (program := self.program()) is not None:
             return CompiledWalk(program, batch)
         _, height, width = self.shape
         values = torch.zeros(batch, self.shape[0], dtype=torch.long, device=self.device)

@@ -46,8 +46,8 @@ class PixelCNNMADE(PixelCNN):
         assert self.made.from_auxiliary is not None
         return self.made.from_auxiliary
 
-    def _compile_head(self, program: Program, features: int) -> bool:
-        return self.made.compile(program, features)
+    def _add_head(self, program: Program, features: int) -> bool:
+        return self.made.add_to(program, features)
 
     def _start_head(self) -> StepWeights:
         return self.made.step_weights()

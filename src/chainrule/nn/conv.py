@@ -85,13 +85,13 @@ class MaskedConv2d(nn.Module):
         taps = [self.weight[:, :, i, j] for i, j in self.mask.nonzero().tolist()]
         return torch.cat(taps or [self.weight[:, :0, 0, 0]], 1), self.bias
 
-    def compile(self, program: Program, source: int | Window) -> int:
+    def add_to(self, program: Program, source: int | Window) -> int:
         """Add the layer to the program of a compiled walk; its input lies at `source`. Where its output will lie."""
         target = program.vector(self.out_channels)
         program.product(*self.matrix_and_bias(), source, target)
         return target
 
-    def compile_window(self, program: Program) -> Window:
+    def window_in(self, program: Program) -> Window:
         """Room in a compiled walk for the part of the input that the kernel still reaches."""
         return program.window(self.kernel, int(self.mask[-1].sum()), self.in_channels)
 

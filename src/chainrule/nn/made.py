@@ -56,7 +56,7 @@ class MADENetwork(nn.Module):
             h = h + self.from_auxiliary(auxiliary)
         for layer in self.layers[1:]:
             h = layer(F.relu(h))
-        return self.output(F.relu(h)).unflatten(-1, (self.variables, self.levels))
+        return self.output(h.relu_()).unflatten(-1, (self.variables, self.levels))
 
     def start(self, batch: int, auxiliary: Tensor | None = None, weights: StepWeights | None = None) -> MADEWalk:
         """Begin a walk over the variables of `batch` events; `weights` spares many walks the masking."""
@@ -88,7 +88,7 @@ class MADENetwork(nn.Module):
         walk.ready = False
         return walk
 
-    def compile(self, program: Program, source: int) -> bool:
+    def add_to(self, program: Program, source: int) -> bool:
         """Add the network to the program of a compiled walk as its head; whether that is possible.
 
         The auxiliary vector, put on the grid of the layer that reads it, lies at `source`.

@@ -32,12 +32,12 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, filters, H, W) → the same shape."""
-        h = x if self.norm is None else self.norm(x)
-        h = self.reduce(F.relu(h))
-        h = self.spatial(F.relu(h))
-        return x + self.expand(F.relu(h))
+        h = F.relu(x if self.norm is None else self.norm(x))
+        h = self.reduce(h).relu_()
+        h = self.spatial(h).relu_()
+        return x + self.expand(h)
 
-    def compile(self, program: Program, stream: int) -> None:
+    def add_to(self, program: Program, stream: int) -> None:
         """Add the block to the program of a compiled walk, whose residual stream lies at `stream`."""
         filters, half = self.reduce.in_channels, self.reduce.out_channels
         with program.passing():
@@ -47,10 +47,10 @@ class ResidualBlock(nn.Module):
                 program.norm(self.norm, stream, h)
             positive, narrow = program.vector(filters), program.vector(half)
             program.activate(self.reduce, h, positive, filters)
-            window = self.spatial.compile_window(program)
-            program.activate(self.spatial, self.reduce.compile(program, positive), window, half)
-            program.activate(self.expand, self.spatial.compile(program, window), narrow, half)
-            program.add(self.expand.compile(program, narrow), stream, filters)
+            window = self.spatial.window_in(program)
+            program.activate(self.spatial, self.reduce.add_to(program, positive), window, half)
+            program.activate(self.expand, self.spatial.add_to(program, window), narrow, half)
+            program.add(self.expand.add_to(program, narrow), stream, filters)
 
     def start(self, batch: int, height: int, width: int) -> WindowCache:
         """The block's cache: that of its only convolution that sees neighbours."""
