@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from chainrule import native
 from laws import CASES, randomised
 
 torch.set_num_threads(1)
@@ -13,6 +14,15 @@ torch.set_num_threads(1)
 @pytest.fixture(params=[pytest.param(case, id=case.name) for case in CASES])
 def case(request):
     """One small model's recipe: see `laws.Case`."""
+    return request.param
+
+
+@pytest.fixture(params=["compiled", "torch"])
+def engine(request, monkeypatch):
+    """Who takes the steps of a walk over pixels; the compiled code is there wherever a compiler was."""
+    if request.param == "compiled" and not native.available():
+        pytest.skip("chainrule was installed without a C compiler")
+    monkeypatch.setenv("CHAINRULE_NATIVE", str(int(request.param == "compiled")))
     return request.param
 
 

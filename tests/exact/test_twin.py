@@ -57,12 +57,12 @@ def image_model(cls=PixelCNNMADE, shape=(3, 6, 8), levels=4, filters=16, blocks=
     return cls(shape, levels, filters, blocks, **options)
 
 
-def test_walk_equals_parallel_pass(twin):
+def test_walk_equals_parallel_pass(twin, engine):
     x = events(twin, 20)
     assert torch.equal(walked(twin, x), frequencies(twin, x))
 
 
-def test_float64_changes_nothing(twin):
+def test_float64_changes_nothing(twin, engine):
     x = events(twin, 20)
     expected = frequencies(twin, x)
     assert torch.equal(frequencies(in_float64(twin), x), expected)
@@ -72,7 +72,7 @@ def test_float64_changes_nothing(twin):
 @pytest.mark.parametrize("cls", [PixelCNN, PixelCNNMADE])
 @pytest.mark.parametrize("levels", [4, 18])
 @pytest.mark.parametrize("layer_norm", [True, False])
-def test_larger_images(cls, levels, layer_norm):
+def test_larger_images(cls, levels, layer_norm, engine):
     """Several rows and columns, both encodings of the input, every batch, one and two threads, both memory formats."""
     twin = exact(image_model(cls, levels=levels, layer_norm=layer_norm))
     x = events(twin, 64)
@@ -95,7 +95,7 @@ def test_larger_images(cls, levels, layer_norm):
 
 
 @pytest.mark.parametrize("carrier", ["float32", "float64"])
-def test_forced_carriers(carrier):
+def test_forced_carriers(carrier, engine):
     model = image_model()
     twin = exact(model, calibrate(model, carrier=carrier))
     rows = certificate(twin)
@@ -104,7 +104,7 @@ def test_forced_carriers(carrier):
     assert torch.equal(walked(twin, x), frequencies(twin, x))
 
 
-def test_other_settings_of_the_caller_change_nothing():
+def test_other_settings_of_the_caller_change_nothing(engine):
     twin = exact(image_model())
     x = events(twin, 3)
     expected = frequencies(twin, x)
@@ -146,8 +146,9 @@ def test_other_processors_give_the_same_bits(tmp_path):
     twin = exact(zoo.load(tmp_path))
     x = twin.sample(4, generator=torch.Generator().manual_seed(5))
     said = f"{fingerprint(twin).hex()} {probe(twin).hex()} {hashlib.sha256(x.numpy().tobytes()).hexdigest()}"
-    for capability, threads, onednn in [("default", 1, "none"), ("avx2", 2, "onednn")]:
+    for capability, threads, onednn, compiled in [("default", 1, "none", "0"), ("avx2", 2, "onednn", "1")]:
         environment = {**os.environ, "ATEN_CPU_CAPABILITY": capability, "MKL_ENABLE_INSTRUCTIONS": "SSE4_2"}
+        environment["CHAINRULE_NATIVE"] = compiled
         command = [sys.executable, "-c", SCRIPT, str(tmp_path), str(threads), onednn]
         run = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
         assert run.stdout.strip() == said
@@ -157,12 +158,12 @@ def test_probabilities_sum_to_one(twin):
     assert abs(float(twin.log_prob(enumerate_events(twin)).exp().sum()) - 1) < 1e-10
 
 
-def test_naive_and_cached_samples_are_identical(twin):
+def test_naive_and_cached_samples_are_identical(twin, engine):
     draw = lambda method: twin.sample(60, generator=torch.Generator().manual_seed(3), method=method)  # noqa: E731
     assert torch.equal(draw("cached"), draw("naive"))
 
 
-def test_scores_agree(twin):
+def test_scores_agree(twin, engine):
     x = events(twin, 9)
     assert torch.equal(sampling.score(twin, x), twin.site_log_probs(x))
 

@@ -226,7 +226,7 @@ def doctor(args: list[str]) -> None:
         """
         from dataclasses import asdict
 
-        from chainrule import zoo
+        from chainrule import native, zoo
         from chainrule.exact import certificate, exact, fingerprint, probe
 
         loaded = zoo.load(model)
@@ -239,6 +239,7 @@ def doctor(args: list[str]) -> None:
             "parameters": sum(p.numel() for p in loaded.parameters()),
             "fingerprint": fingerprint(twin).hex(),
             "probe": probe(twin).hex(),
+            "compiled walk": "ready" if native.available() else "none: install with a C compiler at hand for speed",
         }
         if json:
             report_figures(figures | {"certificate": [asdict(row) for row in rows]}, True)

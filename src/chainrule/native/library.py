@@ -10,6 +10,7 @@ from pathlib import Path
 
 P, N = ctypes.c_void_p, ctypes.c_int64
 FUNCTIONS = {
+    "chainrule_limit": [N],
     "chainrule_advance": [P, P, P, P, N, N, N, N, P, P],
     "chainrule_score": [P, P, P, P, N, N, N, P, P],
 }

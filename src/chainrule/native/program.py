@@ -100,7 +100,7 @@ class Program:
         self.scratch = before
 
     def window(self, kernel: int, taps: int, channels: int) -> Window:
-        """Room in an image's memory for what a masked kernel of odd side `kernel` sees; `taps` of its last row count."""
+        """Room in an image's memory for what a masked kernel of side `kernel` sees; `taps` of its last row count."""
         radius = kernel // 2
         if radius * kernel + taps > MOST_TAPS:
             raise ValueError(f"a kernel of side {kernel} has more taps than compiled code has room for: {MOST_TAPS}")

@@ -28,8 +28,14 @@ static inline void relax(void) {
 #endif
 }
 
-static void *worker(void *index) {
-    unsigned seen = 0;
+static struct hired {
+    int64_t share;
+    unsigned seen; /* rounds before it came */
+} hired[MOST_WORKERS];
+
+static void *worker(void *argument) {
+    const struct hired *self = argument;
+    unsigned seen = self->seen;
     for (;;) {
         for (int looks = 0; looks < LOOKS && atomic_load(&pool.round) == seen; looks++) relax();
         if (atomic_load(&pool.round) == seen) {
@@ -40,8 +46,7 @@ static void *worker(void *index) {
             pthread_mutex_unlock(&pool.lock);
         }
         seen++; /* no round begins before all have ended the last */
-        int64_t share = (int64_t)(intptr_t)index;
-        if (share < pool.shares) pool.work(pool.argument, share);
+        if (self->share < pool.shares) pool.work(pool.argument, self->share);
         atomic_fetch_sub(&pool.pending, 1);
     }
     return 0;
@@ -58,24 +63,27 @@ static void forget(void) {
     pool.workers = 0;
 }
 
-/* Threads for shares 1 … shares - 1, as many as can be had; those that come later start with the rounds so far. */
+/* Threads for shares 1 … shares - 1, as many as can be had. */
 static void hire(int64_t shares) {
     static int registered = 0;
     if (!registered) registered = !pthread_atfork(0, 0, forget);
-    if (pool.workers >= shares - 1 || pool.workers >= MOST_WORKERS) return;
-    if (pool.workers) return; /* all start at round 0: their number is settled by the first caller */
     pthread_attr_t attributes;
     pthread_attr_init(&attributes);
     pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-    for (pthread_t thread; pool.workers < shares - 1 && pool.workers < MOST_WORKERS; pool.workers++)
-        if (pthread_create(&thread, &attributes, worker, (void *)(intptr_t)(pool.workers + 1))) break;
+    for (; pool.workers < shares - 1 && pool.workers < MOST_WORKERS; pool.workers++) {
+        struct hired *next = hired + pool.workers;
+        next->share = pool.workers + 1;
+        next->seen = atomic_load(&pool.round);
+        pthread_t thread;
+        if (pthread_create(&thread, &attributes, worker, next)) break;
+    }
     pthread_attr_destroy(&attributes);
 }
 
 static void in_parallel(void (*work)(const void *, int64_t), const void *argument, int64_t shares) {
     int64_t done = 0;
     if (shares > 1 && !pthread_mutex_trylock(&pool.owner)) {
-        hire(shares);
+        if (pool.workers < shares - 1) hire(shares);
         done = pool.workers + 1 < shares ? pool.workers + 1 : shares;
         if (done > 1) {
             pool.work = work, pool.argument = argument, pool.shares = done;

@@ -33,6 +33,8 @@ typedef float halves __attribute__((vector_size(32), aligned(4), may_alias)); /*
    has and, on x86, for the wider registers that most have; a call takes what the processor at hand can do. Within the
    body, `tile` is how many images' sums its registers hold. */
 #define LIST(...) __VA_ARGS__
+static int widest = 2;
+void chainrule_limit(int64_t registers) { widest = (int)registers; } /* for tests: 0 none beyond the family's, 1 AVX2 */
 #if defined(__x86_64__) && defined(__GNUC__)
 #define AVX2 __attribute__((noinline, target("avx2,fma")))
 #define AVX512 __attribute__((noinline, target("avx512f,avx512dq,avx512bw,avx512vl,fma")))
@@ -41,11 +43,11 @@ typedef float halves __attribute__((vector_size(32), aligned(4), may_alias)); /*
     AVX512 static void NAME##_avx512 PARAMETERS { NAME##_body(12, LIST ARGUMENTS); }                                   \
     AVX2 static void NAME##_avx2 PARAMETERS { NAME##_body(6, LIST ARGUMENTS); }                                        \
     __attribute__((noinline)) static void NAME##_base PARAMETERS { NAME##_body(3, LIST ARGUMENTS); }                   \
-    __attribute__((noinline)) static void NAME PARAMETERS {                                                                   \
-        if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&                                 \
+    __attribute__((noinline)) static void NAME PARAMETERS {                                                            \
+        if (widest > 1 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&                   \
             __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl"))                                  \
             NAME##_avx512 ARGUMENTS;                                                                                   \
-        else if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))                                      \
+        else if (widest > 0 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))                        \
             NAME##_avx2 ARGUMENTS;                                                                                     \
         else                                                                                                           \
             NAME##_base ARGUMENTS;                                                                                     \

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -66,7 +67,7 @@ def score(program: Program, x: Tensor) -> Tensor:
     """
     code: Any = library()
     x = x.to(torch.int64).contiguous()
-    table = torch.empty(x[:1].numel() if len(x) else 0, len(x), program.levels, dtype=torch.int32)
+    table = torch.empty(math.prod(program.shape), len(x), program.levels, dtype=torch.int32)
     if len(x):
         space = Workspace(program, len(x), whole=False)
         shape = space.group, len(x), space.threads
