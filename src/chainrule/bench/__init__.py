@@ -2,5 +2,6 @@
 
 from chainrule.bench.codec import bench_codec
 from chainrule.bench.sampling import bench_sampling
+from chainrule.bench.training import bench_training
 
-__all__ = ["bench_codec", "bench_sampling"]
+__all__ = ["bench_codec", "bench_sampling", "bench_training"]

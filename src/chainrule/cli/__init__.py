@@ -14,7 +14,8 @@ from collections.abc import Callable, Sequence
 
 from chainrule.cli.archives import compress, decompress, info
 from chainrule.cli.common import MODEL_HELP
-from chainrule.cli.models import bench, complete, doctor, evaluate, report, sample
+from chainrule.cli.models import complete, doctor, evaluate, sample
+from chainrule.cli.results import bench, report
 from chainrule.cli.training import train, tune
 from chainrule.errors import ChainruleError
 

@@ -1,4 +1,4 @@
-"""The commands that use trained models and runs: evaluate, sample, complete, doctor, report, bench."""
+"""The commands that use trained models and runs: evaluate, sample, complete, doctor."""
 
 from __future__ import annotations
 
@@ -252,75 +252,3 @@ def doctor(args: list[str]) -> None:
             print(f"  {row.layer:{width}}  {row.carrier:8}  {row.worst / row.limit:.3f}")
 
     parse(doctor, "doctor", args)
-
-
-def report(args: list[str]) -> None:
-    """Make one offline page from run folders: chainrule report RUN... -o report"""
-
-    def report(
-        runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN...")],
-        out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("report"),
-        recorded: tuple[Path, ...] = (),
-    ) -> None:
-        """Make report/index.html, one offline page, and report/results.json from finished runs.
-
-        Args:
-            runs: Run folders.
-            out: The folder to write.
-            recorded: Run folders that were trained beforehand; the page labels them so.
-        """
-        from chainrule.report import build
-
-        if not runs:
-            raise DataError("name at least one run folder: chainrule report runs/pixelcnn-made")
-        print(build(runs, out, recorded))
-
-    parse(report, "report", args)
-
-
-def bench(args: list[str]) -> None:
-    """Measure speed and size beside the usual way: chainrule bench sampling|codec [--json]"""
-
-    def bench(
-        name: Annotated[Literal["sampling", "codec"], tyro.conf.Positional],
-        model: str | None = None,
-        data: str | None = None,
-        n: Annotated[int | None, tyro.conf.arg(aliases=["-n"])] = None,
-        repeats: int = 3,
-        out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None,
-        json: bool = False,
-    ) -> None:
-        """Time ours and the usual way side by side, in one process.
-
-        Args:
-            name: What to measure. sampling: cached against naive, one full pass for each entry. codec: lossless
-                compression with a model against PNG, WebP, JPEG XL, xz, zstd and brotli, on test images.
-            model: A model or run; for sampling by default the assignment's full-size PixelCNN-MADE with random weights,
-                for codec by default the shipped colored-mnist.
-            data: For codec: a dataset's name, a file or a folder; by default what the run was trained on.
-            n: Events drawn together (100), or images compressed (300).
-            repeats: Timed runs, of which the median counts.
-            out: For codec: write a run folder that chainrule report shows.
-            json: Print JSON.
-        """
-        from chainrule import zoo
-        from chainrule.bench import bench_codec, bench_sampling
-        from chainrule.experiment import write_run
-
-        if (n is not None and n < 1) or repeats < 1:
-            raise DataError("-n and --repeats must be at least 1")
-        if name == "sampling":
-            report_figures(bench_sampling(zoo.load(model) if model else None, n or 100, repeats), json)
-            return
-        model = model or "colored-mnist"
-        loaded = zoo.load(model)
-        dataset = open_data_of(model, data or (None if run_config(model) else "hopper-mnist"), loaded)
-        figures, arrays = bench_codec(loaded, dataset, n or 300, repeats)
-        if out is not None:
-            write_run(out, "codec", figures, arrays)
-        if not json:
-            for row in figures.pop("others"):
-                figures[f"{row['codec']} bits per dim"] = row["bits_per_dim"]
-        report_figures(figures, json)
-
-    parse(bench, "bench", args)

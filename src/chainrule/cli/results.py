@@ -1,0 +1,92 @@
+"""The commands that measure and show: bench, report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from chainrule.cli.common import parse, report_figures
+from chainrule.cli.models import open_data_of, run_config
+from chainrule.errors import DataError
+
+
+def report(args: list[str]) -> None:
+    """Make one offline page from run folders: chainrule report RUN... -o report"""
+
+    def report(
+        runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN...")],
+        out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("report"),
+        recorded: tuple[Path, ...] = (),
+    ) -> None:
+        """Make report/index.html, one offline page, and report/results.json from finished runs.
+
+        Args:
+            runs: Run folders.
+            out: The folder to write.
+            recorded: Run folders that were trained beforehand; the page labels them so.
+        """
+        from chainrule.report import build
+
+        if not runs:
+            raise DataError("name at least one run folder: chainrule report runs/pixelcnn-made")
+        print(build(runs, out, recorded))
+
+    parse(report, "report", args)
+
+
+def bench(args: list[str]) -> None:
+    """Measure speed and size beside the usual way: chainrule bench training|sampling|codec [--json]"""
+
+    def bench(
+        name: Annotated[Literal["training", "sampling", "codec"], tyro.conf.Positional],
+        model: str | None = None,
+        data: str | None = None,
+        n: Annotated[int | None, tyro.conf.arg(aliases=["-n"])] = None,
+        repeats: int = 3,
+        steps: int = 0,
+        out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None,
+        json: bool = False,
+    ) -> None:
+        """Time ours and the usual way side by side, in one process.
+
+        Args:
+            name: What to measure. training: steps of ours and of a plain float32 PixelCNN-MADE. sampling: cached
+                against naive, one full pass for each entry. codec: lossless compression with a model against PNG, WebP,
+                JPEG XL, xz, zstd and brotli, on test images.
+            model: A model or run; for sampling by default the assignment's full-size PixelCNN-MADE with random weights,
+                also for training; for codec by default the shipped colored-mnist.
+            data: For codec and training: a dataset's name, a file or a folder; by default what the run was trained on.
+            n: Events drawn together (100), images compressed (300), or images in a training step (16).
+            repeats: Timed runs, of which the median counts.
+            steps: For training: also train both for so many steps, and compare their losses.
+            out: For codec: write a run folder that chainrule report shows.
+            json: Print JSON.
+        """
+        from chainrule import zoo
+        from chainrule.bench import bench_codec, bench_sampling, bench_training
+        from chainrule.experiment import open_data, write_run
+
+        if (n is not None and n < 1) or repeats < 1 or steps < 0:
+            raise DataError("-n and --repeats must be at least 1, and --steps not negative")
+        if name == "sampling":
+            report_figures(bench_sampling(zoo.load(model) if model else None, n or 100, repeats), json)
+            return
+        if name == "training":
+            trained = zoo.load(model) if model else None
+            dataset = open_data(data or "hopper-mnist")
+            report_figures(bench_training(dataset, trained, n or 16, repeats, steps), json)
+            return
+        model = model or "colored-mnist"
+        loaded = zoo.load(model)
+        dataset = open_data_of(model, data or (None if run_config(model) else "hopper-mnist"), loaded)
+        figures, arrays = bench_codec(loaded, dataset, n or 300, repeats)
+        if out is not None:
+            write_run(out, "codec", figures, arrays)
+        if not json:
+            for row in figures.pop("others"):
+                figures[f"{row['codec']} bits per dim"] = row["bits_per_dim"]
+        report_figures(figures, json)
+
+    parse(bench, "bench", args)
