@@ -14,7 +14,7 @@ TIERS = {
     0: ["masks", "data", "errors", "metrics"],
     1: ["native", "nn", "heads", "sampling"],
     2: ["models"],
-    3: ["optim", "allocator", "evaluation", "checkpoint", "progress", "training", "exact"],
+    3: ["optim", "allocator", "batches", "evaluation", "checkpoint", "progress", "training", "exact"],
     4: ["zoo", "recipes"],
     5: ["codec"],
     6: ["experiment", "tuning", "bench"],

@@ -16,15 +16,14 @@ from dataclasses import asdict
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from chainrule import training
+from chainrule.batches import batch_indices
 from chainrule.data import Dataset
 from chainrule.errors import ChainruleError, ModelError
 from chainrule.models import MADE, Histogram, PixelCNNMADE
-from chainrule.training import TrainConfig, WeightAverage, batch_indices, fit, jittered, mixed_seed, rate
-from laws import chi_square_p, tiny_dataset
+from chainrule.training import TrainConfig, WeightAverage, fit, rate
+from laws import tiny_dataset
 
 BASE = TrainConfig(steps=11, batch_size=8, lr=0.02, eval_every=3, precision="float32", device="cpu")
 
@@ -84,43 +83,6 @@ def journal(folder):
 # --------------------------------------------------------------------------------------------------- order of the data
 
 
-@settings(deadline=None, max_examples=60)
-@given(st.integers(1, 23), st.integers(1, 30), st.integers(0, 5))
-def test_each_epoch_visits_each_row_once(count, batch_size, seed):
-    """The batches laid end to end are whole permutations, one an epoch."""
-    steps = -(-3 * count // batch_size)
-    rows = torch.cat([batch_indices(count, batch_size, seed, step) for step in range(steps)]).tolist()
-    assert len(rows) == steps * batch_size
-    for epoch in range(len(rows) // count):
-        assert sorted(rows[epoch * count : (epoch + 1) * count]) == list(range(count))
-
-
-def test_batches_are_a_function_of_seed_and_step():
-    """Asked for in any order, with other things drawn in between; other seeds and epochs give other orders."""
-    forward = [batch_indices(50, 8, 3, step) for step in range(20)]
-    for step in reversed(range(20)):
-        torch.rand(3)
-        batch_indices(17, 5, 1, step)
-        assert torch.equal(batch_indices(50, 8, 3, step), forward[step])
-    assert not torch.equal(batch_indices(50, 8, 4, 0), forward[0])
-    epochs = torch.cat([batch_indices(50, 50, 3, step)[None] for step in range(3)])
-    assert not torch.equal(epochs[0], epochs[1])
-    assert not torch.equal(epochs[1], epochs[2])
-
-
-def test_orders_are_uniform():
-    """χ²: the first row of an epoch is any row with the same probability."""
-    firsts = torch.tensor([int(training.epoch_order(6, seed, seed % 7)[0]) for seed in range(1200)])
-    assert chi_square_p(firsts.bincount(minlength=6), torch.full((6,), 1 / 6)) > 1e-4
-
-
-def test_mixed_seeds_differ():
-    """Neighbouring seeds, steps and streams share nothing."""
-    seeds = {mixed_seed(a, b, c) for a in range(-2, 12) for b in range(40) for c in range(-1, 8)}
-    assert len(seeds) == 14 * 40 * 9
-    assert all(0 <= seed < 2**63 for seed in seeds)
-
-
 # ---------------------------------------------------------------------------------------------------------- schedules
 
 
@@ -157,43 +119,6 @@ def test_the_schedule_is_applied():
 
 
 # ---------------------------------------------------------------------------------------------------- noise, averages
-
-
-@pytest.mark.parametrize("levels", [2, 7, 200])
-@pytest.mark.parametrize("sigma", [0.3, 1.5, 50.0])
-def test_jitter_stays_within_the_levels(levels, sigma):
-    """Reflected at the ends, however wide."""
-    torch.manual_seed(0)
-    x = torch.arange(levels).repeat(50)[:, None].to(torch.uint8)
-    y = jittered(x, levels, sigma)
-    assert y.shape == x.shape
-    assert int(y.min()) >= 0
-    assert int(y.max()) < levels
-
-
-def test_jitter_is_unbiased_inside():
-    """Far from the ends the mean stays and the standard deviation is σ (with the rounding's twelfth)."""
-    torch.manual_seed(0)
-    n, sigma = 100_000, 1.5
-    noise = jittered(torch.full((n,), 100), 200, sigma).double() - 100
-    assert abs(float(noise.mean())) < 5 * sigma / math.sqrt(n)
-    assert float(noise.std()) == pytest.approx(math.sqrt(sigma**2 + 1 / 12), rel=0.02)
-
-
-def test_jitter_reflects_and_does_not_wrap():
-    """An event near one end never comes out near the other, and at the end half the noise comes back."""
-    torch.manual_seed(0)
-    low, high = (jittered(torch.full((5000,), end), 200, 1.5) for end in (0, 199))
-    assert int(low.max()) < 15
-    assert int(high.min()) > 184
-    assert 0.8 < float(low.double().mean()) / (float(199 - high.double().mean())) < 1.25
-
-
-def test_jitter_keeps_the_uniform_distribution():
-    """Reflection loses no mass: levels that were uniform remain so, at the ends too (χ²)."""
-    torch.manual_seed(0)
-    y = jittered(torch.arange(6).repeat(5000), 6, 1.5)
-    assert chi_square_p(y.bincount(minlength=6), torch.full((6,), 1 / 6)) > 1e-4
 
 
 def test_jitter_is_applied_to_training_events():
@@ -317,6 +242,16 @@ def test_two_runs_are_one(tmp_path):
     second, _ = train(jitter=1.0)
     assert same_weights(first, second)
     assert not same_weights(first, train(jitter=1.0, seed=1)[0])
+
+
+@pytest.mark.parametrize("parts", [2, 3, 50])
+def test_gradients_add_up(parts):
+    """A batch in parts, equal or not or more than it has events, trains as the batch at once, up to rounding."""
+    runs = [train(pixels(), tiny_dataset((2, 3, 4), 3), steps=6, batch_size=8, accumulate=k) for k in (1, parts)]
+    (whole, history), (parted, other) = runs
+    assert history.train == pytest.approx(other.train, abs=1e-5)
+    for name, value in whole.state_dict().items():
+        assert torch.allclose(value, parted.state_dict()[name], atol=1e-5)
 
 
 def test_clipping_limits_the_step():
@@ -646,9 +581,9 @@ def test_ctrl_c_reaches_two_processes_at_different_steps(tmp_path, script):
 def test_two_processes_are_one(tmp_path, script, optimizer):
     """`accelerate launch` with two CPU processes gives one process's losses for the same global batch, to rounding."""
     path, environment = script
-    options = json.dumps(OPTIONS | {"steps": 20, "optimizer": optimizer})
     for name, launcher in {"two": two_processes(), "one": []}.items():
         (tmp_path / name).mkdir()
+        options = json.dumps(OPTIONS | {"steps": 20, "optimizer": optimizer, "accumulate": 1 + (name == "two")})
         code, _, errors = launch([*launcher, path, str(tmp_path / name), options], environment)
         assert code == 0, errors[-3000:]
     one, two = (json.loads((tmp_path / name / "history.json").read_text()) for name in ("one", "two"))

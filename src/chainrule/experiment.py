@@ -117,6 +117,10 @@ def run(recipe: Recipe, out: str | Path, *, resume: bool = False, quiet: bool = 
         "batch_size": recipe.train.batch_size,
         "train_events": len(dataset.train),
         "train_seconds": round(history.step_seconds, 2),
+        "processes": (processes := int(os.environ.get("WORLD_SIZE", "1"))),
+        "events_per_second_per_process": round(
+            recipe.train.steps * recipe.train.batch_size / max(history.step_seconds, 1e-9) / processes, 1
+        ),
         "total_seconds": round(history.seconds, 2),
         "test_seconds": round(time.perf_counter() - began, 2),
         "seed": recipe.train.seed,

@@ -8,6 +8,7 @@ accelerate's.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from dataclasses import asdict, dataclass, field, replace
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 
 from chainrule import metrics
 from chainrule.allocator import keep_freed_memory
+from chainrule.batches import batch_indices, jittered, mixed_seed
 from chainrule.checkpoint import Checkpoint, Journal
 from chainrule.data import Dataset
 from chainrule.errors import ModelError
@@ -48,6 +50,8 @@ class TrainConfig:
     """Updates in the whole run; schedules depend on it."""
     batch_size: int = 128
     """Events in one update, over all processes together."""
+    accumulate: int = 1
+    """Parts that a batch is split into, whose gradients are added up: for batches that do not fit into memory."""
     optimizer: OptimizerName = "adam"
     """sgd (with momentum betas[0]), adam, adamw or muon."""
     lr: float = 1e-3
@@ -77,7 +81,7 @@ class TrainConfig:
     """Write event files for TensorBoard into the run folder, beside metrics.jsonl."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "eval_every"):
+        for name in ("steps", "batch_size", "accumulate", "eval_every"):
             if getattr(self, name) < 1:
                 raise ModelError(f"--train.{name.replace('_', '-')} is {getattr(self, name)}: it must be at least 1")
         if not (self.lr > 0 and math.isfinite(self.lr)):
@@ -206,14 +210,13 @@ def fit(
             torch.manual_seed(mixed_seed(config.seed, step, rank))
             if config.jitter:
                 x = jittered(x, model.levels, config.jitter)
-            loss = objective(x)
             optimizer.zero_grad(set_to_none=True)
-            accelerator.backward(loss)
+            loss = loss_and_gradients(accelerator, objective, x, config.accumulate)
             if config.clip:
                 accelerator.clip_grad_norm_(model.parameters(), config.clip)
             optimizer.step()
             average.update(step)
-            pending.append(loss.detach())
+            pending.append(loss)
 
             done = step + 1
             interrupted = anywhere(accelerator, interrupt.requested)
@@ -265,6 +268,22 @@ class Objective(nn.Module):
         return -self.model(x).mean() / self.model.dims
 
 
+def loss_and_gradients(accelerator: Accelerator, objective: nn.Module, x: Tensor, parts: int) -> Tensor:
+    """The loss of a batch, whose gradients are added up over `parts` of it, one after the other.
+
+    Processes exchange gradients after the last part only.
+    """
+    pieces = [piece for piece in x.tensor_split(parts) if len(piece)]
+    total = torch.zeros((), device=x.device)
+    for k, piece in enumerate(pieces):
+        waiting = accelerator.no_sync(objective) if k + 1 < len(pieces) else contextlib.nullcontext()
+        with waiting:
+            loss = objective(piece) * (len(piece) / len(x))
+            accelerator.backward(loss)
+        total = total + loss.detach()
+    return total
+
+
 def anywhere(accelerator: Accelerator, requested: bool) -> bool:
     """Whether any process was interrupted: all must leave the loop after the same step."""
     if accelerator.num_processes == 1:
@@ -303,58 +322,6 @@ def rate(config: TrainConfig, step: int) -> float:
         return 1.0
     fraction = (step - config.warmup) / max(config.steps - config.warmup, 1)
     return 1 - fraction if config.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * fraction))
-
-
-def batch_indices(count: int, batch_size: int, seed: int, step: int) -> Tensor:
-    """Rows of the global batch of `step`: the data in a new order each epoch, epochs joined end to end.
-
-    >>> rows = torch.cat([batch_indices(6, 4, 0, step) for step in range(3)])
-    >>> sorted(rows[:6].tolist()), sorted(rows[6:].tolist())
-    ([0, 1, 2, 3, 4, 5], [0, 1, 2, 3, 4, 5])
-    """
-    first = step * batch_size
-    rows: list[int] = []
-    while len(rows) < batch_size:
-        epoch, position = divmod(first + len(rows), count)
-        rows += epoch_order(count, seed, epoch)[position : position + batch_size - len(rows)].tolist()
-    return torch.tensor(rows)
-
-
-_ORDERS: dict[tuple[int, int, int], Tensor] = {}
-
-
-def epoch_order(count: int, seed: int, epoch: int) -> Tensor:
-    """The order of the data in one epoch, (count,); the last one asked for is remembered."""
-    key = (count, seed, epoch)
-    if key not in _ORDERS:
-        _ORDERS.clear()
-        generator = torch.Generator().manual_seed(mixed_seed(seed, epoch, -1))
-        _ORDERS[key] = torch.randperm(count, generator=generator)
-    return _ORDERS[key]
-
-
-def jittered(x: Tensor, levels: int, sigma: float) -> Tensor:
-    """`x` plus rounded Gaussian noise, reflected at the ends: each event stands for its neighbourhood.
-
-    The likelihood of jittered data is that of the data smoothed by a narrow kernel, so a model cannot do better by
-    remembering which levels happened to be drawn. It costs a bias of about the kernel's width and saves variance.
-
-    >>> x = torch.tensor([[0, 9]])
-    >>> bool(((jittered(x, 10, 2.0) >= 0) & (jittered(x, 10, 2.0) < 10)).all())
-    True
-    """
-    noise = torch.randn(x.shape, device=x.device).mul_(sigma).round_().long()
-    y = (x.long() + noise) % (2 * levels)
-    return torch.where(y < levels, y, 2 * levels - 1 - y)
-
-
-def mixed_seed(seed: int, step: int, stream: int) -> int:
-    """One 63-bit seed from three numbers, so that neighbouring steps and streams share nothing."""
-    value = 0
-    for part in (seed, step, stream):
-        value = ((value ^ (part & 0xFFFFFFFFFFFFFFFF)) * 0x9E3779B97F4A7C15 + 0x632BE59BD9B4E019) & 0xFFFFFFFFFFFFFFFF
-        value ^= value >> 29
-    return value >> 1
 
 
 def settings(config: TrainConfig, model: AutoregressiveModel, dataset: Dataset) -> dict[str, Any]:

@@ -14,11 +14,12 @@ import torch
 from torch import Tensor
 
 from chainrule.allocator import keep_freed_memory
+from chainrule.batches import batch_indices
 from chainrule.bench.reference import PlainPixelCNNMADE
 from chainrule.data import Dataset
 from chainrule.errors import ModelError
 from chainrule.models import AutoregressiveModel, PixelCNNMADE
-from chainrule.training import Objective, batch_indices, native_bfloat16
+from chainrule.training import Objective, native_bfloat16
 
 
 def bench_training(
