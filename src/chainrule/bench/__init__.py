@@ -1,7 +1,7 @@
 """Benchmarks that print ratios: ours and the usual way, on the same data, side by side in one process."""
 
 from chainrule.bench.codec import bench_codec
-from chainrule.bench.sampling import bench_sampling
+from chainrule.bench.sampling import bench_growth, bench_sampling
 from chainrule.bench.training import bench_training
 
-__all__ = ["bench_codec", "bench_sampling", "bench_training"]
+__all__ = ["bench_codec", "bench_growth", "bench_sampling", "bench_training"]

@@ -1,19 +1,24 @@
-"""How much faster cached sampling is than naive sampling.
+"""How much faster cached sampling is than naive sampling, and how its cost grows.
 
-Naive sampling takes one full pass over the whole batch for every site: 2352 passes for 28×28×3. All passes cost the
-same, so a dozen are timed, spread among the cached runs, and their median is multiplied.
+Naive sampling takes one full pass over the whole batch for every site: 2352 passes for 28×28×3. (Much published code
+takes one for every pixel, and so draws the channels of a pixel as if they were independent.) All passes cost the same,
+so a dozen are timed, spread among the cached runs, and their median is multiplied.
 """
 
 from __future__ import annotations
 
 import statistics
-import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 
+from chainrule import native
+from chainrule.bench.measuring import peak_megabytes, timed
 from chainrule.models import AutoregressiveModel, PixelCNNMADE
+
+TOGETHER = 100
+"""A full pass takes so many events at once: more would need gigabytes, and are no faster."""
 
 
 def bench_sampling(
@@ -29,33 +34,39 @@ def bench_sampling(
         passes: full passes that the naive time is estimated from.
 
     Returns:
-        Seconds (median, least and most), `naive_passes`, and `ratio` = naive / cached.
+        Seconds (median, least and most), `naive_passes`, and `ratio` = naive / cached; for images also the ratio to one
+        full pass for each pixel. Memory in 10⁶ bytes, of the process: after the cached runs, before any full pass.
     """
     if model is None:
-        torch.manual_seed(0)
-        model = PixelCNNMADE((3, 28, 28), 4)
+        model = full_size()
     model.eval()
-    x = torch.randint(0, model.levels, (n, *model.shape), generator=torch.Generator().manual_seed(0)).to(model.device)
+    together = min(n, TOGETHER)
+    x = torch.randint(0, model.levels, (together, *model.shape), generator=torch.Generator().manual_seed(0))
+    x = x.to(model.device)
     cached: list[float] = []
     full: list[float] = []
     with torch.no_grad():
+        model.sample(n)
+        memory = peak_megabytes()
         model.log_pmf(x)
-        model.sample(min(n, 2))
         for repeat in range(repeats):
             cached.append(timed(lambda: model.sample(n), model.device))
             for _ in range(passes * (repeat + 1) // repeats - passes * repeat // repeats):
-                full.append(timed(lambda: model.log_pmf(x), model.device))
+                full.append(timed(lambda: model.log_pmf(x), model.device) * n / together)
     sites = len(model.sites())
     naive = statistics.median(full) * sites
-    return {
+    figures: dict[str, Any] = {
         "benchmark": "sampling",
         "model": f"{type(model).__name__}, {sum(p.numel() for p in model.parameters()):,} parameters",
+        "shape": list(model.shape),
         "samples": n,
         "device": str(model.device),
         "threads": torch.get_num_threads(),
+        "compiled_walk": native.available() and model.device.type == "cpu",
         "cached_seconds": statistics.median(cached),
         "cached_seconds_least": min(cached),
         "cached_seconds_most": max(cached),
+        "cached_peak_megabytes": memory,
         "pass_seconds": statistics.median(full),
         "pass_seconds_least": min(full),
         "pass_seconds_most": max(full),
@@ -63,14 +74,25 @@ def bench_sampling(
         "naive_seconds_estimated": naive,
         "ratio": naive / statistics.median(cached),
     }
+    if len(model.shape) == 3:
+        figures["ratio_to_a_pass_for_each_pixel"] = figures["ratio"] / model.shape[0]
+    return figures
 
 
-def timed(action: Callable[[], Any], device: torch.device) -> float:
-    """Seconds that `action` takes, its work on a GPU included."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    began = time.perf_counter()
-    action()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - began
+def bench_growth(repeats: int = 1) -> Iterator[dict[str, Any]]:
+    """How the cost of sampling grows with the batch, the image's side, the filters and the blocks, one at a time."""
+    base = {"batch": 100, "side": 28, "filters": 128, "blocks": 12}
+    changes = [{}, *({"batch": n} for n in (1, 10, 1000)), {"side": 14}, {"side": 56}]
+    changes += [*({"filters": n} for n in (32, 64, 256)), *({"blocks": n} for n in (3, 6, 24))]
+    for change in changes:
+        size = base | change
+        model = full_size(size["side"], size["filters"], size["blocks"])
+        figures = bench_sampling(model, size["batch"], repeats, passes=2)
+        kept = ("cached_seconds", "pass_seconds", "naive_passes", "ratio")
+        yield {**size, **{name: figures[name] for name in kept}}
+
+
+def full_size(side: int = 28, filters: int = 128, blocks: int = 12) -> PixelCNNMADE:
+    """A PixelCNN-MADE of the assignment's size, or of another, with random weights."""
+    torch.manual_seed(0)
+    return PixelCNNMADE((3, side, side), 4, filters, blocks)

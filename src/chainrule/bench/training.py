@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-import resource
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +13,7 @@ from torch import Tensor
 
 from chainrule.allocator import keep_freed_memory
 from chainrule.batches import batch_indices
+from chainrule.bench.measuring import peak_megabytes
 from chainrule.bench.reference import PlainPixelCNNMADE
 from chainrule.data import Dataset
 from chainrule.errors import ModelError
@@ -112,9 +111,3 @@ class Trainer:
         loss.backward()
         self.optimizer.step()
         return float(loss.detach())
-
-
-def peak_megabytes() -> float:
-    """The most memory that this process has held so far."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10) * 1.048576

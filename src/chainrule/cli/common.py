@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any
 
 import tyro
@@ -29,3 +29,15 @@ def report_figures(figures: dict[str, Any], as_json: bool) -> None:
             if isinstance(value, float)
             else f"{name.replace('_', ' '):{width}}  {value}"
         )
+
+
+def report_rows(rows: Iterable[dict[str, Any]], as_json: bool) -> None:
+    """Rows of the same figures on standard output, each as soon as it is known: JSON lines, or a table."""
+    for number, row in enumerate(rows):
+        if as_json:
+            print(json.dumps(row), flush=True)
+            continue
+        if not number:
+            print("  ".join(f"{name.replace('_', ' '):>15}" for name in row))
+        cells = (f"{value:.4g}" if isinstance(value, float) else str(value) for value in row.values())
+        print("  ".join(f"{cell:>15}" for cell in cells), flush=True)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from chainrule.cli.common import parse, report_figures
+from chainrule.cli.common import parse, report_figures, report_rows
 from chainrule.cli.models import open_data_of, run_config
 from chainrule.errors import DataError
 
@@ -46,6 +46,7 @@ def bench(args: list[str]) -> None:
         n: Annotated[int | None, tyro.conf.arg(aliases=["-n"])] = None,
         repeats: int = 3,
         steps: int = 0,
+        growth: bool = False,
         out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None,
         json: bool = False,
     ) -> None:
@@ -61,15 +62,19 @@ def bench(args: list[str]) -> None:
             n: Events drawn together (100), images compressed (300), or images in a training step (16).
             repeats: Timed runs, of which the median counts.
             steps: For training: also train both for so many steps, and compare their losses.
+            growth: For sampling: a table of how the cost grows with batch, side, filters and blocks.
             out: For codec: write a run folder that chainrule report shows.
             json: Print JSON.
         """
         from chainrule import zoo
-        from chainrule.bench import bench_codec, bench_sampling, bench_training
+        from chainrule.bench import bench_codec, bench_growth, bench_sampling, bench_training
         from chainrule.experiment import open_data, write_run
 
         if (n is not None and n < 1) or repeats < 1 or steps < 0:
             raise DataError("-n and --repeats must be at least 1, and --steps not negative")
+        if name == "sampling" and growth:
+            report_rows(bench_growth(repeats), json)
+            return
         if name == "sampling":
             report_figures(bench_sampling(zoo.load(model) if model else None, n or 100, repeats), json)
             return
