@@ -18,6 +18,7 @@ from chainrule.data import Dataset
 from chainrule.errors import ChainruleError, DataError, ModelError
 from chainrule.evaluation import bits_per_dim
 from chainrule.experiment import read_run, run
+from chainrule.models import Histogram, PixelCNN, PixelCNNMADE
 from chainrule.recipes import RECIPES, HistogramConfig, get_recipe
 from chainrule.zoo import load
 from laws import events
@@ -347,3 +348,42 @@ def test_test_events_are_touched_once_at_the_end(files, tmp_path, monkeypatch):
     monkeypatch.setattr(experiment, "open_dataset", opened)
     monkeypatch.setattr(experiment, "fit", lambda *a, **k: (real_fit(*a, **k), trained.append(True))[0])
     assert run(tiny("pixelcnn-made", files), tmp_path, quiet=True)["test_events"] == 12
+
+
+def test_the_commit_is_that_of_the_package(monkeypatch, tmp_path):
+    """Of the checkout that holds the package; none where the package only lies inside of somebody's repository."""
+    git = ["git", "-C", str(tmp_path)]
+    package = tmp_path / "chainrule"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    monkeypatch.setattr(experiment.chainrule, "__file__", str(package / "__init__.py"))
+    assert experiment.commit() is None
+    names = ["-c", "user.name=somebody", "-c", "user.email=somebody@example.org"]
+    subprocess.run([*git, "init", "--quiet"], check=True)
+    subprocess.run([*git, *names, "commit", "--quiet", "--allow-empty", "-m", "Begin"], check=True)
+    assert experiment.commit() is None
+    subprocess.run([*git, "add", "."], check=True)
+    subprocess.run([*git, *names, "commit", "--quiet", "-m", "Add the package"], check=True)
+    head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+    assert experiment.commit() == head
+    (package / "__init__.py").write_text("changed = True\n")
+    assert experiment.commit() == head + "+"
+
+
+def test_a_run_may_begin_with_another_models_weights(files, tmp_path, capsys):
+    """The trunk of a PixelCNN-MADE for a factorised PixelCNN; what has no counterpart starts as it would."""
+    torch.manual_seed(5)
+    PixelCNNMADE((3, 6, 6), 4, filters=8, blocks=1).save_pretrained(tmp_path / "other")
+    other = load(tmp_path / "other")
+    torch.manual_seed(0)
+    model = PixelCNN((3, 6, 6), 4, filters=8, blocks=1)
+    output = model.output.weight.clone()
+    said = experiment.start_from(model, str(tmp_path / "other"))
+    taken = sum(v.numel() for k, v in model.state_dict().items() if not k.startswith("output"))
+    assert said.startswith(f"the run begins with {taken:,} of its {taken + 8 * 12 + 12:,} weights")
+    for name, value in model.state_dict().items():
+        if not name.startswith("output"):
+            assert torch.equal(value, other.state_dict()[name])
+    assert torch.equal(model.output.weight, output)
+    with pytest.raises(ModelError, match="--init"):
+        experiment.start_from(Histogram(7), str(tmp_path / "other"))

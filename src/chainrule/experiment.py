@@ -20,6 +20,7 @@ import json
 import os
 import platform
 import shlex
+import subprocess
 import sys
 import time
 import zipfile
@@ -32,7 +33,7 @@ import numpy as np
 import torch
 
 import chainrule
-from chainrule import data, metrics
+from chainrule import data, metrics, zoo
 from chainrule.checkpoint import write_atomically
 from chainrule.errors import ChainruleError, DataError, ModelError
 from chainrule.evaluation import bits_per_dim, log2_joint, receptive_field
@@ -83,6 +84,8 @@ def run(recipe: Recipe, out: str | Path, *, resume: bool = False, quiet: bool = 
     arrays = before_training(recipe, dataset)
     torch.manual_seed(recipe.train.seed)
     model = recipe.model.build(dataset.shape, dataset.levels)
+    if recipe.init is not None:
+        say(start_from(model, recipe.init), quiet=quiet)
     parameters = sum(p.numel() for p in model.parameters())
     say(
         f"{recipe.name}: {type(model).__name__}, {parameters:,} parameters, on {dataset.name} "
@@ -150,6 +153,21 @@ def before_training(recipe: Recipe, dataset: data.Dataset) -> dict[str, np.ndarr
     model = get_recipe(recipe.name, "full").model.build(dataset.shape, dataset.levels)
     _, height, width = dataset.shape
     return {"receptive_field": receptive_field(model, (0, height // 2, width // 2))}
+
+
+def start_from(model: AutoregressiveModel, name: str) -> str:
+    """Copy what has the same name and shape from another model; a sentence that says how much that was.
+
+    Raises:
+        ModelError: there is no such model, or nothing in it fits.
+    """
+    own, other = model.state_dict(), zoo.load(name).state_dict()
+    fitting = {key: value for key, value in other.items() if key in own and own[key].shape == value.shape}
+    if not fitting:
+        raise ModelError(f"no weights of {name} have the names and shapes of this model's: leave --init out")
+    model.load_state_dict(own | fitting)
+    taken, total = (sum(value.numel() for value in tensors.values()) for tensors in (fitting, own))
+    return f"the run begins with {taken:,} of its {total:,} weights from {name}"
 
 
 def measure(
@@ -227,7 +245,23 @@ def describe(recipe: Recipe) -> dict[str, Any]:
             "python": platform.python_version(),
         },
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
+        "commit": commit(),
     }
+
+
+def commit() -> str | None:
+    """The commit that chainrule runs from, "+" behind it if files differ; None if it was installed otherwise."""
+    git = ["git", "-C", str(Path(chainrule.__file__).parent)]
+    try:
+        _, head, changes = (
+            subprocess.run(
+                [*git, *words.split()], capture_output=True, text=True, check=True, timeout=10
+            ).stdout.strip()
+            for words in ("ls-files --error-unmatch __init__.py", "rev-parse HEAD", "diff --name-only HEAD .")
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return head + "+" * bool(changes)
 
 
 def command() -> str:

@@ -43,8 +43,8 @@ def test_every_model(case):
         assert np.array_equal(back, given)
 
 
-def test_a_hundred_thousand_symbols():
-    """Encoded in passes of 64 with two threads, decoded with one, at once and in chunks of 1, 7 and 1000."""
+def test_a_hundred_thousand_symbols(engine, monkeypatch):
+    """Encoded with two threads, decoded with one, by both engines, at once and in chunks of 1, 7 and 1000."""
     model = exact(small(shape=(3, 8, 8)))
     x = model.sample(540, generator=torch.Generator().manual_seed(0))
     torch.set_num_threads(2)
@@ -53,7 +53,9 @@ def test_a_hundred_thousand_symbols():
     finally:
         torch.set_num_threads(1)
     assert x.numel() > 100_000
-    assert np.array_equal(decompress(model, blob), to_nhwc(x))
+    for compiled in "01":
+        monkeypatch.setenv("CHAINRULE_NATIVE", compiled)
+        assert np.array_equal(decompress(model, blob), to_nhwc(x))
     for chunk in (1, 7, 1000):
         part = to_nhwc(x[:30])
         assert np.array_equal(decompress(model, compress(model, part, chunk=chunk)), part)
@@ -202,8 +204,8 @@ np.save(sys.argv[1] + "/back.npy", decompress(zoo.load(sys.argv[1]), blob))
 """
 
 
-def test_another_process_on_another_processor(tmp_path):
-    """Encoded with AVX, oneDNN and two threads; decoded without any of them, from the saved float model."""
+def test_another_process_on_another_processor(tmp_path, engine):
+    """Encoded with AVX, oneDNN and two threads; decoded without any of them, by PyTorch and by compiled code."""
     model = small()
     model.save_pretrained(tmp_path)
     x = as_given(model, events(model, 40))
@@ -213,5 +215,6 @@ def test_another_process_on_another_processor(tmp_path):
     finally:
         torch.set_num_threads(1)
     environment = {**os.environ, "ATEN_CPU_CAPABILITY": "default", "MKL_ENABLE_INSTRUCTIONS": "SSE4_2"}
+    environment["CHAINRULE_NATIVE"] = "0" if engine == "compiled" else "1"
     subprocess.run([sys.executable, "-c", SCRIPT, str(tmp_path)], env=environment, check=True)
     assert np.array_equal(np.load(tmp_path / "back.npy"), x)

@@ -28,6 +28,8 @@ class TrainCommand(Generic[M]):
     """Another dataset: a name (warmup, portrait-2d, hopper-mnist), a file or a folder of images."""
     levels: int | None = None
     """Quantise your own images to this many levels."""
+    init: str | None = None
+    """A model or run whose weights of the same names and shapes this one begins with; None for a random start."""
     out: Path | None = None
     """The run folder; runs/RECIPE if left out."""
     resume: bool = False
@@ -73,7 +75,7 @@ def parse_recipe(verb: str, args: list[str], command_type: Any) -> tuple[Any, An
     from chainrule.training import TrainConfig
 
     if not args or args[0].startswith("-"):
-        listing = "\n".join(f"  {name:15} {build('quick').title}" for name, build in RECIPES.items())
+        listing = "\n".join(f"  {name:18} {build('quick').title}" for name, build in RECIPES.items())
         print(f"usage: chainrule {verb} RECIPE [OPTIONS]\n\nRecipes:\n{listing}\n")
         print(f"chainrule {verb} RECIPE --help lists the options, with the recipe's defaults.")
         raise SystemExit(0 if args and args[0] in ("-h", "--help") else 2)
@@ -87,11 +89,11 @@ def parse_recipe(verb: str, args: list[str], command_type: Any) -> tuple[Any, An
     recipe = get_recipe(name, preset)
     command_type.__annotations__["train"] = TrainConfig
     typed = command_type[type(recipe.model)]
-    defaults = command_type(model=recipe.model, train=recipe.train, preset=preset)
+    begin = {"init": recipe.init} if command_type is TrainCommand else {}
+    defaults = command_type(model=recipe.model, train=recipe.train, preset=preset, **begin)
     command = tyro.cli(typed, default=defaults, prog=f"chainrule {verb} {name}", args=rest)
-    recipe = replace(
-        recipe, model=command.model, train=command.train, data=command.data or recipe.data, levels=command.levels
-    )
+    given = {"model": command.model, "train": command.train, "levels": command.levels}
+    recipe = replace(recipe, data=command.data or recipe.data, init=getattr(command, "init", None), **given)
     return recipe, command
 
 

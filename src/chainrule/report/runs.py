@@ -19,6 +19,9 @@ from chainrule.experiment import read_run
 PARTS: dict[int, tuple[str, ...]] = {1: ("warmup",), 2: ("2d-mlp", "2d-made"), 3: ("pixelcnn", "pixelcnn-made")}
 """The recipes that the assignment's parts ask for."""
 
+VARIANTS = {"pixelcnn-cpu": ("pixelcnn", ", full size"), "pixelcnn-made-cpu": ("pixelcnn-made", ", full size")}
+"""Recipes that stand beside one of those, and what their models' names say more."""
+
 CODEC = "codec"
 """The recipe of a run folder that holds no training but the codec's benchmark."""
 
@@ -87,12 +90,14 @@ class Run:
 
     @property
     def recipe(self) -> str:
-        return self.result["recipe"]
+        """The recipe under which it is shown."""
+        return VARIANTS.get(self.result["recipe"], (self.result["recipe"], ""))[0]
 
     @property
     def name(self) -> str:
         """What a person calls the model."""
-        return MODELS.get(self.recipe) or str(self.result.get("title") or self.recipe)
+        name = MODELS.get(self.recipe) or str(self.result.get("title") or self.recipe)
+        return name + VARIANTS.get(self.result["recipe"], ("", ""))[1]
 
     @property
     def dims(self) -> int:

@@ -1,0 +1,60 @@
+"""Make a shipped model of a finished run: python tools/ship.py RUN NAME
+
+Rounds the run's weights to float16, measures what that costs on the test set, finds the scales of the exact twin anew,
+and writes src/chainrule/shipped/NAME: the model, its training record and samples. The model card, README.md, is written
+by hand. Shipped models are immutable: a name that is taken is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import safetensors.torch
+import torch
+
+from chainrule import zoo
+from chainrule.data import save_grid
+from chainrule.evaluation import bits_per_dim
+from chainrule.exact import exact, fingerprint
+from chainrule.experiment import commit, open_data
+
+SAMPLES = 100
+
+
+def main(run: Path, name: str) -> None:
+    """Write the shipped folder of a run."""
+    out = Path(zoo.__file__).parent / "shipped" / name
+    if out.exists():
+        raise SystemExit(f"{out} is there already: a shipped model never changes, choose the next number")
+    record = json.loads((run / "config.json").read_text())
+    result = json.loads((run / "result.json").read_text())
+    model = zoo.load(run)
+    dataset = open_data(result["data"], result["seed"], result["levels"], record["recipe"]["validation"])
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(parameter.half().float())
+    model.scales = None
+    twin = exact(model)
+    stored = {
+        "weights": "float16",
+        "test_bits_per_dim": bits_per_dim(model, dataset),
+        "exact_test_bits_per_dim": bits_per_dim(twin, dataset),
+        "fingerprint": fingerprint(twin).hex(),
+        "commit": commit(),
+    }
+    model.save_pretrained(out)
+    weights = {key: value.half().contiguous() for key, value in model.state_dict().items()}
+    safetensors.torch.save_file(weights, out / "model.safetensors")
+    assert fingerprint(exact(zoo.load(out))) == fingerprint(twin), "the stored model is not the one that was measured"
+    (out / "training.json").write_text(json.dumps({"result": result, **record, "stored": stored}, indent=2) + "\n")
+    samples = model.sample(SAMPLES, generator=torch.Generator().manual_seed(0))
+    save_grid(samples.numpy(), result["levels"], out / "samples.png")
+    print(json.dumps(stored, indent=2))
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        raise SystemExit("usage: python tools/ship.py RUN NAME")
+    main(Path(sys.argv[1]), sys.argv[2])
