@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from chainrule import native
-from laws import CASES, randomised
+from laws import CASES, EXACT_CASES, randomised
 
 torch.set_num_threads(1)
 
@@ -14,6 +14,12 @@ torch.set_num_threads(1)
 @pytest.fixture(params=[pytest.param(case, id=case.name) for case in CASES])
 def case(request):
     """One small model's recipe: see `laws.Case`."""
+    return request.param
+
+
+@pytest.fixture(params=[pytest.param(case, id=case.name) for case in EXACT_CASES])
+def exact_case(request):
+    """One small model that has an exact form."""
     return request.param
 
 

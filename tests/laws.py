@@ -10,7 +10,16 @@ import torch
 from torch import Tensor
 
 from chainrule.data import Dataset
-from chainrule.models import MADE, AutoregressiveModel, ConditionalMLP, Histogram, PixelCNN, PixelCNNMADE
+from chainrule.models import (
+    MADE,
+    AutoregressiveModel,
+    ConditionalMLP,
+    GatedPixelCNN,
+    GatedPixelCNNMADE,
+    Histogram,
+    PixelCNN,
+    PixelCNNMADE,
+)
 
 
 @dataclass(frozen=True)
@@ -65,7 +74,11 @@ CASES = [
     Case("MADE-2x1x2-L3", MADE, lambda: MADE((2, 1, 2), 3, (11, 11))),
     *_images(PixelCNN),
     *_images(PixelCNNMADE),
+    *_images(GatedPixelCNN),
+    *_images(GatedPixelCNNMADE),
 ]
+EXACT_CASES = [case for case in CASES if not issubclass(case.cls, GatedPixelCNN)]
+"""The models that have an exact form."""
 
 
 def randomised(model, std=0.3, dtype=torch.float64, seed=0):
@@ -126,6 +139,25 @@ def reachable_pixels(height, width, blocks):
     return sees
 
 
+def reachable_pixels_gated(height, width, blocks):
+    """The same for the two stacks of a gated PixelCNN, written from the paper's figure: sets of offsets that add up."""
+
+    def inside(i, j):
+        return 0 <= i < height and 0 <= j < width
+
+    pixels = list(itertools.product(range(height), range(width)))
+    first = [(-a, b) for a in (1, 2, 3) for b in range(-3, 4)]
+    around = [(0, -1), (0, 0), (0, 1), (-1, -1), (-1, 0), (-1, 1)]
+    above = {(i, j): {(i + a, j + b) for a, b in first if inside(i + a, j + b)} for i, j in pixels}
+    sees = {(i, j): above[i, j] | {(i, j - b) for b in (1, 2, 3) if inside(i, j - b)} for i, j in pixels}
+    for _ in range(blocks):
+        above = {
+            (i, j): set().union(*(above[i + a, j + b] for a, b in around if inside(i + a, j + b))) for i, j in pixels
+        }
+        sees = {(i, j): sees[i, j] | above[i, j] | (sees[i, j - 1] if j else set()) for i, j in pixels}
+    return sees
+
+
 def may_see(model):
     """The entries that each conditional of a model depends on, by the model's page: {index: set of indices}."""
     indices = list(itertools.product(*map(range, model.shape)))
@@ -135,7 +167,8 @@ def may_see(model):
             return {index: set() for index in indices}
         return {index: set(order[:position]) for position, index in enumerate(order)}
     channels, height, width = model.shape
-    sees = reachable_pixels(height, width, len(model.blocks))
+    reachable = reachable_pixels_gated if isinstance(model, GatedPixelCNN) else reachable_pixels
+    sees = reachable(height, width, len(model.blocks))
     result = {}
     for c, i, j in indices:
         result[c, i, j] = {(other, *pixel) for pixel in sees[i, j] for other in range(channels)}

@@ -350,26 +350,6 @@ def test_test_events_are_touched_once_at_the_end(files, tmp_path, monkeypatch):
     assert run(tiny("pixelcnn-made", files), tmp_path, quiet=True)["test_events"] == 12
 
 
-def test_the_commit_is_that_of_the_package(monkeypatch, tmp_path):
-    """Of the checkout that holds the package; none where the package only lies inside of somebody's repository."""
-    git = ["git", "-C", str(tmp_path)]
-    package = tmp_path / "chainrule"
-    package.mkdir()
-    (package / "__init__.py").write_text("")
-    monkeypatch.setattr(experiment.chainrule, "__file__", str(package / "__init__.py"))
-    assert experiment.commit() is None
-    names = ["-c", "user.name=somebody", "-c", "user.email=somebody@example.org"]
-    subprocess.run([*git, "init", "--quiet"], check=True)
-    subprocess.run([*git, *names, "commit", "--quiet", "--allow-empty", "-m", "Begin"], check=True)
-    assert experiment.commit() is None
-    subprocess.run([*git, "add", "."], check=True)
-    subprocess.run([*git, *names, "commit", "--quiet", "-m", "Add the package"], check=True)
-    head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-    assert experiment.commit() == head
-    (package / "__init__.py").write_text("changed = True\n")
-    assert experiment.commit() == head + "+"
-
-
 def test_a_run_may_begin_with_another_models_weights(files, tmp_path, capsys):
     """The trunk of a PixelCNN-MADE for a factorised PixelCNN; what has no counterpart starts as it would."""
     torch.manual_seed(5)

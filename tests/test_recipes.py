@@ -38,6 +38,17 @@ def test_the_full_preset_is_the_assignments():
         assert train.steps * train.batch_size == pytest.approx(50 * 55_000, rel=0.01)
 
 
+@pytest.mark.parametrize("preset", ["quick", "full"])
+@pytest.mark.parametrize(("gated", "masked"), [("gated", "pixelcnn"), ("gated-made", "pixelcnn-made")])
+def test_gated_models_are_as_large_as_masked_ones(gated, masked, preset):
+    """Within a seventh of each other, and trained alike: what differs is the architecture."""
+    recipes = [get_recipe(name, preset) for name in (gated, masked)]
+    counts = [sum(p.numel() for p in recipe.model.build((3, 28, 28), 4).parameters()) for recipe in recipes]
+    assert counts[0] == pytest.approx(counts[1], rel=1 / 7)
+    assert recipes[0].train == recipes[1].train
+    assert recipes[0].validation == recipes[1].validation
+
+
 def test_unknown_recipe():
     """The name and the choices are named."""
     with pytest.raises(ModelError, match=r"no recipe 'vae': choose one of warmup, .*pixelcnn-made"):

@@ -18,7 +18,8 @@ from chainrule import zoo
 from chainrule.data import save_grid
 from chainrule.evaluation import bits_per_dim
 from chainrule.exact import exact, fingerprint
-from chainrule.experiment import commit, open_data
+from chainrule.experiment import open_data
+from chainrule.provenance import commit
 
 SAMPLES = 100
 

@@ -20,7 +20,15 @@ if TYPE_CHECKING:
     from chainrule.errors import ChainruleError, CodecError, DataError, ModelError
     from chainrule.evaluation import bits_per_dim
     from chainrule.exact import exact
-    from chainrule.models import MADE, ConditionalMLP, Histogram, PixelCNN, PixelCNNMADE
+    from chainrule.models import (
+        MADE,
+        ConditionalMLP,
+        GatedPixelCNN,
+        GatedPixelCNNMADE,
+        Histogram,
+        PixelCNN,
+        PixelCNNMADE,
+    )
     from chainrule.training import TrainConfig, fit
     from chainrule.zoo import load
 
@@ -35,6 +43,8 @@ _HOMES = {
     "CodecError": "errors",
     "ConditionalMLP": "models",
     "DataError": "errors",
+    "GatedPixelCNN": "models",
+    "GatedPixelCNNMADE": "models",
     "Histogram": "models",
     "MADE": "models",
     "ModelError": "errors",
@@ -55,6 +65,8 @@ __all__ = [
     "CodecError",
     "ConditionalMLP",
     "DataError",
+    "GatedPixelCNN",
+    "GatedPixelCNNMADE",
     "Histogram",
     "ModelError",
     "PixelCNN",

@@ -18,21 +18,15 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import platform
-import shlex
-import subprocess
-import sys
 import time
 import zipfile
 import zlib
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-import chainrule
 from chainrule import data, metrics, zoo
 from chainrule.checkpoint import write_atomically
 from chainrule.errors import ChainruleError, DataError, ModelError
@@ -40,8 +34,9 @@ from chainrule.evaluation import bits_per_dim, log2_joint, receptive_field
 from chainrule.exact import exact
 from chainrule.models import AutoregressiveModel, ConditionalMLP
 from chainrule.progress import say
+from chainrule.provenance import auto_precision, command, describe, device_name
 from chainrule.recipes import Recipe, get_recipe
-from chainrule.training import TrainConfig, fit, native_bfloat16
+from chainrule.training import fit
 
 SAMPLES = 1000
 """Samples of a one-dimensional model, as the assignment asks."""
@@ -231,58 +226,6 @@ def is_run_config(path: Path) -> bool:
         return "recipe" in json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, TypeError):
         return False
-
-
-def describe(recipe: Recipe) -> dict[str, Any]:
-    """The content of a run's config.json."""
-    return {
-        "recipe": asdict(recipe),
-        "command": command(),
-        "versions": {
-            "chainrule": chainrule.__version__,
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-            "python": platform.python_version(),
-        },
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
-        "commit": commit(),
-    }
-
-
-def commit() -> str | None:
-    """The commit that chainrule runs from, "+" behind it if files differ; None if it was installed otherwise."""
-    git = ["git", "-C", str(Path(chainrule.__file__).parent)]
-    try:
-        _, head, changes = (
-            subprocess.run(
-                [*git, *words.split()], capture_output=True, text=True, check=True, timeout=10
-            ).stdout.strip()
-            for words in ("ls-files --error-unmatch __init__.py", "rev-parse HEAD", "diff --name-only HEAD .")
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return head + "+" * bool(changes)
-
-
-def command() -> str:
-    """The command line that this process was started with."""
-    return shlex.join(
-        ["chainrule" if Path(sys.argv[0]).name in ("chainrule", "__main__.py") else sys.argv[0], *sys.argv[1:]]
-    )
-
-
-def device_name(device: torch.device) -> str:
-    """A person's name for a device."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    threads = torch.get_num_threads()
-    return f"CPU, {threads} thread{'s' * (threads > 1)} ({torch.backends.cpu.get_cpu_capability()})"
-
-
-def auto_precision(config: TrainConfig, device: torch.device) -> str:
-    """What `precision` came to on this device."""
-    chosen = config.precision
-    return chosen if chosen != "auto" else "bfloat16" if native_bfloat16(device.type == "cpu") else "float32"
 
 
 def is_main_process() -> bool:

@@ -16,7 +16,7 @@ from chainrule.errors import ModelError
 from chainrule.evaluation import enumerate_events
 from chainrule.exact import calibrate, certificate, exact, exact_arithmetic, fingerprint, is_exact, probe
 from chainrule.exact.layers import ExactProduct
-from chainrule.models import MADE, ConditionalMLP, Histogram, PixelCNN, PixelCNNMADE
+from chainrule.models import MADE, ConditionalMLP, GatedPixelCNN, Histogram, PixelCNN, PixelCNNMADE
 from laws import events, randomised
 
 
@@ -48,8 +48,8 @@ def in_float64(twin):
 
 
 @pytest.fixture
-def twin(case):
-    return exact(randomised(case.build(), dtype=torch.float32))
+def twin(exact_case):
+    return exact(randomised(exact_case.build(), dtype=torch.float32))
 
 
 def image_model(cls=PixelCNNMADE, shape=(3, 6, 8), levels=4, filters=16, blocks=2, **options):
@@ -175,9 +175,9 @@ def test_completes(twin):
     assert torch.equal(y[:, known], x[:, known])
 
 
-def test_close_to_the_float_model(case):
+def test_close_to_the_float_model(exact_case):
     """Random, large weights: far rougher than any trained model, yet near."""
-    model = randomised(case.build(), dtype=torch.float32)
+    model = randomised(exact_case.build(), dtype=torch.float32)
     x = enumerate_events(model)[:2000]
     gap = exact(model).log_prob(x) - model.log_prob(x).double()
     assert gap.abs().max() < 0.15
@@ -211,9 +211,9 @@ def test_saved_and_loaded(twin, tmp_path):
     assert type(again).__name__ == type(twin).__name__
 
 
-def test_a_float_model_has_one_twin_only(case, tmp_path):
+def test_a_float_model_has_one_twin_only(exact_case, tmp_path):
     """Saved before or after it was made exact, elsewhere or here."""
-    model = randomised(case.build(), dtype=torch.float32)
+    model = randomised(exact_case.build(), dtype=torch.float32)
     model.save_pretrained(tmp_path / "before")
     expected = fingerprint(model)
     model.save_pretrained(tmp_path / "after")
@@ -260,6 +260,8 @@ def test_calibrated_on_given_events():
 def test_what_has_no_twin_is_refused():
     with pytest.raises(ModelError, match="entry by entry"):
         exact(torch.nn.Linear(2, 2))
+    with pytest.raises(ModelError, match="vertical_input is a RowConv2d, which has no exact form"):
+        exact(GatedPixelCNN((1, 3, 3), 2, 4, 1))
     model = Histogram(3)
     model.head = object()
     with pytest.raises(ModelError, match="categorical"):

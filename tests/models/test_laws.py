@@ -7,7 +7,7 @@ import torch
 
 from chainrule import sampling
 from chainrule.evaluation import enumerate_events
-from chainrule.models import MADE, REGISTRY, PixelCNN, PixelCNNMADE
+from chainrule.models import MADE, REGISTRY, GatedPixelCNN, GatedPixelCNNMADE, PixelCNN, PixelCNNMADE
 from laws import CASES, chi_square_p, codes, does_see, events, may_see, randomised
 
 
@@ -134,7 +134,7 @@ def test_changing_an_unseen_entry_changes_nothing(model):
 @pytest.mark.parametrize("layer_norm", [True, False])
 @pytest.mark.parametrize("shape", [(1, 7, 9), (2, 9, 5), (3, 6, 7)])
 @pytest.mark.parametrize("blocks", [0, 1, 2])
-@pytest.mark.parametrize("cls", [PixelCNN, PixelCNNMADE])
+@pytest.mark.parametrize("cls", [PixelCNN, PixelCNNMADE, GatedPixelCNN, GatedPixelCNNMADE])
 def test_receptive_field_on_larger_images(cls, blocks, shape, layer_norm, levels):
     """On images larger than the kernel the reach is that of the masks, blind spot included, and not a pixel else."""
     torch.manual_seed(0)
@@ -153,7 +153,16 @@ def test_the_blind_spot_is_there():
     assert (0, 10, 11) not in seen
 
 
-@pytest.mark.parametrize("cls", [PixelCNN, PixelCNNMADE])
+def test_two_stacks_have_no_blind_spot():
+    """With the same layers that leave masked kernels a blind spot, a gated PixelCNN sees every earlier pixel."""
+    torch.manual_seed(0)
+    masked, gated = (cls((1, 7, 9), 2, 16, 5) for cls in (PixelCNN, GatedPixelCNN))
+    earlier = {(0, i, j) for i in range(7) for j in range(9) if (i, j) < (6, 4)}
+    assert does_see(randomised(gated))[0, 6, 4] == earlier
+    assert earlier - does_see(randomised(masked))[0, 6, 4] == {(0, 5, 8)}
+
+
+@pytest.mark.parametrize("cls", [PixelCNN, PixelCNNMADE, GatedPixelCNN, GatedPixelCNNMADE])
 def test_parallel_equals_stepwise_on_larger_images(cls):
     """The caches hold over several rows and columns, wider and higher than the kernels."""
     torch.manual_seed(0)
@@ -164,7 +173,7 @@ def test_parallel_equals_stepwise_on_larger_images(cls):
 
 def test_model_as_constructed_sees_what_it_may():
     """At random initialisation nothing is disconnected by zeros."""
-    images = [lambda cls=cls: cls((2, 5, 5), 3, 24, 1) for cls in (PixelCNN, PixelCNNMADE)]
+    images = [lambda cls=cls: cls((2, 5, 5), 3, 24, 1) for cls in (PixelCNN, PixelCNNMADE, GatedPixelCNNMADE)]
     for build in (*images, lambda: MADE((4,), 3)):
         torch.manual_seed(1)
         model = build().double()

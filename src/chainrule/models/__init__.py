@@ -2,13 +2,24 @@
 
 from chainrule.models.base import AutoregressiveModel, Site
 from chainrule.models.conditional_mlp import ConditionalMLP
+from chainrule.models.gated_pixelcnn import GatedPixelCNN, GatedPixelCNNMADE
 from chainrule.models.histogram import Histogram
 from chainrule.models.made import MADE
 from chainrule.models.pixelcnn import PixelCNN
 from chainrule.models.pixelcnn_made import PixelCNNMADE
 
-REGISTRY: dict[str, type[AutoregressiveModel]] = {
-    cls.__name__: cls for cls in (Histogram, ConditionalMLP, MADE, PixelCNN, PixelCNNMADE)
-}
+CLASSES = (Histogram, ConditionalMLP, MADE, PixelCNN, PixelCNNMADE, GatedPixelCNN, GatedPixelCNNMADE)
+REGISTRY: dict[str, type[AutoregressiveModel]] = {cls.__name__: cls for cls in CLASSES}
 
-__all__ = ["MADE", "REGISTRY", "AutoregressiveModel", "ConditionalMLP", "Histogram", "PixelCNN", "PixelCNNMADE", "Site"]
+__all__ = [
+    "MADE",
+    "REGISTRY",
+    "AutoregressiveModel",
+    "ConditionalMLP",
+    "GatedPixelCNN",
+    "GatedPixelCNNMADE",
+    "Histogram",
+    "PixelCNN",
+    "PixelCNNMADE",
+    "Site",
+]

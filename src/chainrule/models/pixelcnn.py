@@ -60,12 +60,15 @@ class PixelCNN(AutoregressiveModel):
             raise ModelError(f"{filters} filters and {blocks} blocks make no network: use at least 1 and 0")
         channels = self.shape[0]
         self.one_hot_input = levels <= ONE_HOT_UP_TO
-        self.input = MaskedConv2d(channels * (levels if self.one_hot_input else 1), filters, 7, "A")
-        self.blocks = nn.ModuleList(ResidualBlock(filters, layer_norm=layer_norm, depth=blocks) for _ in range(blocks))
-        self.norm: ChannelLayerNorm | None = ChannelLayerNorm(filters) if layer_norm else None
+        self._make_trunk(channels * (levels if self.one_hot_input else 1), filters, blocks, layer_norm)
         self.hidden = MaskedConv2d(filters, filters, 1, "B")
         self._make_head(filters)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def _make_trunk(self, inputs: int, filters: int, blocks: int, layer_norm: bool) -> None:
+        self.input = MaskedConv2d(inputs, filters, 7, "A")
+        self.blocks = nn.ModuleList(ResidualBlock(filters, layer_norm=layer_norm, depth=blocks) for _ in range(blocks))
+        self.norm: ChannelLayerNorm | None = ChannelLayerNorm(filters) if layer_norm else None
 
     def _make_head(self, filters: int) -> None:
         self.output = MaskedConv2d(filters, self.shape[0] * self.levels, 1, "B")
@@ -80,11 +83,16 @@ class PixelCNN(AutoregressiveModel):
 
     def _features(self, v: Tensor) -> Tensor:
         """φ: what each pixel knows of the earlier ones; (B, C, H, W) → (B, filters, H, W)."""
-        h = self.input(self._encode(v.permute(0, 2, 3, 1)).permute(0, 3, 1, 2))
-        for block in self.blocks:
-            h = block(h)
+        h = self._trunk(self._encode(v.permute(0, 2, 3, 1)).permute(0, 3, 1, 2))
         h = h if self.norm is None else self.norm(h)
         return F.relu(self.hidden(F.relu(h)))
+
+    def _trunk(self, x: Tensor) -> Tensor:
+        """(B, inputs, H, W) → (B, filters, H, W)."""
+        h = self.input(x)
+        for block in self.blocks:
+            h = block(h)
+        return h
 
     def _encode(self, v: Tensor) -> Tensor:
         """Channels last: (..., C) → (..., inputs)."""

@@ -2,9 +2,25 @@
 
 from chainrule.nn.conv import MaskedConv2d, WindowCache
 from chainrule.nn.encoding import one_hot
+from chainrule.nn.gated import GatedBlock, GatedCache
 from chainrule.nn.linear import MaskedLinear
 from chainrule.nn.made import MADENetwork
 from chainrule.nn.norm import ChannelLayerNorm
 from chainrule.nn.residual import ResidualBlock
+from chainrule.nn.stacks import LeftCache, LeftConv2d, RowCache, RowConv2d
 
-__all__ = ["ChannelLayerNorm", "MADENetwork", "MaskedConv2d", "MaskedLinear", "ResidualBlock", "WindowCache", "one_hot"]
+__all__ = [
+    "ChannelLayerNorm",
+    "GatedBlock",
+    "GatedCache",
+    "LeftCache",
+    "LeftConv2d",
+    "MADENetwork",
+    "MaskedConv2d",
+    "MaskedLinear",
+    "ResidualBlock",
+    "RowCache",
+    "RowConv2d",
+    "WindowCache",
+    "one_hot",
+]
