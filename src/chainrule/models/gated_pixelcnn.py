@@ -49,7 +49,7 @@ class GatedPixelCNN(PixelCNN):
 
     def _make_trunk(self, inputs: int, filters: int, blocks: int, layer_norm: bool) -> None:
         self.vertical_input = RowConv2d(inputs, filters, FIRST, include=False)
-        self.input = LeftConv2d(inputs, filters, FIRST, include=False)
+        self.horizontal_input = LeftConv2d(inputs, filters, FIRST, include=False)
         self.blocks = nn.ModuleList(
             GatedBlock(filters, LATER, layer_norm=layer_norm, depth=blocks) for _ in range(blocks)
         )
@@ -57,7 +57,7 @@ class GatedPixelCNN(PixelCNN):
 
     def _trunk(self, x: Tensor) -> Tensor:
         v = self.vertical_input(x)
-        h = self.input(x) + v
+        h = self.horizontal_input(x) + v
         for block in self.blocks:
             v, h = block(v, h)
         return h
@@ -67,25 +67,25 @@ class GatedPixelCNN(PixelCNN):
 
     # ---------------------------------------------------------------------------------------------------------- steps
 
-    def start(self, batch: int, context: Any = None) -> GatedState:
+    def start(self, batch: int, context: Any = None) -> GatedState:  # type: ignore[override]
         self._refuse_context(context)
         channels, _, width = self.shape
         values = torch.zeros(batch, channels, dtype=torch.long, device=self.device)
-        row = self.input.weight.new_zeros(batch, width, self.input.in_channels)
+        row = self.horizontal_input.weight.new_zeros(batch, width, self.horizontal_input.in_channels)
         return GatedState(
             values,
             row,
             self.vertical_input.start(batch, width),
-            self.input.start(batch),
+            self.horizontal_input.start(batch),
             [block.start(batch, width) for block in self.blocks],  # type: ignore[operator]
             self._start_head(),
         )
 
-    def conditional(self, state: GatedState) -> Tensor:
+    def conditional(self, state: GatedState) -> Tensor:  # type: ignore[override]
         self._step_to_pixel(state)
         return self.head.pmf(self._step_logits(state))  # type: ignore[arg-type]
 
-    def observe(self, state: GatedState, value: Tensor) -> GatedState:
+    def observe(self, state: GatedState, value: Tensor) -> GatedState:  # type: ignore[override]
         self._step_to_pixel(state)
         self._step_observe(state, value)  # type: ignore[arg-type]
         state.values[:, state.channel] = value
@@ -105,7 +105,7 @@ class GatedPixelCNN(PixelCNN):
             v = state.first = self.vertical_input.step_row(state.row, state.above)
             for block, cache in zip(self.blocks, state.caches, strict=True):
                 v = block.step_row(v, cache)  # type: ignore[operator]
-        h = self.input.step(state.row[:, column - 1], state.left, column) + state.first[:, column]
+        h = self.horizontal_input.step(state.row[:, column - 1], state.left, column) + state.first[:, column]
         for block, cache in zip(self.blocks, state.caches, strict=True):
             h = block.step(h, cache, column)  # type: ignore[operator]
         if self.norm is not None:
