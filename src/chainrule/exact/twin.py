@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from chainrule import heads
+from chainrule import heads, native
 from chainrule.errors import ModelError
 from chainrule.exact.arithmetic import CARRIERS, exactly
 from chainrule.exact.grid import Part, choose_rows, inputs_from
-from chainrule.exact.head import ExactCategorical
+from chainrule.exact.head import TOTAL_BITS, ExactCategorical
 from chainrule.exact.layers import ExactConv2d, ExactLayerNorm, ExactLinear, ExactMaskedLinear, ExactProduct
 from chainrule.models import REGISTRY, AutoregressiveModel
 from chainrule.models.conditional_mlp import ConditionalMLP
@@ -41,6 +41,17 @@ class ExactTwin(AutoregressiveModel):
 
     def _float(self, x: Tensor) -> Tensor:
         return x.float()
+
+    def _site_log_probs(self, x: Tensor, context: Any) -> Tensor:
+        program = self.program()
+        if program is None:
+            return super()._site_log_probs(x, context)
+        self._refuse_context(context)
+        channels, height, width = self.shape
+        table = native.score(program, x)  # the same integers as by the parallel pass, much sooner
+        symbols = x.long().permute(2, 3, 1, 0).reshape(table.shape[0], -1, 1)
+        log_p = table.gather(-1, symbols).double().mul_(2.0**-TOTAL_BITS).log_()
+        return log_p.view(height, width, channels, -1).permute(3, 2, 0, 1)
 
     def train(self, mode: bool = True) -> Any:
         if mode:
