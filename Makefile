@@ -20,7 +20,7 @@ help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | head -3
 	@echo "make report-full trains everything on the full preset; make lint, make bench, make clean do what they say"
 
-$(STAMP): pyproject.toml setup.py constraints.txt src/chainrule/native/walk.c
+$(STAMP): pyproject.toml setup.py constraints.txt src/chainrule/native/walk.c src/chainrule/native/threads.h
 	@echo "==> making the virtual environment .venv and installing chainrule into it (a few minutes, once)"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "chainrule needs Python 3.11 or newer: make PYTHON=python3.12 …"; exit 2; }
 	$(PYTHON) -m venv .venv
@@ -60,4 +60,4 @@ bench: $(STAMP)
 	$(BIN)/chainrule bench codec
 
 clean:
-	rm -rf .venv report runs build dist src/*.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf .venv src/chainrule/native/_walk.* report runs build dist src/*.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

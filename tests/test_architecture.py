@@ -134,13 +134,20 @@ def test_the_reader_sees_the_arrows():
     """The law would be empty if the reader found no imports: some that are there for certain."""
     modules = read_sources(Path(chainrule.__file__).parent)
     found = {}
-    for module in ("chainrule.models.base", "chainrule.sampling", "chainrule.experiment", "chainrule.zoo"):
+    for module in (
+        "chainrule.models.base",
+        "chainrule.sampling",
+        "chainrule.experiment",
+        "chainrule.provenance",
+        "chainrule.zoo",
+    ):
         visitor = Imports(module, module == TOP, modules)
         visitor.visit(ast.parse(modules[module]))
         found[module] = visitor.found
     assert {"chainrule.heads", "chainrule.sampling", "chainrule.errors"} <= found["chainrule.models.base"]
     assert found["chainrule.sampling"] == {"chainrule.errors"}  # the models it names are for the types alone
-    assert {"chainrule", "chainrule.data", "chainrule.metrics"} <= found["chainrule.experiment"]
+    assert {"chainrule.data", "chainrule.metrics"} <= found["chainrule.experiment"]
+    assert "chainrule" in found["chainrule.provenance"]
     assert "chainrule.models" in found["chainrule.zoo"]
 
 

@@ -11,7 +11,7 @@ def test_the_commit_is_that_of_the_package(monkeypatch, tmp_path):
     package = tmp_path / "chainrule"
     package.mkdir()
     (package / "__init__.py").write_text("")
-    monkeypatch.setattr(provenance.chainrule, "__file__", str(package / "__init__.py"))
+    monkeypatch.setattr(provenance, "PACKAGE", package)
     assert provenance.commit() is None
     names = ["-c", "user.name=somebody", "-c", "user.email=somebody@example.org"]
     subprocess.run([*git, "init", "--quiet"], check=True)

@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 
-import chainrule
+from chainrule import __version__
 from chainrule.recipes import Recipe
 from chainrule.training import TrainConfig, native_bfloat16
+
+PACKAGE = Path(__file__).parent
 
 
 def describe(recipe: Recipe) -> dict[str, Any]:
@@ -24,7 +26,7 @@ def describe(recipe: Recipe) -> dict[str, Any]:
         "recipe": asdict(recipe),
         "command": command(),
         "versions": {
-            "chainrule": chainrule.__version__,
+            "chainrule": __version__,
             "torch": torch.__version__,
             "numpy": np.__version__,
             "python": platform.python_version(),
@@ -36,7 +38,7 @@ def describe(recipe: Recipe) -> dict[str, Any]:
 
 def commit() -> str | None:
     """The commit that chainrule runs from, "+" behind it if files differ; None if it was installed otherwise."""
-    git = ["git", "-C", str(Path(chainrule.__file__).parent)]
+    git = ["git", "-C", str(PACKAGE)]
     try:
         _, head, changes = (
             subprocess.run([*git, *args.split()], capture_output=True, text=True, check=True, timeout=10).stdout.strip()

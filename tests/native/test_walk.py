@@ -8,12 +8,13 @@ import threading
 import pytest
 import torch
 
-from chainrule import native, sampling
+from chainrule import heads, native, sampling
 from chainrule.exact import calibrate, exact, frequencies
 from chainrule.exact.scoring import _by_passes
-from chainrule.models import MADE, PixelCNN, PixelCNNMADE
+from chainrule.models import MADE, GatedPixelCNN, PixelCNN, PixelCNNMADE
 from chainrule.native.library import library
 from chainrule.native.walking import GROUP, CompiledWalk
+from chainrule.nn import MaskedConv2d
 from laws import events
 
 pytestmark = pytest.mark.skipif(not native.available(), reason="chainrule was installed without a C compiler")
@@ -144,6 +145,75 @@ def test_where_pytorch_takes_the_steps(monkeypatch):
         assert MADE((2,), 4).program() is None
         monkeypatch.setenv("CHAINRULE_NATIVE", "0")
         assert model.program() is None
+
+
+def test_what_does_something_else_is_left_to_pytorch():
+    """Programs are made of the very classes that they are written for: subclasses, and other heads, may differ."""
+
+    class Warmer(heads.Categorical):
+        pass
+
+    class Other(MaskedConv2d):
+        pass
+
+    class Encoded(PixelCNN):
+        def _encode(self, v):
+            return super()._encode(v) * 2
+
+    changed = image_model()
+    changed.head = Warmer()
+    layered = image_model()
+    layered.hidden.__class__ = Other
+    with torch.no_grad():
+        assert changed.program() is None
+        assert layered.program() is None
+        assert image_model(Encoded).program() is None
+        assert image_model(GatedPixelCNN).program() is None
+        assert exact(image_model()).program() is not None
+
+
+def test_other_defaults_of_the_caller_change_nothing():
+    """A default type or device is for the caller's own tensors."""
+    twin = exact(image_model())
+    x = events(twin, GROUP + 1)
+    expected = passes(twin, x)
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        assert torch.equal(frequencies(twin, x), expected)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    with torch.device("meta"), torch.no_grad():
+        program = twin.program()
+        assert torch.equal(native.score(program, x), expected)
+        assert torch.equal((CompiledWalk(program, 2).conditional() * 2.0**22).int(), expected[0, :1].expand(2, -1))
+
+
+@pytest.mark.parametrize("value", [-1, 4, 10**9])
+def test_a_value_that_is_no_level(value):
+    twin = exact(image_model())
+    with torch.no_grad():
+        state = twin.start(3)
+        with pytest.raises(IndexError, match="4 levels"):
+            twin.observe(state, torch.tensor([0, value, 1]))
+        twin.observe(state, torch.tensor(1))  # one for all
+        assert twin.conditional(state).shape == (3, 4)
+
+
+def test_nan_stays_nan():
+    """A float model that went wrong says so, however its steps are taken."""
+    model = image_model()
+    with torch.no_grad():
+        model.hidden.weight[3, 2] = float("nan")
+        assert bool(model.conditional(model.start(2)).isnan().all())
+
+
+def test_a_library_of_another_version_is_not_used(monkeypatch):
+    monkeypatch.setattr(native.library, "ProgramRecord", native.program.OperationRecord)
+    native.library.library.cache_clear()
+    try:
+        assert not native.available()
+    finally:
+        native.library.library.cache_clear()
 
 
 def test_a_program_is_a_picture_of_the_model():

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from chainrule.errors import ModelError
+from chainrule.native import known
 
 LOGIT_BITS = 10
 """Logits are rounded to multiples of 2^-10."""
@@ -49,6 +50,7 @@ def exp_table() -> tuple[int, ...]:
     return tuple(table)
 
 
+@known
 class ExactCategorical(nn.Module):
     """The categorical head in integers: the methods of `heads.Categorical`, and `frequencies`.
 

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from chainrule.errors import ModelError
 from chainrule.exact.arithmetic import CARRIERS, LIMITS
 from chainrule.exact.grid import Inputs, Rows
+from chainrule.native import known
 from chainrule.nn import ChannelLayerNorm, MaskedConv2d, MaskedLinear, WindowCache
 from chainrule.nn.linear import PreparedLinear
 
@@ -57,6 +58,7 @@ class ExactProduct(nn.Module):
         return self.inputs.quantise(x).to(self.grid_weight.dtype)
 
 
+@known
 class ExactLinear(ExactProduct, nn.Linear):
     """`nn.Linear` with exact sums."""
 
@@ -65,6 +67,7 @@ class ExactLinear(ExactProduct, nn.Linear):
         return F.linear(self.quantised(x), self.grid_weight, self.grid_bias)
 
 
+@known
 class ExactMaskedLinear(ExactProduct, MaskedLinear):
     """`MaskedLinear` with exact sums, also where a walk computes it in parts."""
 
@@ -95,6 +98,7 @@ class GridConv:
         return getattr(self.conv, {"weight": "grid_weight", "bias": "grid_bias"}.get(name, name))
 
 
+@known
 class ExactConv2d(ExactProduct, MaskedConv2d):
     """`MaskedConv2d` as one matrix product over gathered taps: no Winograd, no FFT, no choice of algorithm."""
 
@@ -131,6 +135,7 @@ class ExactConv2d(ExactProduct, MaskedConv2d):
         cache.write(self.quantised(x), column)
 
 
+@known
 class ExactLayerNorm(ChannelLayerNorm):
     """`ChannelLayerNorm` from exact sums.
 

@@ -68,7 +68,8 @@ class ExactTwin(AutoregressiveModel):
 def twin_class(cls: type[AutoregressiveModel]) -> type[AutoregressiveModel]:
     """The class of the exact twins of a model class, of the same name."""
     guarded = {name: exactly(getattr(cls, name)) for name in ("_logits", "start", "conditional", "observe")}
-    return type(cls.__name__, (ExactTwin, cls), {**guarded, "__doc__": cls.__doc__, "__module__": cls.__module__})
+    twin = type(cls.__name__, (ExactTwin, cls), {**guarded, "__doc__": cls.__doc__, "__module__": cls.__module__})
+    return native.known(twin)  # `refuse` lets none but the registered classes become twins
 
 
 def is_exact(model: Any) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional as F
 
+from chainrule.native import known
+
 
 def log_pmf(logits: Tensor) -> Tensor:
     """log p of every level: (..., levels) → the same shape, nats, at least float32."""
@@ -23,6 +25,7 @@ def pmf(logits: Tensor) -> Tensor:
     return logits.double().softmax(-1)
 
 
+@known
 class Categorical:
     """The head as a model holds it, so that an exact twin can hold another with the same three methods."""
 

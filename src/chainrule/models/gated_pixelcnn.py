@@ -26,7 +26,6 @@ from torch.nn import functional as F
 
 from chainrule.models.pixelcnn import PixelCNN
 from chainrule.models.pixelcnn_made import PixelCNNMADE
-from chainrule.native import Program
 from chainrule.nn import ChannelLayerNorm, GatedBlock, GatedCache, LeftCache, LeftConv2d, RowCache, RowConv2d
 
 FIRST, LATER = 7, 3
@@ -61,9 +60,6 @@ class GatedPixelCNN(PixelCNN):
         for block in self.blocks:
             v, h = block(v, h)
         return h
-
-    def program(self) -> Program | None:
-        return None
 
     # ---------------------------------------------------------------------------------------------------------- steps
 

@@ -25,13 +25,14 @@ from torch.nn import functional as F
 
 from chainrule.errors import ModelError
 from chainrule.models.base import AutoregressiveModel
-from chainrule.native import CompiledWalk, Program, available
+from chainrule.native import CompiledWalk, Program, all_known, available, known
 from chainrule.nn import ChannelLayerNorm, MaskedConv2d, ResidualBlock, WindowCache, one_hot
 
 ONE_HOT_UP_TO = 16
 """Levels up to which each has an input of its own; beyond, a channel enters as one number in [-1, 1]."""
 
 
+@known
 class PixelCNN(AutoregressiveModel):
     """PixelCNN with the channels of a pixel independent of each other.
 
@@ -108,12 +109,13 @@ class PixelCNN(AutoregressiveModel):
     # ---------------------------------------------------------------------------------------------------------- steps
 
     def program(self) -> Program | None:
-        weight = self.input.weight
-        if not available() or weight.device.type != "cpu" or weight.dtype != torch.float32 or torch.is_grad_enabled():
+        if not (available() and all_known(self, self.head)) or torch.is_grad_enabled():
+            return None
+        if (self.hidden.weight.device.type, self.hidden.weight.dtype) != ("cpu", torch.float32):
             return None
         filters, program = self.input.out_channels, Program(self.shape, self.levels)
         seen = self.input.window_in(program)
-        levels = torch.arange(self.levels, dtype=torch.float32)[:, None]
+        levels = torch.arange(self.levels, dtype=torch.float32, device="cpu")[:, None]
         program.images(seen, self._encoding(levels))
         stream = self.input.add_to(program, seen)
         for block in self.blocks:

@@ -15,11 +15,12 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from chainrule.models.pixelcnn import PixelCNN, PixelState
-from chainrule.native import Program
+from chainrule.native import Program, known
 from chainrule.nn import MADENetwork
 from chainrule.nn.made import MADEWalk, StepWeights
 
 
+@known
 class PixelCNNMADE(PixelCNN):
     """PixelCNN whose channels depend on each other through a MADE; arguments as for `PixelCNN`.
 

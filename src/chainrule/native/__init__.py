@@ -5,7 +5,7 @@ results: bit for bit in exact mode, up to rounding otherwise.
 """
 
 from chainrule.native.library import available
-from chainrule.native.program import Program, Window
+from chainrule.native.program import Program, Window, all_known, known
 from chainrule.native.walking import CompiledWalk, score
 
-__all__ = ["CompiledWalk", "Program", "Window", "available", "score"]
+__all__ = ["CompiledWalk", "Program", "Window", "all_known", "available", "known", "score"]

@@ -8,6 +8,8 @@ import importlib.machinery
 import os
 from pathlib import Path
 
+from chainrule.native.program import OperationRecord, ProgramRecord
+
 P, N = ctypes.c_void_p, ctypes.c_int64
 FUNCTIONS = {
     "chainrule_limit": [N],
@@ -24,11 +26,13 @@ def library() -> ctypes.CDLL | None:
         if path.exists():
             try:
                 found = ctypes.CDLL(str(path))
-            except OSError:  # built for another system
+                for name, types in FUNCTIONS.items():
+                    getattr(found, name).argtypes, getattr(found, name).restype = types, None
+                found.chainrule_layout.argtypes, found.chainrule_layout.restype = [], N
+            except (OSError, AttributeError):  # built for another system, or of another version
                 return None
-            for name, types in FUNCTIONS.items():
-                getattr(found, name).argtypes, getattr(found, name).restype = types, None
-            return found
+            layout = ctypes.sizeof(ProgramRecord) * 65536 + ctypes.sizeof(OperationRecord)
+            return found if found.chainrule_layout() == layout else None
     return None
 
 

@@ -6,11 +6,13 @@ import ctypes
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+C = TypeVar("C", bound=type)
 
 NORM, ACTIVATE, PRODUCT, WIDE_PRODUCT, ADD = range(5)
 LANES = 16
@@ -49,6 +51,21 @@ class ProgramRecord(ctypes.Structure):
         ("exponentials", Address),
         ("entries", Integer),
     ]
+
+
+KNOWN: set[type] = {nn.Linear, nn.ModuleList}
+"""Classes whose part of a program does what they do; not their subclasses, which may do something else."""
+
+
+def known(cls: C) -> C:
+    """Decorator: programs may be made of instances of this very class."""
+    KNOWN.add(cls)
+    return cls
+
+
+def all_known(model: nn.Module, *others: Any) -> bool:
+    """Whether a model, everything in it, and `others` are of known classes."""
+    return all(type(part) in KNOWN for part in (*model.modules(), *others))
 
 
 @dataclass(frozen=True)
@@ -133,9 +150,9 @@ class Program:
         """`target = weight · source + bias`, with weight (O, I); in float64 if the weight is."""
         wide = weight.dtype == torch.float64
         outputs = _rounded(len(weight))
-        matrix = torch.zeros(outputs, weight.shape[1], dtype=weight.dtype)
+        matrix = weight.new_zeros(outputs, weight.shape[1])
         matrix[: len(weight)] = weight.detach()
-        shift = torch.zeros(outputs, dtype=weight.dtype)
+        shift = weight.new_zeros(outputs)
         shift[: len(weight)] = bias.detach()
         self._add(
             WIDE_PRODUCT if wide else PRODUCT,
@@ -207,7 +224,7 @@ class Program:
         record = self.record
         record.units = units
         if weight.dtype == torch.float64:  # sums that float32 cannot hold
-            matrix = torch.zeros(units, weight.shape[1], dtype=torch.float64)
+            matrix = weight.new_zeros(units, weight.shape[1])
             matrix[: len(weight)] = weight
             record.features, record.inputs = source, weight.shape[1]
             record.weight = self._keep(_panels(matrix, 8))

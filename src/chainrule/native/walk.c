@@ -201,10 +201,10 @@ INLINE void activate(const operation *op, const float *restrict source, float *r
     if (op->whole)
         for (int64_t i = 0; i < n; i++) {
             float x = source[i];
-            target[i] = on_grid(x > floor ? x : floor, scale, low, high);
+            target[i] = on_grid(x < floor ? floor : x, scale, low, high);
         }
     else
-        for (int64_t i = 0; i < n; i++) target[i] = source[i] > floor ? source[i] : floor;
+        for (int64_t i = 0; i < n; i++) target[i] = source[i] < floor ? floor : source[i]; /* keeps NaN */
 }
 
 /* Each rounds once: neither may be inlined where the other is. */
@@ -242,7 +242,8 @@ INLINE void normalise(const operation *op, const float *restrict x, float *restr
         s1 += sum[k];
         s2 += squares[k];
     }
-    double variance = s2 * (double)n - s1 * s1;
+    double variance = s2 * (double)n - s1 * s1; /* exact in exact mode; otherwise rounding may carry it below zero */
+    variance = variance < 0 ? 0 : variance;
     double inverse = 1.0 / sqrt(variance + op->constant) * (double)n;
     normalised(y, (float)(s1 * (1.0 / (double)n)), (float)inverse, op->weight, n);
     shifted(y, op->bias, n);
@@ -332,7 +333,7 @@ INLINE void logits_of(const program *p, double *head, int64_t channel, double *l
     int64_t end = p->ends[channel], exact = p->exact;
     double scale = p->out_scale, low = p->out_low, high = p->out_high;
     for (int64_t i = channel ? p->ends[channel - 1] : 0; i < end; i++) {
-        double x = head[i] > 0 ? head[i] : 0;
+        double x = head[i] < 0 ? 0 : head[i];
         if (exact) {
             x = __builtin_rint(x * scale);
             x = x < low ? low : x;
@@ -452,6 +453,9 @@ FOR_EVERY_PROCESSOR(score,
         }
     }
 }
+
+/* What the two sides must agree on, lest a library built for another version be used: the sizes of the records. */
+int64_t chainrule_layout(void) { return (int64_t)(sizeof(program) * 65536 + sizeof(operation)); }
 
 /* What Python calls. Images lie in groups of `group`; `threads` share them, each with scratch memory for one group. */
 typedef struct {

@@ -14,6 +14,8 @@ from chainrule.native.program import Program
 GROUP = 24
 """Images that the code takes together: enough to use each weight often, few enough to stay in the cache."""
 
+MOST_THREADS = 64
+
 
 class Workspace:
     """Memory for a program: of `held` images for a whole walk, and of a group for each thread while it is at work."""
@@ -21,11 +23,13 @@ class Workspace:
     def __init__(self, program: Program, batch: int, *, whole: bool) -> None:
         self.group = max(1, min(GROUP, batch))
         groups = -(-batch // self.group)
-        self.threads = max(1, min(torch.get_num_threads(), groups))
+        self.threads = max(1, min(torch.get_num_threads(), groups, MOST_THREADS))
         held, record = self.group * (groups if whole else self.threads), program.record
-        self.memory = torch.zeros(held, record.memory)
-        self.heads = torch.zeros(held, record.head, dtype=torch.float64)
-        self.scratch = torch.zeros(self.group * self.threads, record.scratch)
+        floats: Any = {"dtype": torch.float32, "device": "cpu"}
+        doubles: Any = {"dtype": torch.float64, "device": "cpu"}
+        self.memory = torch.zeros(held, record.memory, **floats)
+        self.heads = torch.zeros(held, record.head, **doubles)
+        self.scratch = torch.zeros(self.group * self.threads, record.scratch, **floats)
         self.places = [program.address, *(tensor.data_ptr() for tensor in (self.memory, self.scratch, self.heads))]
 
 
@@ -43,16 +47,19 @@ class CompiledWalk:
     def conditional(self) -> Tensor:
         """Probabilities of the next value, float64 (B, levels)."""
         if self.pmf is None:
-            self.pmf = torch.empty(self.batch, self.program.levels, dtype=torch.float64)
+            self.pmf = torch.empty(self.batch, self.program.levels, dtype=torch.float64, device="cpu")
             values = None if self.values is None else self.values.data_ptr()
             shape = self.space.group, self.batch, self.space.threads
             self.code.chainrule_advance(*self.space.places, *shape, self.site, values, self.pmf.data_ptr())
         return self.pmf
 
     def observe(self, value: Tensor) -> None:
-        """Tell the walk the value, integers (B,)."""
+        """Tell the walk the value, integers (B,). Raises `IndexError` for what is no level."""
         self.conditional()
-        self.values, self.pmf = value.to(torch.int64, copy=True).contiguous(), None
+        values = value.to("cpu", torch.int64, copy=True).broadcast_to(self.batch).contiguous()
+        if self.batch and not 0 <= int(values.min()) <= int(values.max()) < self.program.levels:
+            raise IndexError(f"a value is none of the {self.program.levels} levels")
+        self.values, self.pmf = values, None
         self.site += 1
 
 
@@ -67,7 +74,7 @@ def score(program: Program, x: Tensor) -> Tensor:
     """
     code: Any = library()
     x = x.to(torch.int64).contiguous()
-    table = torch.empty(math.prod(program.shape), len(x), program.levels, dtype=torch.int32)
+    table = torch.empty(math.prod(program.shape), len(x), program.levels, dtype=torch.int32, device="cpu")
     if len(x):
         space = Workspace(program, len(x), whole=False)
         shape = space.group, len(x), space.threads

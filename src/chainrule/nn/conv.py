@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from chainrule.masks import MaskType, kernel_mask
-from chainrule.native import Program, Window
+from chainrule.native import Program, Window, known
 
 
+@known
 class MaskedConv2d(nn.Module):
     """A convolution whose output at a pixel sees only earlier pixels (type B: and the pixel itself).
 

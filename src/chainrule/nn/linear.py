@@ -9,7 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from chainrule.native import known
 
+
+@known
 class MaskedLinear(nn.Module):
     """`y = (mask ∘ W) x + b`.
 

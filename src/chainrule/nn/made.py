@@ -10,11 +10,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from chainrule.masks import hidden_ranks, rank_mask
-from chainrule.native import Program
+from chainrule.native import Program, known
 from chainrule.nn.encoding import one_hot
 from chainrule.nn.linear import MaskedLinear, PreparedLinear
 
 
+@known
 class MADENetwork(nn.Module):
     """Logits of `variables` entries, each from the entries before it and, if there is one, an auxiliary vector.
 

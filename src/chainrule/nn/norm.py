@@ -5,7 +5,10 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from chainrule.native import known
 
+
+@known
 class ChannelLayerNorm(nn.LayerNorm):
     """Layer normalisation over the channels of one pixel, and nothing else.
 

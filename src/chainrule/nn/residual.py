@@ -5,11 +5,12 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from chainrule.native import Program
+from chainrule.native import Program, known
 from chainrule.nn.conv import MaskedConv2d, WindowCache
 from chainrule.nn.norm import ChannelLayerNorm
 
 
+@known
 class ResidualBlock(nn.Module):
     """`x + W₃ relu(W₂ ⊛ relu(W₁ relu(norm(x))))`: masked 1×1, 3×3 and 1×1 convolutions of type B.
 
