@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from chainrule.bench import bench_training
+from chainrule.bench import bench_training, profile_training
 from chainrule.bench.reference import PlainPixelCNNMADE
 from chainrule.data import Dataset
 from chainrule.errors import ModelError
@@ -45,6 +45,14 @@ def test_figures(dataset):
     assert abs(figures["loss_difference_percent"]) < 1
     assert figures["loss_bits_per_dim"] < 2.1
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_profile(dataset):
+    rows = profile_training(dataset, PixelCNNMADE((3, 6, 5), 4, filters=8, blocks=1), batch=4, steps=2, rows=5)
+    assert len(rows) == 5
+    shares = [row["percent"] for row in rows]
+    assert shares == sorted(shares, reverse=True)
+    assert 20 < sum(shares) <= 100
 
 
 def test_what_it_does_not_cover(dataset):

@@ -2,6 +2,6 @@
 
 from chainrule.bench.codec import bench_codec
 from chainrule.bench.sampling import bench_growth, bench_sampling
-from chainrule.bench.training import bench_training
+from chainrule.bench.training import bench_training, profile_training
 
-__all__ = ["bench_codec", "bench_growth", "bench_sampling", "bench_training"]
+__all__ = ["bench_codec", "bench_growth", "bench_sampling", "bench_training", "profile_training"]

@@ -38,6 +38,6 @@ def report_rows(rows: Iterable[dict[str, Any]], as_json: bool) -> None:
             print(json.dumps(row), flush=True)
             continue
         if not number:
-            print("  ".join(f"{name.replace('_', ' '):>15}" for name in row))
+            print("  ".join(f"{name.replace('_', ' '):>20}" for name in row))
         cells = (f"{value:.4g}" if isinstance(value, float) else str(value) for value in row.values())
-        print("  ".join(f"{cell:>15}" for cell in cells), flush=True)
+        print("  ".join(f"{cell:>20}" for cell in cells), flush=True)

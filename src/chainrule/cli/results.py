@@ -47,6 +47,7 @@ def bench(args: list[str]) -> None:
         repeats: int = 3,
         steps: int = 0,
         growth: bool = False,
+        profile: bool = False,
         out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None,
         json: bool = False,
     ) -> None:
@@ -63,11 +64,12 @@ def bench(args: list[str]) -> None:
             repeats: Timed runs, of which the median counts.
             steps: For training: also train both for so many steps, and compare their losses.
             growth: For sampling: a table of how the cost grows with batch, side, filters and blocks.
+            profile: For training: a table of where the time of our step goes instead.
             out: For codec: write a run folder that chainrule report shows.
             json: Print JSON.
         """
         from chainrule import zoo
-        from chainrule.bench import bench_codec, bench_growth, bench_sampling, bench_training
+        from chainrule.bench import bench_codec, bench_growth, bench_sampling, bench_training, profile_training
         from chainrule.experiment import open_data, write_run
 
         if (n is not None and n < 1) or repeats < 1 or steps < 0:
@@ -81,6 +83,9 @@ def bench(args: list[str]) -> None:
         if name == "training":
             trained = zoo.load(model) if model else None
             dataset = open_data(data or "hopper-mnist")
+            if profile:
+                report_rows(profile_training(dataset, trained, n or 16), json)
+                return
             report_figures(bench_training(dataset, trained, n or 16, repeats, steps), json)
             return
         model = model or "colored-mnist"
