@@ -94,6 +94,37 @@ def test_larger_images(cls, levels, layer_norm, engine):
     assert torch.equal(frequencies(in_float64(twin), x[:9]), expected[:9])
 
 
+@pytest.mark.parametrize("cls", [PixelCNN, PixelCNNMADE])
+def test_logits_are_identical(cls, monkeypatch):
+    """Not only the integers made of them: the logits themselves, in every batch, layout and step."""
+    monkeypatch.setenv("CHAINRULE_NATIVE", "0")
+    twin = exact(image_model(cls))
+    x = events(twin, 20)
+
+    def logits(part):
+        with torch.no_grad():
+            return twin._logits(twin._float(part))
+
+    expected = logits(x)
+    for batch in (1, 7, 20):
+        assert torch.equal(torch.cat([logits(part) for part in x.split(batch)]), expected)
+    torch.set_num_threads(2)
+    try:
+        assert torch.equal(logits(x), expected)
+    finally:
+        torch.set_num_threads(1)
+    with torch.backends.mkldnn.flags(enabled=False):
+        assert torch.equal(logits(x), expected)
+    twin.to(memory_format=torch.contiguous_format)
+    assert torch.equal(logits(x), expected)
+    with torch.no_grad():
+        state = twin.start(len(x))
+        for site in twin.sites():
+            twin._step_to_pixel(state)
+            assert torch.equal(twin._step_logits(state).float(), expected[sampling.at(site)].float())
+            state = twin.observe(state, x[sampling.at(site)])
+
+
 @pytest.mark.parametrize("carrier", ["float32", "float64"])
 def test_forced_carriers(carrier, engine):
     model = image_model()

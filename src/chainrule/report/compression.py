@@ -44,14 +44,26 @@ class Compression:
 
 
 def compressions(runs: Sequence[Run]) -> list[Compression]:
-    """The benchmarks of the codec among the runs."""
-    return [compression(run) for run in runs if run.recipe == CODEC]
+    """The benchmarks of the codec among the runs; those that are called alike are told apart by their models' size."""
+    found = [run for run in runs if run.recipe == CODEC]
+    names = [name_of(run) for run in found]
+    labels = [
+        f"{name}, {words.count(run.result['parameters'])} parameters"
+        if names.count(name) > 1 and "parameters" in run.result
+        else name
+        for run, name in zip(found, names, strict=True)
+    ]
+    return [compression(run, label) for run, label in zip(found, labels, strict=True)]
 
 
-def compression(run: Run) -> Compression:
+def name_of(run: Run) -> str:
+    result = run.result
+    return f"{words.model_name(result)} on {words.count(result['images'])} test images of {result['data']}"
+
+
+def compression(run: Run, label: str) -> Compression:
     result = run.result
     rows = table(result)
-    label = f"{words.model_name(result)} on {words.count(result['images'])} test images of {result['data']}"
     heat, sentence = None, ""
     if shows_heat(run.arrays):
         images, bits = run.arrays["heat_images"], run.arrays["heat_bits"]
