@@ -35,7 +35,7 @@ def frequencies(model: AutoregressiveModel, x: Tensor) -> Tensor:
 
     Example:
         >>> import chainrule as cr
-        >>> frequencies(cr.MADE((2,), levels=4), torch.zeros(3, 2)).sum(-1).unique().tolist()
+        >>> frequencies(cr.MADE((2,), levels=4), torch.zeros(3, 2, dtype=torch.long)).sum(-1).unique().tolist()
         [4194304]
     """
     twin: Any = exact(model)

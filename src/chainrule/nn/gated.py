@@ -14,6 +14,7 @@ from chainrule.nn.stacks import LeftCache, LeftConv2d, RowCache, RowConv2d
 def gate(x: Tensor, dim: int = 1) -> Tensor:
     """tanh(a) · σ(b) of the two halves of the channels: equation 2 of the paper.
 
+    >>> import torch
     >>> gate(torch.tensor([[0.0, 30.0, 5.0, 30.0]])).round().tolist()
     [[0.0, 1.0]]
     """
