@@ -22,7 +22,13 @@ pytestmark = pytest.mark.skipif(not native.available(), reason="chainrule was in
 
 def image_model(cls=PixelCNNMADE, shape=(3, 5, 6), levels=4, filters=20, blocks=2, **options):
     torch.manual_seed(0)
-    return cls(shape, levels, filters, blocks, **options).eval()
+    model = cls(shape, levels, filters, blocks, **options).eval()
+    with torch.no_grad():  # gains of 1 and biases of 0 would hide how they are rounded
+        for layer in model.modules():
+            if isinstance(layer, torch.nn.LayerNorm):
+                layer.weight.normal_(1, 0.3)
+                layer.bias.normal_(0, 0.3)
+    return model
 
 
 def passes(twin, x):
@@ -78,6 +84,22 @@ def test_every_kind_of_processor(registers, carrier):
             assert torch.equal(frequencies(twin, x), passes(twin, x))
     finally:
         code.chainrule_limit(2)
+
+
+@pytest.mark.parametrize("cls", [PixelCNN, PixelCNNMADE])
+def test_clamps(cls):
+    """Grids far too narrow for what comes: every layer clamps, above and (layer norms) below, as PyTorch does."""
+    model = image_model(cls)
+    scales = calibrate(model)
+    for grid in scales["layers"].values():
+        if "high" in grid:
+            grid["low"], grid["high"] = grid["low"] // 9, grid["high"] // 9
+    twin, wide = exact(model, scales), exact(model)
+    x = events(twin, GROUP + 5)
+    expected = passes(twin, x)
+    assert torch.equal(frequencies(twin, x), expected)
+    assert torch.equal((walked(twin, x) * 2.0**22).int(), expected)
+    assert not torch.equal(expected, passes(wide, x))
 
 
 @pytest.mark.parametrize("cls", [PixelCNN, PixelCNNMADE])
