@@ -1,7 +1,7 @@
 """Memory that is freed is kept for the next step.
 
 Every training step asks for the same large blocks again. The C library gives such blocks back to the system when they
-are freed, and the system hands out zeroed pages each time, which takes a sixth of a step's time on a CPU.
+are freed, and the system hands out zeroed pages each time, at the cost of every step on a CPU.
 """
 
 from __future__ import annotations

@@ -175,20 +175,34 @@ QUICK_IMAGES = TrainConfig(
 )
 
 
+def of_images(name: str, title: str, preset: Preset, *, full: PixelCNNConfig, quick: PixelCNNConfig) -> Recipe:
+    """A model of the Hopper set in either preset: all are trained alike."""
+    if preset == "full":
+        return Recipe(name, title, "hopper-mnist", full, FULL_IMAGES, 5000)
+    return Recipe(name, title, "hopper-mnist", quick, QUICK_IMAGES, 1000)
+
+
 def pixelcnn(preset: Preset) -> Recipe:
-    model, train = (PixelCNNConfig(), FULL_IMAGES) if preset == "full" else (PixelCNNConfig(64, 8), QUICK_IMAGES)
-    held_out = 5000 if preset == "full" else 1000
     title = "Part 3: PixelCNN, factorised over channels"
-    return Recipe("pixelcnn", title, "hopper-mnist", model, train, held_out)
+    return of_images("pixelcnn", title, preset, full=PixelCNNConfig(), quick=PixelCNNConfig(64, 8))
 
 
 def pixelcnn_made(preset: Preset) -> Recipe:
-    model, train = (
-        (PixelCNNMADEConfig(), FULL_IMAGES) if preset == "full" else (PixelCNNMADEConfig(64, 8), QUICK_IMAGES)
-    )
-    held_out = 5000 if preset == "full" else 1000
     title = "Part 3: PixelCNN-MADE"
-    return Recipe("pixelcnn-made", title, "hopper-mnist", model, train, held_out)
+    return of_images("pixelcnn-made", title, preset, full=PixelCNNMADEConfig(), quick=PixelCNNMADEConfig(64, 8))
+
+
+def gated(preset: Preset) -> Recipe:
+    """About as many parameters as the recipe pixelcnn of the same preset."""
+    title = "Bonus: gated PixelCNN, factorised over channels"
+    return of_images("gated", title, preset, full=GatedPixelCNNConfig(52, 10), quick=GatedPixelCNNConfig(24, 8))
+
+
+def gated_made(preset: Preset) -> Recipe:
+    """About as many parameters as the recipe pixelcnn-made of the same preset."""
+    title = "Bonus: gated PixelCNN-MADE"
+    full, quick = GatedPixelCNNMADEConfig(52, 10), GatedPixelCNNMADEConfig(24, 8)
+    return of_images("gated-made", title, preset, full=full, quick=quick)
 
 
 CPU_IMAGES = replace(QUICK_IMAGES, steps=7000, batch_size=16, eval_every=500)
@@ -200,30 +214,8 @@ def pixelcnn_made_cpu(preset: Preset) -> Recipe:
     return Recipe("pixelcnn-made-cpu", title, "hopper-mnist", PixelCNNMADEConfig(), CPU_IMAGES, 1000)
 
 
-def gated(preset: Preset) -> Recipe:
-    """About as many parameters as the recipe pixelcnn of the same preset."""
-    model, train, held_out = (
-        (GatedPixelCNNConfig(52, 10), FULL_IMAGES, 5000)
-        if preset == "full"
-        else (GatedPixelCNNConfig(24, 8), QUICK_IMAGES, 1000)
-    )
-    title = "Bonus: gated PixelCNN, factorised over channels"
-    return Recipe("gated", title, "hopper-mnist", model, train, held_out)
-
-
-def gated_made(preset: Preset) -> Recipe:
-    """About as many parameters as the recipe pixelcnn-made of the same preset."""
-    model, train, held_out = (
-        (GatedPixelCNNMADEConfig(52, 10), FULL_IMAGES, 5000)
-        if preset == "full"
-        else (GatedPixelCNNMADEConfig(24, 8), QUICK_IMAGES, 1000)
-    )
-    title = "Bonus: gated PixelCNN-MADE"
-    return Recipe("gated-made", title, "hopper-mnist", model, train, held_out)
-
-
 def pixelcnn_cpu(preset: Preset) -> Recipe:
-    """The full size, factorised, in half an hour on two CPU cores: its trunk begins as that of the PixelCNN-MADE."""
+    """The full size, factorised, with fewer steps: its trunk begins as that of the shipped PixelCNN-MADE."""
     title = "Part 3: PixelCNN, factorised over channels, full size, on a CPU"
     train = replace(CPU_IMAGES, steps=4000, lr=0.01)
     return Recipe("pixelcnn-cpu", title, "hopper-mnist", PixelCNNConfig(), train, 1000, init="pixelcnn-made")

@@ -6,7 +6,7 @@ import torch
 from chainrule.bench import bench_training, profile_training
 from chainrule.bench.reference import PlainPixelCNNMADE
 from chainrule.data import Dataset
-from chainrule.errors import ModelError
+from chainrule.errors import DataError, ModelError
 from chainrule.models import PixelCNN, PixelCNNMADE
 
 
@@ -59,3 +59,5 @@ def test_what_it_does_not_cover(dataset):
     for model in (PixelCNN((3, 6, 5), 4, 8, 1), PixelCNNMADE((3, 6, 5), 4, 8, 1, layer_norm=False)):
         with pytest.raises(ModelError, match="layer norm"):
             bench_training(dataset, model)
+    with pytest.raises(DataError, match="noise does not fit"):
+        bench_training(dataset, PixelCNNMADE((3, 4, 5), 4, 8, 1))

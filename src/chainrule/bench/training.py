@@ -16,7 +16,7 @@ from chainrule.batches import batch_indices
 from chainrule.bench.measuring import peak_megabytes
 from chainrule.bench.reference import PlainPixelCNNMADE
 from chainrule.data import Dataset
-from chainrule.errors import ModelError
+from chainrule.errors import DataError, ModelError
 from chainrule.models import AutoregressiveModel, PixelCNNMADE
 from chainrule.training import Objective, native_bfloat16
 
@@ -41,12 +41,15 @@ def bench_training(
 
     Raises:
         ModelError: the model is none that the reference covers.
+        DataError: the data do not fit it.
     """
     if model is None:
         torch.manual_seed(0)
         model = PixelCNNMADE(dataset.shape, dataset.levels)  # type: ignore[arg-type]
     if not isinstance(model, PixelCNNMADE) or model.norm is None or not model.one_hot_input:
         raise ModelError("the training benchmark is for a PixelCNNMADE with layer norm and at most 16 levels")
+    if (tuple(dataset.shape), dataset.levels) != (model.shape, model.levels):
+        raise DataError(f"{dataset.name} does not fit the model: choose data of shape {model.shape}")
     ours, plain = copy.deepcopy(model).train(), PlainPixelCNNMADE(model).train()
     bfloat16 = native_bfloat16()
 

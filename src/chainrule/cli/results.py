@@ -59,7 +59,8 @@ def bench(args: list[str]) -> None:
                 JPEG XL, xz, zstd and brotli, on test images.
             model: A model or run; for sampling by default the assignment's full-size PixelCNN-MADE with random weights,
                 also for training; for codec by default the shipped colored-mnist.
-            data: For codec and training: a dataset's name, a file or a folder; by default what the run was trained on.
+            data: For codec and training: a dataset's name, a file or a folder; by default what the run was trained on,
+                for training hopper-mnist.
             n: Events drawn together (100), images compressed (300), or images in a training step (16).
             repeats: Timed runs, of which the median counts.
             steps: For training: also train both for so many steps, and compare their losses.

@@ -36,7 +36,7 @@ class GatedPixelCNN(PixelCNN):
     """Gated PixelCNN with the channels of a pixel independent of each other; arguments as for `PixelCNN`.
 
     Each of the two stacks has `filters` channels. The blocks are wider than `PixelCNN`'s, about 21 · filters² weights
-    each in place of 3.5 · filters²: compare models of the same number of parameters, not of the same `filters`.
+    each in place of 2.5 · filters²: compare models of the same number of parameters, not of the same `filters`.
 
     Example:
         >>> _ = torch.manual_seed(0)

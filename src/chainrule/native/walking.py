@@ -18,7 +18,7 @@ MOST_THREADS = 64
 
 
 class Workspace:
-    """Memory for a program: of `held` images for a whole walk, and of a group for each thread while it is at work."""
+    """Memory for a program: for each thread a group at work; and, if `whole`, all images of a walk."""
 
     def __init__(self, program: Program, batch: int, *, whole: bool) -> None:
         self.group = max(1, min(GROUP, batch))
