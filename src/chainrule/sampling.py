@@ -109,6 +109,7 @@ def sample(
     """Draw `n` events; see `AutoregressiveModel.sample`."""
     if n < 0:
         raise DataError(f"cannot draw {n} samples: ask for 0 or more")
+    context = model.checked_context(context, n)
     parts = [torch.zeros(0, *model.shape, dtype=torch.long, device=model.device)]
     for start in range(0, n, batch):
         size = min(batch, n - start)
@@ -138,6 +139,7 @@ def complete(
         raise DataError(
             f"`known` has shape {tuple(known.shape)}, which does not fit the events' shape {tuple(x.shape)}"
         ) from None
+    context = model.checked_context(context, len(x))
     parts = [x[:0].long()]
     for start in range(0, len(x), batch):
         rows = slice(start, start + batch)
@@ -167,6 +169,7 @@ def score(model: AutoregressiveModel, x: Tensor, context: Any = None, method: Me
         Nats, float64, of shape (B, *shape).
     """
     x = model.checked(x).long()
+    context = model.checked_context(context, len(x))
     result = torch.zeros(x.shape, dtype=torch.float64, device=x.device)
 
     def choose(position: int, site: Site, pmf: Tensor) -> Tensor:

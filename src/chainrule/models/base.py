@@ -78,6 +78,12 @@ class AutoregressiveModel(nn.Module, PyTorchModelHubMixin, library_name="chainru
 
     # ------------------------------------------------------------------------------------------------ about the model
 
+    needs_context = False
+    """Whether every use of the model needs a `context`."""
+
+    loss_unit = "bits/dim"
+    """What a loss is reported in."""
+
     @property
     def dims(self) -> int:
         """Entries of one event: the dimensions in bits per dimension."""
@@ -121,7 +127,8 @@ class AutoregressiveModel(nn.Module, PyTorchModelHubMixin, library_name="chainru
         Raises:
             DataError: `x` has another shape, is not of an integer type, or holds values outside [0, levels).
         """
-        return self(self.checked(x), context)
+        x = self.checked(x)
+        return self(x, self.checked_context(context, len(x)))
 
     def forward(self, x: Tensor, context: Any = None) -> Tensor:
         """`log_prob` without the checks: what data-parallel training and autocast hook."""
@@ -129,11 +136,17 @@ class AutoregressiveModel(nn.Module, PyTorchModelHubMixin, library_name="chainru
 
     def site_log_probs(self, x: Tensor, context: Any = None) -> Tensor:
         """log p of each entry given the earlier ones, in nats, shape (B, *shape); their sum is `log_prob`."""
-        return self._site_log_probs(self.checked(x), context)
+        x = self.checked(x)
+        return self._site_log_probs(x, self.checked_context(context, len(x)))
 
     def log_pmf(self, x: Tensor, context: Any = None) -> Tensor:
         """log p of every level of each entry given the earlier entries of `x`, in nats, shape (B, *shape, levels)."""
-        return self.head.log_pmf(self._logits(self._float(self.checked(x)), context))
+        x = self.checked(x)
+        return self.head.log_pmf(self._logits(self._float(x), self.checked_context(context, len(x))))
+
+    def loss(self, x: Tensor, context: Any = None) -> Tensor:
+        """What training minimises: the mean negative log-likelihood of a batch, a scalar in nats per dimension."""
+        return -self(x, context).mean() / self.dims
 
     def _site_log_probs(self, x: Tensor, context: Any) -> Tensor:
         return self.head.log_prob(self._logits(self._float(x), context), x)
@@ -165,6 +178,16 @@ class AutoregressiveModel(nn.Module, PyTorchModelHubMixin, library_name="chainru
                 f"this model has {self.levels} levels, 0 to {self.levels - 1}"
             )
         return x.to(self.device)
+
+    def checked_context(self, context: Any, n: int) -> Any:
+        """`context` for `n` events, on the model's device, if it is what the model is conditioned on.
+
+        Raises:
+            ModelError: the model has no conditioning and is given some, or the reverse.
+            DataError: the context is not one for `n` events.
+        """
+        self._refuse_context(context)
+        return None
 
     def _shape_text(self) -> str:
         return ", ".join(map(str, self.shape))
