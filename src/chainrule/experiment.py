@@ -32,7 +32,7 @@ from chainrule.checkpoint import write_atomically
 from chainrule.errors import ChainruleError, DataError, ModelError
 from chainrule.evaluation import bits_per_dim, log2_joint, receptive_field
 from chainrule.exact import exact
-from chainrule.models import AutoregressiveModel, ConditionalMLP
+from chainrule.models import AutoregressiveModel, ConditionalMLP, GrayscalePixelCNN
 from chainrule.progress import say
 from chainrule.provenance import auto_precision, command, describe, device_name
 from chainrule.recipes import Recipe, get_recipe
@@ -42,6 +42,8 @@ SAMPLES = 1000
 """Samples of a one-dimensional model, as the assignment asks."""
 PAIR_SAMPLES = 100_000
 """Samples of a two-dimensional model: as many as the data."""
+GRAY_IMAGES, COLORINGS = 8, 5
+"""Gray images of test images, and how often each is coloured."""
 IMAGE_SAMPLES = 100
 """Samples of an image model, as the assignment asks."""
 
@@ -172,7 +174,7 @@ def measure(
     generator = torch.Generator().manual_seed(seed)
     n = SAMPLES if model.shape == (1,) else PAIR_SAMPLES if model.shape == (2,) else IMAGE_SAMPLES
     began = time.perf_counter()
-    samples = model.sample(n, generator=generator).cpu().numpy()
+    samples = model.sample(n, model.every_context(n), generator).cpu().numpy()
     result["sample_seconds"], result["sample_count"] = round(time.perf_counter() - began, 3), n
     arrays["samples"] = samples.astype(np.uint8 if dataset.levels <= 256 else np.int32)
     if model.shape == (1,):
@@ -196,6 +198,32 @@ def measure(
         arrays["truth"], arrays["model_joint"] = dataset.truth, np.exp2(log2_q)
     if isinstance(model, ConditionalMLP):
         result["encoding"] = model.encoding
+    if isinstance(model, GrayscalePixelCNN):
+        measure_gray(model, dataset, result, arrays, generator)
+
+
+def measure_gray(
+    model: GrayscalePixelCNN,
+    dataset: data.Dataset,
+    result: dict[str, Any],
+    arrays: dict[str, np.ndarray],
+    generator: torch.Generator,
+) -> None:
+    """What the gray image costs and what the colours given it, in bits for each entry of the event; and colourings."""
+    total = torch.zeros(2, dtype=torch.float64)
+    with torch.no_grad():
+        for part in dataset.test.split(100):
+            log_p = model.site_log_probs(part).double().cpu()
+            total += torch.stack([log_p[:, -1].sum(), log_p[:, :-1].sum()])
+    for name, nats in zip(("gray", "color"), total.tolist(), strict=True):
+        result[f"{name}_bits_per_dim"] = metrics.bits_per_dim(-nats / len(dataset.test), model.dims)
+    originals = dataset.test[:GRAY_IMAGES].to(model.device)
+    gray = model.with_auxiliaries(originals)[:, -1].long()
+    colorings = model.colorize(gray.repeat_interleave(COLORINGS, 0), generator)
+    small = np.uint8 if dataset.levels <= 256 else np.int32
+    arrays["originals"], arrays["gray_given"] = originals.cpu().numpy(), gray.cpu().numpy().astype(np.uint8)
+    arrays["colorings"] = colorings.unflatten(0, (len(originals), COLORINGS)).cpu().numpy().astype(small)
+    arrays["gray_levels"] = np.array(model.grays)
 
 
 # ---------------------------------------------------------------------------------------------------------- the folder

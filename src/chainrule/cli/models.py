@@ -85,6 +85,7 @@ def sample(args: list[str]) -> None:
         n: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 100,
         out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None,
         seed: int = 0,
+        label: int | None = None,
         method: Literal["cached", "naive"] = "cached",
     ) -> None:
         """Draw samples from a model, exactly.
@@ -95,6 +96,7 @@ def sample(args: list[str]) -> None:
             out: A picture (.png, images only: a sheet of ten columns) or an array (.npy; images as N, H, W, C). Without
                 it, samples that are not images are printed, one a line.
             seed: The same seed gives the same samples.
+            label: For a model that is conditioned on a class: the class of every sample; by default all in turn.
             method: cached takes one pass in all; naive takes a full pass for each entry, and gives the same.
         """
         import torch
@@ -103,7 +105,8 @@ def sample(args: list[str]) -> None:
 
         loaded = zoo.load(model)
         check_output(out, loaded)
-        x = loaded.sample(n, generator=torch.Generator().manual_seed(seed), method=method)
+        context = loaded.every_context(n) if label is None else torch.full((n,), label)
+        x = loaded.sample(n, context, torch.Generator().manual_seed(seed), method)
         write_events(x, loaded, out, run_offset(model))
 
     parse(sample, "sample", args)
@@ -120,6 +123,7 @@ def complete(args: list[str]) -> None:
         n: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 1,
         out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("completed.png"),
         seed: int = 0,
+        label: int | None = None,
     ) -> None:
         """Keep part of an image and draw the rest, each pixel given everything before it.
 
@@ -132,6 +136,7 @@ def complete(args: list[str]) -> None:
             n: How many completions; more than one become a sheet.
             out: A picture.
             seed: The same seed gives the same completions.
+            label: For a model that is conditioned on a class: the class of the image; by default all in turn.
         """
         import numpy as np
         import torch
@@ -161,7 +166,8 @@ def complete(args: list[str]) -> None:
                 )
             known = torch.from_numpy(pixels.max(-1) > 127)
         batch = x.expand(n, *loaded.shape)
-        y = loaded.complete(batch, known, generator=torch.Generator().manual_seed(seed))
+        context = loaded.every_context(n) if label is None else torch.full((n,), label)
+        y = loaded.complete(batch, known, context, torch.Generator().manual_seed(seed))
         if n == 1:
             data.write_image(y[0], loaded.levels, out)
             print(out)

@@ -213,6 +213,10 @@ class AutoregressiveModel(nn.Module, PyTorchModelHubMixin, library_name="chainru
         self._refuse_context(context)
         return None
 
+    def every_context(self, n: int) -> Any:
+        """A context for `n` events in which everything there is to be conditioned on comes in turn; None without."""
+        return None
+
     def _shape_text(self) -> str:
         return ", ".join(map(str, self.shape))
 
