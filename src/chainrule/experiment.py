@@ -28,10 +28,10 @@ import numpy as np
 import torch
 
 from chainrule import data, metrics, zoo
-from chainrule.checkpoint import write_atomically
 from chainrule.errors import ChainruleError, DataError, ModelError
 from chainrule.evaluation import bits_per_dim, log2_joint, receptive_field
 from chainrule.exact import exact
+from chainrule.files import write_bytes
 from chainrule.models import AutoregressiveModel, ConditionalMLP
 from chainrule.progress import say
 from chainrule.provenance import auto_precision, command, describe, device_name
@@ -235,7 +235,7 @@ def is_main_process() -> bool:
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     if is_main_process():
-        write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
+        write_bytes(path, (json.dumps(content, indent=2) + "\n").encode())
 
 
 def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
@@ -244,7 +244,7 @@ def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
 
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
-    write_atomically(path, buffer.getvalue())
+    write_bytes(path, buffer.getvalue())
 
 
 def write_run(out: Path, name: str, result: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
@@ -252,7 +252,7 @@ def write_run(out: Path, name: str, result: dict[str, Any], arrays: dict[str, np
     device = device_name(torch.device(result.get("device", "cpu")))
     result = {"recipe": name, **result, "device": device, "command": command()}
     write_json(out / "config.json", {"command": command()})
-    write_atomically(out / "metrics.jsonl", b"")
+    write_bytes(out / "metrics.jsonl", b"")
     save_arrays(out / "arrays.npz", arrays)
     write_json(out / "result.json", result)
 

@@ -192,7 +192,7 @@ def write_events(x: Any, model: AutoregressiveModel, out: Path | None, offset: i
     import numpy as np
 
     from chainrule import data
-    from chainrule.checkpoint import write_atomically
+    from chainrule.files import write_bytes
 
     if out is None:
         for event in x.flatten(1).tolist():
@@ -205,7 +205,7 @@ def write_events(x: Any, model: AutoregressiveModel, out: Path | None, offset: i
         array = data.to_nhwc(x) if len(model.shape) == 3 else x.cpu().numpy() + offset
         buffer = io.BytesIO()
         np.save(buffer, np.asarray(array).astype(small))
-        write_atomically(out, buffer.getvalue())
+        write_bytes(out, buffer.getvalue())
         print(out)
 
 

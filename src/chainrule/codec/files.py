@@ -19,9 +19,10 @@ from chainrule.codec.embedding import model_bytes
 from chainrule.codec.images import chunk_events, decode_chunk, encode_chunk, in_chunks, make_header, model_for
 from chainrule.codec.sinks import Folder, Standard
 from chainrule.codec.sources import open_sources
-from chainrule.data.files import as_path, reading, replacing
+from chainrule.data.files import reading
 from chainrule.errors import CodecError, DataError
 from chainrule.exact import exact
+from chainrule.files import as_path, replacing
 from chainrule.models import AutoregressiveModel
 
 Progress = Callable[[int, int], None]
@@ -164,8 +165,6 @@ def _output(out: str | Path) -> Iterator[BinaryIO]:
         return
     with replacing(out) as temporary, open(temporary, "wb") as file:
         yield file
-        file.flush()
-        os.fsync(file.fileno())
 
 
 @contextlib.contextmanager

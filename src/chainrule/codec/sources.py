@@ -14,10 +14,11 @@ import numpy as np
 
 from chainrule import data
 from chainrule.codec import pixels
-from chainrule.data.files import as_path, reading
+from chainrule.data.files import reading
 from chainrule.data.folder import SUFFIXES
 from chainrule.data.pictures import LOSSLESS
 from chainrule.errors import DataError
+from chainrule.files import as_path
 
 BLOCK = 64
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from chainrule.data.colored import color, hopper_mnist
 from chainrule.data.dataset import Dataset
-from chainrule.data.files import as_path, cache_folder, read_npy, reading
+from chainrule.data.files import cache_folder, read_npy, reading
 from chainrule.data.images import load_images
 from chainrule.data.mnist import Mnist, load_mnist
 from chainrule.data.pictures import read_image, read_pixels, save_grid, to_nchw, to_nhwc, write_image
@@ -14,6 +14,7 @@ from chainrule.data.portrait import gray_portrait, portrait
 from chainrule.data.toy import load_joint, portrait_joint, two_dimensional, warmup
 from chainrule.data.unpickle import read_pickle, restricted_load
 from chainrule.errors import DataError
+from chainrule.files import as_path
 
 __all__ = [
     "NAMES",

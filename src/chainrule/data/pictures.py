@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from chainrule.data.files import as_path, reading, replacing
+from chainrule.data.files import reading
 from chainrule.errors import DataError
+from chainrule.files import as_path, replacing
 
 LOSSLESS = (".png", ".bmp", ".tif", ".tiff", ".webp")
 

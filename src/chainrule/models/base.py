@@ -25,8 +25,8 @@ from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
 from chainrule import heads, sampling
-from chainrule.data.files import write_bytes
 from chainrule.errors import DataError, ModelError
+from chainrule.files import write_bytes
 from chainrule.native import Program
 
 
