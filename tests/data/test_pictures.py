@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from chainrule.data import read_image, read_pixels, save_grid, to_nchw, to_nhwc, write_image
-from chainrule.data.pictures import LOSSLESS, grid_of, quantise
+from chainrule.data.levels import grid_of, quantise
+from chainrule.data.pictures import LOSSLESS
 from chainrule.errors import DataError
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from chainrule.data.levels import checked_values
 from chainrule.errors import DataError
 
 MOST_LEVELS = 32_768  # values are kept as uint8 up to 256 levels and as int16 up to this
@@ -17,8 +18,9 @@ class Dataset:
     """Training, validation and test events of one discrete variable shape.
 
     Each split is an integer tensor (N, *shape) with values in [0, levels); images are NCHW. What a person reads is the
-    value plus `offset`. `truth` is the joint distribution p[i, j] = P(x₁ = i, x₂ = j), float64 (levels, levels), where
-    it is known. `notes` are sentences that a person should hear before training.
+    value plus `offset`; a picture shows the level v as the byte `pixel_values[v]`, or v · 255 // (levels − 1) without.
+    `truth` is the joint distribution p[i, j] = P(x₁ = i, x₂ = j), float64 (levels, levels), where it is known. `notes`
+    are sentences that a person should hear before training.
 
     Raises `DataError` when a split is empty, not of integers, out of range, or of another shape than its siblings.
 
@@ -35,6 +37,7 @@ class Dataset:
     truth: np.ndarray | None = None
     offset: int = 0
     notes: tuple[str, ...] = ()
+    pixel_values: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         if not 2 <= self.levels <= MOST_LEVELS:
@@ -57,6 +60,8 @@ class Dataset:
                     f"The {split} split of {self.name} has values from {low} to {high}; with {self.levels} levels they "
                     f"must lie from 0 to {self.levels - 1}."
                 )
+        if self.pixel_values is not None:
+            checked_values(self.pixel_values, self.levels)
         if self.truth is not None and self.truth.shape != (self.levels, self.levels):
             raise DataError(
                 f"The truth of {self.name} has shape {self.truth.shape}; with {self.levels} levels it must be "
