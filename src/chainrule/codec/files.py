@@ -42,9 +42,9 @@ def compress_files(
     """Compress files into a `.crz` archive, written under a temporary name and renamed.
 
     Args:
-        given: pictures, folders of pictures, .npy or .npz files, a dataset's name (its test split), "-" for an .npy on
-            standard input, or several of them. Pictures of a folder keep their path below it; those of a lossy format
-            come back as .png.
+        given: pictures, folders of pictures, .npy, .npz, IDX or pickle files, a dataset's name (its test split), "-"
+            for an .npy on standard input, or several of them. Pictures of a folder keep their path below it; those of
+            a lossy format come back as .png, IDX files as .npy, pickles as .npy or .npz.
         model: float or exact.
         out: the archive; "-" for standard output.
         embed_model: put the exact model in.
@@ -62,13 +62,13 @@ def compress_files(
     size = chunk_events(twin, chunk)
     with contextlib.ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="chainrule-")))
-        sources = open_sources(given, twin.shape, twin.levels, scratch)
+        sources = open_sources(given, twin, scratch)
         total = sum(source.count for source in sources)
         header = make_header(twin, [source.member for source in sources], total, embed_model)
         pixels.checked_members(header)  # what we write, we must be able to read
         stream = stack.enter_context(_output(out))
         writer = Writer(stream, header, model_bytes(twin) if embed_model else None)
-        blocks = (block for source in sources for block in source.blocks(twin.shape, twin.levels))
+        blocks = (block for source in sources for block in source.blocks(twin))
         for block in in_chunks(blocks, size):
             count, digest, payload = encode_chunk(twin, torch.from_numpy(block))
             if verify:
