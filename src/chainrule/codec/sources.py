@@ -49,7 +49,8 @@ class Source:
 
 def read_picture(path: Path, model: AutoregressiveModel) -> np.ndarray:
     """One picture as an event, exactly; a DataError for another size, and for a value that no level has."""
-    values, shape = data.read_pixels(path).pixels, model.shape
+    picture, shape = data.read_pixels(path), model.shape
+    values = picture.pixels[..., :1] if shape[0] == 1 and picture.shows_gray else picture.pixels
     wanted = (*shape[1:], shape[0])
     if values.shape != wanted:
         found, fits = f"{values.shape[1]}×{values.shape[0]}×{values.shape[2]}", f"{shape[2]}×{shape[1]}×{shape[0]}"

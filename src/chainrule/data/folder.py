@@ -19,7 +19,7 @@ SPLITS = {"train": "train", "training": "train", "val": "validation", "valid": "
           "test": "test"}  # fmt: skip
 
 
-NAMED = 5
+NAMED = 10
 """Pictures that an error names at most."""
 
 
@@ -36,16 +36,20 @@ def read_folder(
     found, others = _files(folder)
     paths = [path for split in found.values() for path in split]
     if not paths:
-        besides = f" ({_other(others, folder)} there)" if others else ""
-        raise DataError(f"The folder {folder} holds no pictures ({', '.join(SUFFIXES)}){besides}; name one that does.")
+        besides = f", only {_other(others, folder)}" if others else ""
+        raise DataError(f"The folder {folder} holds no pictures{besides}; name one with {', '.join(SUFFIXES)} files.")
     pictures = _read(paths, folder)
     _same_size(pictures, paths, folder)
 
     notes = []
     if others:
         notes.append(f"Passed over {_other(others, folder)}.")
+    if all(picture.shows_gray for picture in pictures):  # a palette of grays is how some programs store gray pictures
+        pictures = [picture._replace(pixels=picture.pixels[..., :1]) for picture in pictures]
     if n := sum(picture.palette for picture in pictures):
-        notes.append(f"{_pictures(n)} had a palette and became RGB.")
+        notes.append(
+            f"{_pictures(n)} had a palette and became {'gray' if pictures[0].pixels.shape[2] == 1 else 'RGB'}."
+        )
     if n := sum(picture.opaque_alpha for picture in pictures):
         notes.append(f"{_pictures(n)} had a fully opaque alpha channel, which was dropped.")
     gray = sum(picture.pixels.shape[2] == 1 for picture in pictures)

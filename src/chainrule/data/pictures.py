@@ -27,6 +27,11 @@ class Picture(NamedTuple):
     palette: bool = False  # colours came from a palette
     opaque_alpha: bool = False  # had an alpha channel that hid nothing; it was dropped
 
+    @property
+    def shows_gray(self) -> bool:
+        """Whether it is a gray picture: of one channel, or with a palette of grays."""
+        return self.pixels.shape[2] == 1 or (self.palette and bool((self.pixels == self.pixels[..., :1]).all()))
+
 
 def to_nchw(images: np.ndarray) -> torch.Tensor:
     """(N, H, W) or (N, H, W, C) array → contiguous (N, C, H, W) tensor of the same type. Raises `DataError`.
