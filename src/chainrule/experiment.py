@@ -21,6 +21,7 @@ import os
 import time
 import zipfile
 import zlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +29,10 @@ import numpy as np
 import torch
 
 from chainrule import data, metrics, zoo
-from chainrule.checkpoint import write_atomically
 from chainrule.errors import ChainruleError, DataError, ModelError
 from chainrule.evaluation import bits_per_dim, log2_joint, receptive_field
 from chainrule.exact import exact
+from chainrule.files import write_bytes
 from chainrule.models import AutoregressiveModel, ConditionalMLP, GrayscalePixelCNN
 from chainrule.progress import say
 from chainrule.provenance import auto_precision, command, describe, device_name
@@ -53,11 +54,17 @@ def open_dataset(recipe: Recipe) -> data.Dataset:
     return open_data(recipe.data, recipe.train.seed, recipe.levels, recipe.validation)
 
 
-def open_data(name: str, seed: int = 0, levels: int | None = None, validation: int | None = None) -> data.Dataset:
-    """A dataset by name or path, split as a recipe says."""
+def open_data(
+    name: str,
+    seed: int = 0,
+    levels: int | None = None,
+    validation: int | None = None,
+    pixel_values: Sequence[int] | None = None,
+) -> data.Dataset:
+    """A dataset by name or path, split as a recipe says; `pixel_values` as for `data.load_images`."""
     if name == "hopper-mnist" and validation is not None:
         return data.hopper_mnist(validation=validation)
-    return data.from_name(name, seed=seed, levels=levels)
+    return data.from_name(name, seed=seed, levels=levels, pixel_values=pixel_values)
 
 
 def run(recipe: Recipe, out: str | Path, *, resume: bool = False, quiet: bool = False) -> dict[str, Any]:
@@ -74,13 +81,17 @@ def run(recipe: Recipe, out: str | Path, *, resume: bool = False, quiet: bool = 
         KeyboardInterrupt: after Ctrl-C, with a checkpoint to resume from.
     """
     out = Path(out)
-    prepare_folder(out, resume)
-    dataset = open_dataset(recipe)
-    for note in dataset.notes:
-        say(note, quiet=quiet)
-    arrays = before_training(recipe, dataset)
+    with new_folder(out):
+        prepare_folder(out, resume)
+        dataset = open_dataset(recipe)
+        for note in dataset.notes:
+            say(note, quiet=quiet)
+        arrays = before_training(recipe, dataset)
+    if len(dataset.shape) == 3 and (legend := data.sheet_note(dataset.shape, dataset.levels)):
+        say(legend, quiet=quiet)
     torch.manual_seed(recipe.train.seed)
     model = recipe.model.build(dataset.shape, dataset.levels)
+    model.pixel_values = dataset.pixel_values
     if recipe.init is not None:
         say(start_from(model, recipe.init), quiet=quiet)
     parameters = sum(p.numel() for p in model.parameters())
@@ -133,7 +144,7 @@ def run(recipe: Recipe, out: str | Path, *, resume: bool = False, quiet: bool = 
         result["receptive_field_of"] = f"{reference.blocks} blocks, {reference.filters} filters"
     measure(model, dataset, result, arrays, recipe.train.seed)
     if len(model.shape) == 3:
-        data.save_grid(arrays["samples"], dataset.levels, out / "samples.png")
+        data.save_grid(arrays["samples"], dataset.levels, out / "samples.png", pixel_values=dataset.pixel_values)
     save_arrays(out / "arrays.npz", arrays)
     write_json(out / "result.json", result)
     return result
@@ -229,6 +240,19 @@ def measure_gray(
 # ---------------------------------------------------------------------------------------------------------- the folder
 
 
+@contextlib.contextmanager
+def new_folder(out: Path) -> Iterator[None]:
+    """Take a folder away again that was made within the block and is still empty, if the block fails."""
+    there = out.exists()
+    try:
+        yield
+    except BaseException:
+        if not there:
+            with contextlib.suppress(OSError):  # not empty, or never made
+                out.rmdir()
+        raise
+
+
 def prepare_folder(out: Path, resume: bool) -> None:
     """Make the run folder; refuse one that holds something else, or another run unless it is to be resumed."""
     try:
@@ -263,7 +287,7 @@ def is_main_process() -> bool:
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     if is_main_process():
-        write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
+        write_bytes(path, (json.dumps(content, indent=2) + "\n").encode())
 
 
 def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
@@ -272,7 +296,7 @@ def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
 
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
-    write_atomically(path, buffer.getvalue())
+    write_bytes(path, buffer.getvalue())
 
 
 def write_run(out: Path, name: str, result: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
@@ -280,7 +304,7 @@ def write_run(out: Path, name: str, result: dict[str, Any], arrays: dict[str, np
     device = device_name(torch.device(result.get("device", "cpu")))
     result = {"recipe": name, **result, "device": device, "command": command()}
     write_json(out / "config.json", {"command": command()})
-    write_atomically(out / "metrics.jsonl", b"")
+    write_bytes(out / "metrics.jsonl", b"")
     save_arrays(out / "arrays.npz", arrays)
     write_json(out / "result.json", result)
 
