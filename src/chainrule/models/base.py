@@ -213,6 +213,10 @@ class AutoregressiveModel(nn.Module, PyTorchModelHubMixin, library_name="chainru
         self._refuse_context(context)
         return None
 
+    def example_context(self, n: int) -> Any:
+        """A context for `n` events that stands for all there are; None for models without."""
+        return None
+
     def _shape_text(self) -> str:
         return ", ".join(map(str, self.shape))
 

@@ -2,7 +2,7 @@
 
 from chainrule.nn.conv import MaskedConv2d, WindowCache
 from chainrule.nn.encoding import one_hot
-from chainrule.nn.gated import GatedBlock, GatedCache
+from chainrule.nn.gated import Gate, GatedBlock, GatedCache
 from chainrule.nn.linear import MaskedLinear
 from chainrule.nn.made import MADENetwork
 from chainrule.nn.norm import ChannelLayerNorm
@@ -11,6 +11,7 @@ from chainrule.nn.stacks import LeftCache, LeftConv2d, RowCache, RowConv2d
 
 __all__ = [
     "ChannelLayerNorm",
+    "Gate",
     "GatedBlock",
     "GatedCache",
     "LeftCache",
