@@ -77,6 +77,19 @@ CASES = [
     *_images(GatedPixelCNN),
     *_images(GatedPixelCNNMADE),
 ]
+CONDITIONAL_CASES = [
+    Case(f"{cls.__name__}-{'x'.join(map(str, shape))}-L{levels}-c{classes}", cls, lambda cls=cls, a=a: cls(*a))
+    for cls in (GatedPixelCNN, GatedPixelCNNMADE)
+    for a in [
+        ((1, 2, 3), 2, 7, 2, True, 3),
+        ((2, 1, 3), 2, 6, 1, False, 1),
+        ((2, 2, 1), 3, 5, 1, True, 4),
+        ((1, 1, 2), 17, 6, 1, True, 2),
+    ]
+    for shape, levels, *_, classes in [a]
+]
+"""Models whose every use needs a context; `model.example_context` makes one."""
+
 EXACT_CASES = [case for case in CASES if not issubclass(case.cls, GatedPixelCNN)]
 """The models that have an exact form."""
 
