@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from chainrule import native
-from laws import CASES, EXACT_CASES, randomised
+from laws import CASES, CONDITIONAL_CASES, EXACT_CASES, randomised
 
 torch.set_num_threads(1)
 
@@ -20,6 +20,12 @@ def case(request):
 @pytest.fixture(params=[pytest.param(case, id=case.name) for case in EXACT_CASES])
 def exact_case(request):
     """One small model that has an exact form."""
+    return request.param
+
+
+@pytest.fixture(params=[pytest.param(case, id=case.name) for case in CONDITIONAL_CASES])
+def conditional_case(request):
+    """One small model that is conditional on a label."""
     return request.param
 
 

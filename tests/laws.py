@@ -53,14 +53,6 @@ def _images(cls):
         yield Case(name, cls, lambda a=(shape, levels, filters, blocks, layer_norm): cls(*a))
 
 
-def given(model, label):
-    """A conditional model as one without context: everything is given the same label."""
-    context_map = model.context_map
-    model.context_map = lambda context: context_map(torch.tensor([label]))
-    model.checked_context = lambda context, n: None
-    return model
-
-
 CASES = [
     Case("Histogram-L2", Histogram, lambda: Histogram(2)),
     Case("Histogram-L100", Histogram, lambda: Histogram(100)),
@@ -86,14 +78,6 @@ CASES = [
     *_images(GatedPixelCNN),
     *_images(GatedPixelCNNMADE),
     *(
-        Case(f"{cls.__name__}-of-class-{label}", cls, lambda cls=cls, label=label, a=arguments: given(cls(*a), label))
-        for cls, label, arguments in [
-            (GatedPixelCNN, 1, ((1, 2, 3), 2, 5, 1, True, 2)),
-            (GatedPixelCNN, 0, ((2, 2, 1), 3, 4, 2, False, 3)),
-            (GatedPixelCNNMADE, 2, ((3, 1, 2), 3, 5, 1, True, 3)),
-        ]
-    ),
-    *(
         Case(
             f"GrayscalePixelCNN-{'x'.join(map(str, a[0]))}-L{a[1]}",
             GrayscalePixelCNN,
@@ -108,6 +92,19 @@ CASES = [
         ]
     ),
 ]
+CONDITIONAL_CASES = [
+    Case(f"{cls.__name__}-{'x'.join(map(str, shape))}-L{levels}-c{classes}", cls, lambda cls=cls, a=a: cls(*a))
+    for cls in (GatedPixelCNN, GatedPixelCNNMADE)
+    for a in [
+        ((1, 2, 3), 2, 7, 2, True, 3),
+        ((2, 1, 3), 2, 6, 1, False, 1),
+        ((2, 2, 1), 3, 5, 1, True, 4),
+        ((1, 1, 2), 17, 6, 1, True, 2),
+    ]
+    for shape, levels, *_, classes in [a]
+]
+"""Models whose every use needs a context; `model.example_context` makes one."""
+
 EXACT_CASES = [case for case in CASES if not issubclass(case.cls, GatedPixelCNN | GrayscalePixelCNN)]
 """The models that have an exact form."""
 

@@ -117,7 +117,7 @@ def test_a_run_leaves_all_files(name, files, tmp_path, labelled):
     if images:
         assert arrays["receptive_field"].shape == (6, 5)
         assert arrays["receptive_field"].any()
-        assert not arrays["receptive_field"][4:].any()
+        assert name == "grayscale" or not arrays["receptive_field"][4:].any()  # its colours see all gray
         assert arrays["samples"].shape[0] == 100
     elif name == "warmup":
         assert arrays["model_pmf"].sum() == pytest.approx(1)

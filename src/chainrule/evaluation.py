@@ -115,7 +115,7 @@ def receptive_field(model: AutoregressiveModel, site: tuple[int, int, int], seed
     x = model.with_auxiliaries(x)
     v = model._float(x).requires_grad_()
     with evaluating(model), torch.enable_grad():
-        log_pmf = model._logits(v, model.every_context(1)).log_softmax(-1)
+        log_pmf = model._logits(v, model.example_context(1)).log_softmax(-1)
         (gradient,) = torch.autograd.grad(log_pmf[(0, *site, int(x[(0, *site)]))], v)
     return gradient[0].abs().amax(0).double().cpu().numpy()
 

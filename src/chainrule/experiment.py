@@ -185,7 +185,7 @@ def measure(
     generator = torch.Generator().manual_seed(seed)
     n = SAMPLES if model.shape == (1,) else PAIR_SAMPLES if model.shape == (2,) else IMAGE_SAMPLES
     began = time.perf_counter()
-    samples = model.sample(n, model.every_context(n), generator).cpu().numpy()
+    samples = model.sample(n, model.example_context(n), generator).cpu().numpy()
     result["sample_seconds"], result["sample_count"] = round(time.perf_counter() - began, 3), n
     arrays["samples"] = samples.astype(np.uint8 if dataset.levels <= 256 else np.int32)
     if model.shape == (1,):

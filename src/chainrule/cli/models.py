@@ -108,7 +108,7 @@ def sample(args: list[str]) -> None:
 
         loaded = zoo.load(model)
         check_output(out, loaded)
-        context = loaded.every_context(n) if label is None else torch.full((n,), label)
+        context = loaded.example_context(n) if label is None else torch.full((n,), label)
         x = loaded.sample(n, context, torch.Generator().manual_seed(seed), method)
         write_events(x, loaded, out, run_offset(model))
 
@@ -171,7 +171,7 @@ def complete(args: list[str]) -> None:
                 )
             known = torch.from_numpy(pixels.max(-1) > 127)
         batch = x.expand(n, *loaded.shape)
-        context = loaded.every_context(n) if label is None else torch.full((n,), label)
+        context = loaded.example_context(n) if label is None else torch.full((n,), label)
         y = loaded.complete(batch, known, context, torch.Generator().manual_seed(seed))
         if n == 1:
             data.write_image(y[0], loaded.levels, out, loaded.pixel_values)

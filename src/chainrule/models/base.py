@@ -216,8 +216,8 @@ class AutoregressiveModel(nn.Module, PyTorchModelHubMixin, library_name="chainru
         self._refuse_context(context)
         return None
 
-    def every_context(self, n: int) -> Any:
-        """A context for `n` events in which everything there is to be conditioned on comes in turn; None without."""
+    def example_context(self, n: int) -> Any:
+        """A context for `n` events that stands for all there are, in turn; None for models without."""
         return None
 
     def _shape_text(self) -> str:

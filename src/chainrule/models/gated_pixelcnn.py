@@ -8,6 +8,8 @@ A masked 3×3 convolution never reaches a wedge of pixels to the right above eac
 many layers follow: the blind spot of `PixelCNN`. The vertical stack has none, since it sees no pixel of its own row and
 may therefore look to the right.
 
+A class label c makes it p(x | c): it adds a bias of its own to every gate (equation 4 of the paper).
+
 Deviations from the paper: layer normalisation over the channels of a pixel in front of the convolutions; channels are
 tied by a MADE in `GatedPixelCNNMADE` rather than split by colour; the logits come from two 1×1 convolutions.
 
@@ -28,16 +30,18 @@ from chainrule.errors import DataError, ModelError
 from chainrule.models.base import as_tensor
 from chainrule.models.pixelcnn import PixelCNN
 from chainrule.models.pixelcnn_made import PixelCNNMADE
-from chainrule.nn import ChannelLayerNorm, GatedBlock, GatedCache, LeftCache, LeftConv2d, RowCache, RowConv2d
+from chainrule.nn import ChannelLayerNorm, Gate, GatedBlock, GatedCache, LeftCache, LeftConv2d, RowCache, RowConv2d
 
 FIRST, LATER = 7, 3
 """Sides of the kernels of the first layer and of the blocks."""
 
 
 class GatedPixelCNN(PixelCNN):
-    """Gated PixelCNN with the channels of a pixel independent of each other; arguments as for `PixelCNN`, and
+    """Gated PixelCNN with the channels of a pixel independent of each other; other arguments as for `PixelCNN`.
 
-        classes: if not 0, the model is conditioned on a label, and every use of it takes labels as its context.
+    Args:
+        classes: how many labels the model is conditional on; its `context` is then integers of shape (B,), in
+            [0, classes). With 0 there is no context. The weights of the same seed are the same but for the labels' own.
 
     Each of the two stacks has `filters` channels. The blocks are wider than `PixelCNN`'s, about 21 · filters² weights
     each in place of 2.5 · filters²: compare models of the same number of parameters, not of the same `filters`.
@@ -48,6 +52,9 @@ class GatedPixelCNN(PixelCNN):
         >>> x = model.sample(2, generator=torch.Generator().manual_seed(0))
         >>> x.shape, model.log_prob(x).shape
         (torch.Size([2, 1, 4, 4]), torch.Size([2]))
+        >>> model = GatedPixelCNN((1, 4, 4), 2, filters=8, blocks=1, classes=3)
+        >>> model.sample(2, context=torch.tensor([0, 2])).shape
+        torch.Size([2, 1, 4, 4])
     """
 
     def __init__(
@@ -59,69 +66,71 @@ class GatedPixelCNN(PixelCNN):
         layer_norm: bool = True,
         classes: int = 0,
     ) -> None:
-        if classes < 0 or classes == 1:
-            raise ModelError(f"{classes} classes tell nothing apart: use 0 for no labels, or 2 and more")
-        self.classes = int(classes)
         super().__init__(shape, levels, filters, blocks, layer_norm)
+        if classes < 0 or (classes and not blocks):
+            raise ModelError(f"{classes} classes and {blocks} blocks make no conditional model: use at least 1 of both")
+        self.classes = int(classes)
+        self.needs_context = self.classes > 0
+        if classes:
+            self._condition(self.classes)
 
-    @property
-    def needs_context(self) -> bool:  # type: ignore[override]
-        """Whether the model is conditioned on labels."""
-        return self.classes > 0
+    def _condition(self, channels: int) -> None:
+        """Make room for a context of so many channels in every block."""
+        for block in self.blocks:
+            block.condition(channels)  # type: ignore[operator]
 
-    def checked_context(self, context: Any, n: int) -> Tensor | None:
-        """Labels, integers (n,) in [0, classes), on the model's device.
-
-        Raises:
-            ModelError: the model has no classes and is given labels, or the reverse.
-            DataError: they are no labels for `n` events.
-        """
-        if not self.needs_context:
+    def checked_context(self, context: Any, n: int) -> Any:
+        if not self.classes:
             return super().checked_context(context, n)
         if context is None:
-            raise ModelError(f"this {type(self).__name__} is conditioned on a class: give labels as the context")
+            raise ModelError(
+                f"{type(self).__name__} is conditional on {self.classes} classes: give `context`, one label an event"
+            )
         labels = as_tensor(context)
-        if labels.dtype.is_floating_point or labels.dtype == torch.bool or tuple(labels.shape) != (n,):
-            raise DataError(f"the context must be {n} labels, integers of shape ({n},), not {tuple(labels.shape)}")
-        if n and not 0 <= int(labels.min()) <= int(labels.max()) < self.classes:
-            raise DataError(f"the labels must lie from 0 to {self.classes - 1}, this model's classes")
-        return labels.to(self.device)
+        if labels.dtype.is_floating_point or labels.dtype.is_complex or labels.dtype == torch.bool:
+            raise DataError(f"the labels are {labels.dtype} values: pass integers in [0, {self.classes})")
+        if tuple(labels.shape) != (n,):
+            raise DataError(f"the labels have shape {tuple(labels.shape)}: {n} events want one each, shape ({n},)")
+        if n and (int(labels.min()) < 0 or int(labels.max()) >= self.classes):
+            raise DataError(
+                f"the labels go from {int(labels.min())} to {int(labels.max())}: "
+                f"this model has {self.classes} classes, 0 to {self.classes - 1}"
+            )
+        return labels.long().to(self.device)
 
-    def every_context(self, n: int) -> Tensor | None:
-        """Labels 0, 1, … in turn, (n,)."""
-        return torch.arange(n, device=self.device) % self.classes if self.needs_context else None
+    def example_context(self, n: int) -> Any:
+        return torch.arange(n, device=self.device) % self.classes if self.classes else None
 
-    def context_map(self, context: Any) -> Tensor | None:
-        """What the blocks see of a context: labels (B,) → one-hot vectors (B, classes, 1, 1)."""
-        if not self.needs_context:
-            return super().context_map(context)
-        hot = F.one_hot(context.long(), self.classes)[:, :, None, None]
-        return hot.to(self.hidden.weight.dtype)
-
-    def context_channels(self, filters: int) -> int:
-        """Channels of that map."""
-        return self.classes
+    def _context_map(self, context: Any) -> Tensor | None:
+        """What the blocks are conditioned on, (B, D, H or 1, W or 1), of a checked context; None without."""
+        if not self.classes:
+            self._refuse_context(context)
+            return None
+        if context is None:
+            self.checked_context(context, 0)
+        return self._float(F.one_hot(context.to(self.device).long(), self.classes))[:, :, None, None]
 
     def _make_trunk(self, inputs: int, filters: int, blocks: int, layer_norm: bool) -> None:
         self.vertical_input = RowConv2d(inputs, filters, FIRST, include=False)
         self.horizontal_input = LeftConv2d(inputs, filters, FIRST, include=False)
+        gate = Gate()
         self.blocks = nn.ModuleList(
-            GatedBlock(filters, LATER, layer_norm=layer_norm, depth=blocks, context=self.context_channels(filters))
-            for _ in range(blocks)
+            GatedBlock(filters, LATER, layer_norm=layer_norm, depth=blocks, gate=gate) for _ in range(blocks)
         )
         self.norm = ChannelLayerNorm(filters) if layer_norm else None
 
-    def _trunk(self, x: Tensor, context: Tensor | None) -> Tensor:
+    def _trunk(self, x: Tensor, context: Any) -> Tensor:
+        given = self._context_map(context)
         v = self.vertical_input(x)
         h = self.horizontal_input(x) + v
         for block in self.blocks:
-            v, h = block(v, h, context)
+            v, h = block(v, h, given)
         return h
 
     # ---------------------------------------------------------------------------------------------------------- steps
 
     def start(self, batch: int, context: Any = None) -> GatedState:  # type: ignore[override]
-        features = self.context_map(context)
+        given = self._context_map(context)
         channels, _, width = self.shape
         values = torch.zeros(batch, channels, dtype=torch.long, device=self.device)
         row = self.horizontal_input.weight.new_zeros(batch, width, self.horizontal_input.in_channels)
@@ -129,8 +138,8 @@ class GatedPixelCNN(PixelCNN):
             values,
             row,
             self.vertical_input.start(batch, width),
-            self.horizontal_input.start(batch),
-            [block.start(batch, width, features) for block in self.blocks],  # type: ignore[operator]
+            self.horizontal_input.start(batch, width),
+            [block.start(batch, width, given) for block in self.blocks],  # type: ignore[operator]
             self._start_head(),
         )
 

@@ -35,19 +35,15 @@ MOST_GRAYS = 16
 class ColorPixelCNN(GatedPixelCNNMADE):
     """The second factor, before colours are excluded; its context is the gray image as floats, (B, H, W)."""
 
-    needs_context = True  # type: ignore[assignment]
-
     def __init__(
         self, shape: tuple[int, int, int], levels: int, filters: int, blocks: int, layer_norm: bool, grays: int
     ) -> None:
         self.grays = grays
         super().__init__(shape, levels, filters, blocks, layer_norm)
+        self._condition(filters)
         self.encoder = ImageEncoder(grays, filters)
 
-    def context_channels(self, filters: int) -> int:
-        return filters
-
-    def context_map(self, context: Tensor) -> Tensor:
+    def _context_map(self, context: Any) -> Tensor:
         return self.encoder(one_hot(context, self.grays).permute(0, 3, 1, 2))
 
 

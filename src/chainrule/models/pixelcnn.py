@@ -79,21 +79,17 @@ class PixelCNN(AutoregressiveModel):
     # -------------------------------------------------------------------------------------------------- parallel pass
 
     def _logits(self, v: Tensor, context: Any = None) -> Tensor:
-        return self._head(self._features(v, self.context_map(context)), v)
+        return self._head(self._features(v, context), v)
 
-    def context_map(self, context: Any) -> Tensor | None:
-        """What the trunk sees of a context: here there is none."""
-        self._refuse_context(context)
-        return None
-
-    def _features(self, v: Tensor, context: Tensor | None = None) -> Tensor:
+    def _features(self, v: Tensor, context: Any = None) -> Tensor:
         """φ: what each pixel knows of the earlier ones; (B, C, H, W) → (B, filters, H, W)."""
         h = self._trunk(self._encode(v.permute(0, 2, 3, 1)).permute(0, 3, 1, 2), context)
         h = h if self.norm is None else self.norm(h)
         return F.relu(self.hidden(F.relu(h)))
 
-    def _trunk(self, x: Tensor, context: Tensor | None) -> Tensor:
+    def _trunk(self, x: Tensor, context: Any) -> Tensor:
         """(B, inputs, H, W) → (B, filters, H, W)."""
+        self._refuse_context(context)
         h = self.input(x)
         for block in self.blocks:
             h = block(h)

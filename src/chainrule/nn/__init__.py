@@ -3,7 +3,7 @@
 from chainrule.nn.conv import MaskedConv2d, WindowCache
 from chainrule.nn.encoding import one_hot
 from chainrule.nn.full import FullConv2d, ImageEncoder
-from chainrule.nn.gated import GatedBlock, GatedCache
+from chainrule.nn.gated import Gate, GatedBlock, GatedCache
 from chainrule.nn.linear import MaskedLinear
 from chainrule.nn.made import MADENetwork
 from chainrule.nn.norm import ChannelLayerNorm
@@ -13,6 +13,7 @@ from chainrule.nn.stacks import LeftCache, LeftConv2d, RowCache, RowConv2d
 __all__ = [
     "ChannelLayerNorm",
     "FullConv2d",
+    "Gate",
     "GatedBlock",
     "GatedCache",
     "ImageEncoder",

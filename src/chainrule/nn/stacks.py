@@ -26,7 +26,8 @@ class RowConv2d(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, kernel: int, *, include: bool) -> None:
         super().__init__()
-        self.in_channels, self.kernel, self.reach, self.include = in_channels, kernel, kernel // 2, include
+        self.in_channels, self.out_channels = in_channels, out_channels
+        self.kernel, self.reach, self.include = kernel, kernel // 2, include
         self.rows = self.reach + include
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels, self.rows, kernel))
         self.bias = nn.Parameter(torch.zeros(out_channels))
@@ -36,13 +37,16 @@ class RowConv2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, in_channels, H, W) → (B, out_channels, H, W)."""
-        side = self.kernel // 2
-        padded = F.pad(x, (side, side, self.reach, 0))
+        padded = F.pad(x, (self.reach, self.reach, self.reach, 0))
         return F.conv2d(padded if self.include else padded[:, :, :-1], self.weight, self.bias)
+
+    def matrix_and_bias(self) -> tuple[Tensor, Tensor]:
+        """The taps side by side in raster order, (out_channels, taps · in_channels), and the bias."""
+        return self.weight.permute(0, 2, 3, 1).flatten(1), self.bias
 
     def start(self, batch: int, width: int) -> RowCache:
         """A fresh cache for a walk over `batch` images, row by row."""
-        return RowCache(self.weight.new_zeros(batch, self.rows, width + 2 * (self.kernel // 2), self.in_channels))
+        return RowCache(self, batch, width)
 
     def step_row(self, x: Tensor, cache: RowCache) -> Tensor:
         """The output at the next row of the walk, equal to `forward` there.
@@ -54,19 +58,27 @@ class RowConv2d(nn.Module):
         Returns:
             Shape (B, W, out_channels).
         """
-        side = self.kernel // 2
-        cache.rows = cache.rows.roll(-1, 1)
-        cache.rows[:, -1, side : side + x.shape[1]] = x
-        windows = cache.rows.unfold(2, self.kernel, 1)  # (B, rows, W, in, kernel)
-        windows = windows.permute(0, 2, 3, 1, 4).flatten(2)
-        return F.linear(windows, self.weight.flatten(1), self.bias)
+        return cache.output(x)
 
 
 class RowCache:
     """The rows that a `RowConv2d` still reaches, with a border: (B, rows, W + 2 · border, in_channels)."""
 
-    def __init__(self, rows: Tensor) -> None:
-        self.rows = rows
+    def __init__(self, conv: RowConv2d, batch: int, width: int) -> None:
+        matrix, bias = conv.matrix_and_bias()
+        self.weight, self.bias = matrix.detach().T.contiguous(), bias.detach()
+        self.kernel, self.border = conv.kernel, conv.reach
+        self.rows = self.weight.new_zeros(batch, conv.rows, width + 2 * conv.reach, conv.in_channels)
+
+    def output(self, x: Tensor) -> Tensor:
+        """Take in a row (B, W, in_channels), forget the oldest, and give the convolution there, (B, W, out)."""
+        batch, width, _ = x.shape
+        if self.rows.shape[1] > 1:
+            self.rows[:, :-1] = self.rows[:, 1:].clone()
+        self.rows[:, -1, self.border : self.border + width] = x
+        windows = self.rows.unfold(2, self.kernel, 1)  # (B, rows, W, in, kernel)
+        windows = windows.permute(0, 2, 1, 4, 3).reshape(batch * width, -1)
+        return torch.addmm(self.bias, windows, self.weight).view(batch, width, -1)
 
 
 class LeftConv2d(nn.Module):
@@ -80,7 +92,8 @@ class LeftConv2d(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, kernel: int, *, include: bool) -> None:
         super().__init__()
-        self.in_channels, self.reach, self.include = in_channels, kernel // 2, include
+        self.in_channels, self.out_channels = in_channels, out_channels
+        self.reach, self.include = kernel // 2, include
         self.taps = self.reach + include
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels, 1, self.taps))
         self.bias = nn.Parameter(torch.zeros(out_channels))
@@ -93,9 +106,13 @@ class LeftConv2d(nn.Module):
         padded = F.pad(x, (self.reach, 0, 0, 0))
         return F.conv2d(padded if self.include else padded[..., :-1], self.weight, self.bias)
 
-    def start(self, batch: int) -> LeftCache:
+    def matrix_and_bias(self) -> tuple[Tensor, Tensor]:
+        """The taps side by side from left to right, (out_channels, taps · in_channels), and the bias."""
+        return self.weight.permute(0, 2, 3, 1).flatten(1), self.bias
+
+    def start(self, batch: int, width: int) -> LeftCache:
         """A fresh cache for a walk over `batch` images, pixel by pixel."""
-        return LeftCache(self.weight.new_zeros(batch, self.taps, self.in_channels))
+        return LeftCache(self, batch, width)
 
     def step(self, x: Tensor, cache: LeftCache, column: int) -> Tensor:
         """The output at the next pixel of the walk, equal to `forward` there.
@@ -109,16 +126,23 @@ class LeftConv2d(nn.Module):
         Returns:
             Shape (B, out_channels).
         """
-        if column == 0:
-            cache.taps = torch.zeros_like(cache.taps)
-        if column or self.include:
-            cache.taps = cache.taps.roll(-1, 1)
-            cache.taps[:, -1] = x
-        return F.linear(cache.taps.transpose(1, 2).flatten(1), self.weight.flatten(1), self.bias)
+        return cache.output(x, column)
 
 
 class LeftCache:
-    """The pixels that a `LeftConv2d` still reaches, (B, taps, in_channels)."""
+    """One row of a `LeftConv2d`'s input, with a border: (B, border + W, in_channels).
 
-    def __init__(self, taps: Tensor) -> None:
-        self.taps = taps
+    No row need be forgotten: what is read was written in the same row, or is the border.
+    """
+
+    def __init__(self, conv: LeftConv2d, batch: int, width: int) -> None:
+        matrix, bias = conv.matrix_and_bias()
+        self.weight, self.bias = matrix.detach().T.contiguous(), bias.detach()
+        self.taps, self.include = conv.taps, conv.include
+        self.row = self.weight.new_zeros(batch, conv.reach + width, conv.in_channels)
+
+    def output(self, x: Tensor, column: int) -> Tensor:
+        """Take in the newest pixel that is seen from `column`, (B, in), and give the convolution there, (B, out)."""
+        if column or self.include:
+            self.row[:, column + self.taps - 1] = x
+        return torch.addmm(self.bias, self.row[:, column : column + self.taps].flatten(1), self.weight)
