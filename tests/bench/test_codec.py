@@ -36,6 +36,21 @@ def test_figures_are_those_of_the_file(dataset):
     assert arrays["heat_bits"].sum((1, 2)) == pytest.approx(bits, rel=0.02)
 
 
+@pytest.mark.parametrize(("channels", "levels"), [(1, 17), (2, 4), (3, 256), (1, 1000)])
+def test_any_channels_and_levels(channels, levels):
+    """The usual codecs get the same values, in two bytes where one does not hold them."""
+    generator = torch.Generator().manual_seed(0)
+    kind = torch.uint8 if levels <= 256 else torch.int16
+    x = torch.randint(0, levels, (6, channels, 4, 4), generator=generator).to(kind)
+    figures, _ = bench_codec(
+        PixelCNNMADE((channels, 4, 4), levels, filters=8, blocks=1), Dataset("any", levels, x, x, x)
+    )
+    assert figures["raw_bytes"] == x.numel() * (1 if levels <= 256 else 2)
+    assert all(row["bits_per_dim"] == 8 * row["bytes"] / x.numel() for row in figures["others"])
+    # noise: whoever keeps all of it needs its bits
+    assert min(row["bits_per_dim"] for row in figures["others"]) > np.log2(levels) * 0.95
+
+
 def test_what_it_cannot_measure(dataset):
     with pytest.raises(ModelError, match="images"):
         bench_codec(MADE((2,), 4, (8,)), dataset)

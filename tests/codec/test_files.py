@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import io
+import json
+import pickle
 import sys
 from dataclasses import replace
 from types import SimpleNamespace
@@ -17,9 +20,11 @@ from chainrule.codec import compress, compress_files, decompress, decompress_fil
 from chainrule.codec.container import Writer
 from chainrule.codec.images import encode_chunk, make_header
 from chainrule.codec.sinks import Folder
-from chainrule.errors import ChainruleError, CodecError, DataError
+from chainrule.data.idx import to_idx
+from chainrule.errors import ChainruleError, CodecError, DataError, ModelError
 from chainrule.exact import exact
 from chainrule.models import MADE, PixelCNN, PixelCNNMADE
+from chainrule.zoo import load
 
 
 @pytest.fixture(scope="module")
@@ -282,3 +287,64 @@ def test_gray_pictures(tmp_path):
     compress_files(tmp_path / "source", gray, tmp_path / "a.crz")
     for number, path in enumerate(decompress_file(tmp_path / "a.crz", tmp_path / "back", gray)):
         assert np.array_equal(np.array(Image.open(path)), given[number])
+
+
+@pytest.mark.parametrize("kind", ["idx", "idx.gz", "pkl", "pkl.gz"])
+def test_idx_files_and_pickles(tmp_path, kind):
+    """They come back as .npy and .npz, every array of them, of the same type."""
+    gray = PixelCNN((1, 4, 5), 4, 6, 1)
+    arrays = {"train": pictures(5, (4, 5)), "test": pictures(3, (4, 5), seed=1).astype(np.int32)}
+    path = tmp_path / f"mine.{kind}"
+    content = to_idx(arrays["train"]) if kind.startswith("idx") else pickle.dumps(arrays)
+    path.write_bytes(gzip.compress(content) if kind.endswith("gz") else content)
+    compress_files(path, gray, tmp_path / "a.crz")
+    (written,) = decompress_file(tmp_path / "a.crz", tmp_path / "back", gray)
+    if kind.startswith("idx"):
+        assert written.name == f"mine.{kind}.npy"
+        found = {"train": np.load(written)}
+    else:
+        assert written.name == f"mine.{kind}.npz"
+        with np.load(written) as archive:
+            found = {name: archive[name] for name in archive.files}
+        assert found.keys() == arrays.keys()
+    for name, array in found.items():
+        assert array.dtype == arrays[name].dtype
+        assert (array == arrays[name]).all()
+
+
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        ([1, 2], "neither one array"),
+        ({"train": pictures(2, (4, 5)), "labels": [1, 2]}, "neither one array"),
+        ({"train": pictures(2, (4, 5)), "labels": np.arange(2)}, "has shape"),
+        (pictures(2, (4, 5)) + 1, "holds the value"),
+        (print, "asks for builtins.print"),
+    ],
+)
+def test_pickles_that_do_not_fit(tmp_path, value, sentence):
+    """Nothing of a pickle is left out without a word, and nothing of it is run."""
+    (tmp_path / "x.pkl").write_bytes(pickle.dumps(value))
+    with pytest.raises(DataError, match=sentence):
+        compress_files(tmp_path / "x.pkl", PixelCNN((1, 4, 5), 4, 6, 1), tmp_path / "a.crz")
+    assert not (tmp_path / "a.crz").exists()
+
+
+def test_an_array_of_pixel_values(tmp_path):
+    """A model's own pixel values, in memory and in files, beside plain levels; the model keeps them when saved."""
+    gray = PixelCNN((1, 4, 5), 3, 6, 1)
+    gray.pixel_values = (0, 128, 255)
+    gray.save_pretrained(tmp_path / "model")
+    loaded = load(tmp_path / "model")
+    assert exact(loaded).pixel_values == loaded.pixel_values == (0, 128, 255)
+    levels = np.random.default_rng(0).integers(0, 3, (6, 4, 5), dtype=np.uint8)
+    for array in (levels, np.array([0, 128, 255], np.int16)[levels], np.array([0, 127, 255], np.uint8)[levels]):
+        back = decompress(loaded, compress(loaded, array))
+        assert back.dtype == array.dtype
+        assert (back == array).all()
+    with pytest.raises(DataError, match=r"its pixel values \(0, 128, 255\)"):
+        compress(loaded, np.array([0, 129, 255], np.uint8)[levels])
+    config = json.loads((tmp_path / "model" / "config.json").read_text())
+    (tmp_path / "model" / "config.json").write_text(json.dumps({**config, "pixel_values": [0, 128]}))
+    with pytest.raises(ModelError, match="does not describe a PixelCNN: The pixel values"):
+        load(tmp_path / "model")

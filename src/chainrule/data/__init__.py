@@ -48,6 +48,7 @@ __all__ = [
 ]
 
 NAMES = ("warmup", "portrait-2d", "hopper-mnist", "photos", "digits")
+COMMON_WORDS = ("photos", "digits")  # which a folder of one's own may well be called
 
 
 def from_name(
@@ -66,6 +67,10 @@ def from_name(
     chainrule.errors.DataError: "cifar" is no dataset's name (warmup, portrait-2d, ... and no path; ...
     """
     path = as_path(name_or_path)
+    if name_or_path in COMMON_WORDS and _exists(path):
+        raise DataError(
+            f"{path} is a path here and a dataset's name; write ./{path} for the path, or go elsewhere for the dataset."
+        )
     if name_or_path == "warmup":
         data = warmup()
     elif name_or_path == "portrait-2d":
