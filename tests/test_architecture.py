@@ -17,7 +17,7 @@ TIERS = {
     3: ["optim", "allocator", "batches", "evaluation", "checkpoint", "progress", "training", "exact"],
     4: ["zoo", "recipes"],
     5: ["codec"],
-    6: ["provenance", "experiment", "tuning", "bench"],
+    6: ["provenance", "experiment", "tuning", "bench", "quality"],
     7: ["report"],
     8: ["cli", "__main__"],
 }
