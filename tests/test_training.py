@@ -196,7 +196,7 @@ def test_the_best_weights_are_kept(monkeypatch):
         seen.append([p.detach().clone() for p in model.parameters()])
         return next(figures)
 
-    monkeypatch.setattr(training, "bits_per_dim", measured)
+    monkeypatch.setattr(training, "validation_loss", measured)
     model, history = train()
     assert (history.best_step, history.best_bits) == (6, 1.0)
     assert all(map(torch.equal, seen[1], model.parameters()))
@@ -216,7 +216,7 @@ def test_the_average_is_what_is_evaluated_and_kept(monkeypatch):
         weights.append(self.parameters[0].detach().clone())
         real(self, step)
 
-    monkeypatch.setattr(training, "bits_per_dim", measured)
+    monkeypatch.setattr(training, "validation_loss", measured)
     monkeypatch.setattr(WeightAverage, "update", update)
     model, _ = train(Histogram(4), tiny_dataset((1,), 4), ema=0.9)
     expected = torch.zeros(4)

@@ -30,23 +30,63 @@ def log_probs(model: AutoregressiveModel, x: Tensor, context: Any = None) -> Ten
     return torch.cat(parts)
 
 
-def bits_per_dim(model: AutoregressiveModel, dataset: Dataset | Tensor, split: str = "test") -> float:
+def bits_per_dim(
+    model: AutoregressiveModel, dataset: Dataset | Tensor, split: str = "test", context: Any = None
+) -> float:
     """Negative log-likelihood in bits for each entry, averaged over *all* events of a split.
 
     Args:
         model: any likelihood model.
         dataset: a `Dataset`, or events as integers of shape (N, *model.shape).
-        split: "test", "validation" or "train", where a Dataset is given.
+        split: "test", "validation" or "train", where a Dataset is given; its labels are the context of a model that
+            is conditioned on them.
+        context: what the model is conditioned on, where events are given.
+
+    Raises:
+        DataError: there are no events, or no labels where they are needed.
+        ModelError: the model has no likelihood.
 
     Example:
         >>> import chainrule as cr
         >>> round(cr.bits_per_dim(cr.Histogram(4), torch.tensor([[0], [1], [3]])), 6)
         2.0
     """
-    x = getattr(dataset, split) if isinstance(dataset, Dataset) else dataset
+    if not isinstance(model, AutoregressiveModel):
+        raise ModelError(f"{type(model).__name__} has no likelihood, and so no bits/dim: evaluate a likelihood model")
+    if isinstance(dataset, Dataset):
+        x = getattr(dataset, split)
+        context = context_of(model, dataset, split) if context is None else context
+    else:
+        x = dataset
     if not len(x):
         raise DataError("there are no events to evaluate: give at least one")
-    return metrics.bits_per_dim(-float(log_probs(model, x).mean()), model.dims)
+    return metrics.bits_per_dim(-float(log_probs(model, x, context).mean()), model.dims)
+
+
+def context_of(model: Any, dataset: Dataset, split: str) -> Tensor | None:
+    """The labels of a split for a model that is conditioned on them; None for other models.
+
+    Raises:
+        DataError: the model needs labels and the data have none.
+    """
+    if not model.needs_context:
+        return None
+    if split not in dataset.labels:
+        raise DataError(f"{type(model).__name__} is conditioned on labels, and {dataset.name} has none: use other data")
+    return dataset.labels[split]
+
+
+def validation_loss(model: Any, dataset: Dataset) -> float:
+    """What decides which weights a run keeps: bits/dim, or the mean of a model's own loss if it has no likelihood."""
+    if isinstance(model, AutoregressiveModel):
+        return bits_per_dim(model, dataset, "validation")
+    x, context = dataset.validation, context_of(model, dataset, "validation")
+    total = 0.0
+    with torch.no_grad(), evaluating(model):
+        for i in range(0, len(x), BATCH):
+            part = x[i : i + BATCH].to(model.device)
+            total += len(part) * float(model.validation_loss(part, None if context is None else context[i : i + BATCH]))
+    return total / len(x)
 
 
 def log2_joint(model: AutoregressiveModel) -> np.ndarray:

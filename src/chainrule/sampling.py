@@ -40,12 +40,13 @@ class NaiveWalk:
         self.model = model
 
     def start(self, batch: int, context: Any = None) -> dict[str, Any]:
-        x = torch.zeros(batch, *self.model.shape, dtype=torch.long, device=self.model.device)
+        x = torch.zeros(batch, *self.model.walk_shape, dtype=torch.long, device=self.model.device)
         return {"x": x, "context": context, "position": 0, "sites": self.model.sites()}
 
     def conditional(self, state: dict[str, Any]) -> Tensor:
-        log_pmf = self.model.log_pmf(state["x"], state["context"])
-        return log_pmf[at(state["sites"][state["position"]])].double().exp()
+        site = state["sites"][state["position"]]
+        log_pmf = self.model._log_pmf(state["x"], state["context"])
+        return log_pmf[at(site)][..., : site.levels].double().exp()
 
     def observe(self, state: dict[str, Any], value: Tensor) -> dict[str, Any]:
         state["x"][at(state["sites"][state["position"]])] = value
@@ -83,19 +84,19 @@ def walk(
         method: "cached" uses the model's own steps, "naive" a full pass for each site.
 
     Returns:
-        Integers of shape (batch, *model.shape).
+        Events: integers of shape (batch, *model.shape).
     """
     if method not in ("cached", "naive"):
         raise ModelError(f"the sampling method {method!r} does not exist: use 'cached' or 'naive'")
     walker = model if method == "cached" else NaiveWalk(model)
-    x = torch.zeros(batch, *model.shape, dtype=torch.long, device=model.device)
+    x = torch.zeros(batch, *model.walk_shape, dtype=torch.long, device=model.device)
     with torch.no_grad(), evaluating(model):
         state = walker.start(batch, context)
         for position, site in enumerate(model.sites()):
             value = choose(position, site, walker.conditional(state))
             x[at(site)] = value
             state = walker.observe(state, value)
-    return x
+    return model.without_auxiliaries(x)
 
 
 def sample(
@@ -109,6 +110,7 @@ def sample(
     """Draw `n` events; see `AutoregressiveModel.sample`."""
     if n < 0:
         raise DataError(f"cannot draw {n} samples: ask for 0 or more")
+    context = model.checked_context(context, n)
     parts = [torch.zeros(0, *model.shape, dtype=torch.long, device=model.device)]
     for start in range(0, n, batch):
         size = min(batch, n - start)
@@ -138,10 +140,11 @@ def complete(
         raise DataError(
             f"`known` has shape {tuple(known.shape)}, which does not fit the events' shape {tuple(x.shape)}"
         ) from None
+    context = model.checked_context(context, len(x))
     parts = [x[:0].long()]
     for start in range(0, len(x), batch):
         rows = slice(start, start + batch)
-        given, is_known = x[rows].long(), known[rows]
+        given, is_known = model.with_auxiliaries(x[rows].long()), model.known_sites(known[rows])
         draw = random_choice(uniforms(model, len(given), generator))
 
         def choose(
@@ -164,9 +167,10 @@ def score(model: AutoregressiveModel, x: Tensor, context: Any = None, method: Me
     """log p of each entry given the earlier ones, found by walking: the slow twin of `model.site_log_probs(x)`.
 
     Returns:
-        Nats, float64, of shape (B, *shape).
+        Nats, float64, of shape (B, *walk_shape).
     """
-    x = model.checked(x).long()
+    x = model.with_auxiliaries(model.checked(x).long())
+    context = model.checked_context(context, len(x))
     result = torch.zeros(x.shape, dtype=torch.float64, device=x.device)
 
     def choose(position: int, site: Site, pmf: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ from chainrule.batches import batch_indices, jittered, mixed_seed
 from chainrule.checkpoint import Checkpoint, Journal
 from chainrule.data import Dataset
 from chainrule.errors import ModelError
-from chainrule.evaluation import bits_per_dim
+from chainrule.evaluation import context_of, validation_loss
 from chainrule.models import AutoregressiveModel
 from chainrule.optim import OptimizerName, make_optimizer
 from chainrule.progress import Interrupt, progress_reporter
@@ -99,7 +99,7 @@ class TrainConfig:
 
 @dataclass
 class History:
-    """What a run measured on its way, in bits per dimension."""
+    """What a run measured on its way: losses in the model's `loss_unit`, bits per dimension for a likelihood."""
 
     train: list[float] = field(default_factory=list)
     """Loss of the minibatch of steps 1, 2, …"""
@@ -196,6 +196,8 @@ def fit(
         accelerator.wait_for_everyone()
 
     train = dataset.train.to(accelerator.device)
+    context = context_of(model, dataset, "train")
+    in_unit = metrics.bits if model.loss_unit == "bits/dim" else float
     pending: list[Tensor] = []
     report = progress_reporter(config.steps, first, quiet=quiet or not accelerator.is_main_process)
     seconds_before, step_seconds_before, began = history.seconds, history.step_seconds, time.perf_counter()
@@ -205,13 +207,15 @@ def fit(
             for group, base in zip(optimizer.param_groups, base_lrs, strict=True):
                 group["lr"] = base * rate(config, step)
             rows = batch_indices(len(train), config.batch_size, config.seed, step)
-            x = train[rows[rank::world].to(train.device)]
+            mine = rows[rank::world]
+            x = train[mine.to(train.device)]
+            given = None if context is None else context[mine].to(train.device)
             model.train()
             torch.manual_seed(mixed_seed(config.seed, step, rank))
             if config.jitter:
                 x = jittered(x, model.levels, config.jitter)
             optimizer.zero_grad(set_to_none=True)
-            loss = loss_and_gradients(accelerator, objective, x, config.accumulate)
+            loss = loss_and_gradients(accelerator, objective, x, given, config.accumulate)
             if config.clip:
                 accelerator.clip_grad_norm_(model.parameters(), config.clip)
             optimizer.step()
@@ -230,14 +234,14 @@ def fit(
                         "or set --train.clip"
                     )
                 for offset, value in enumerate(losses):
-                    history.train.append(metrics.bits(value))
+                    history.train.append(in_unit(value))
                     journal.add({"step": done - len(losses) + 1 + offset, "train": history.train[-1]})
                 report.step(done, history.train[-1])
             history.step_seconds = step_seconds_before + time.perf_counter() - began - evaluating_seconds
             if evaluate:
                 paused = time.perf_counter()
                 with average.applied(model):
-                    validation = bits_per_dim(model, dataset.validation)
+                    validation = validation_loss(model, dataset)
                     if validation < history.best_bits:
                         history.best_bits, history.best_step = validation, done
                         best = {name: value.clone() for name, value in model.state_dict().items()}
@@ -255,7 +259,7 @@ def fit(
 
 
 class Objective(nn.Module):
-    """What is minimised: the mean negative log-likelihood of a batch, in nats per dimension.
+    """What is minimised: the model's own loss.
 
     Accelerate wraps this module, and so leaves the model's own `forward` as it was.
     """
@@ -264,21 +268,24 @@ class Objective(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, x: Tensor) -> Tensor:
-        return -self.model(x).mean() / self.model.dims
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        return self.model.loss(x, context)
 
 
-def loss_and_gradients(accelerator: Accelerator, objective: nn.Module, x: Tensor, parts: int) -> Tensor:
+def loss_and_gradients(
+    accelerator: Accelerator, objective: nn.Module, x: Tensor, context: Tensor | None, parts: int
+) -> Tensor:
     """The loss of a batch, whose gradients are added up over `parts` of it, one after the other.
 
     Processes exchange gradients after the last part only.
     """
     pieces = [piece for piece in x.tensor_split(parts) if len(piece)]
+    contexts = [None] * len(pieces) if context is None else context.tensor_split(parts)
     total = torch.zeros((), device=x.device)
-    for k, piece in enumerate(pieces):
+    for k, (piece, given) in enumerate(zip(pieces, contexts, strict=False)):  # an empty part is a last one
         waiting = accelerator.no_sync(objective) if k + 1 < len(pieces) else contextlib.nullcontext()
         with waiting:
-            loss = objective(piece) * (len(piece) / len(x))
+            loss = objective(piece, given) * (len(piece) / len(x))
             accelerator.backward(loss)
         total = total + loss.detach()
     return total

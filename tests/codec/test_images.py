@@ -78,7 +78,7 @@ def test_the_coder_is_within_a_word_of_the_information():
     f[:, 1] += 2**22 - f.sum(1)
     uniform = torch.rand(100_000, generator=generator) * 2**22
     symbols = (f.cumsum(1) <= uniform[:, None]).sum(1)
-    payload = encode(symbols, f)
+    payload = encode([(symbols, f)])
     bits = metrics.bits(-float((f.gather(1, symbols[:, None]).double() / 2**22).log().sum()))
     assert bits < 8 * len(payload) < bits * 1.0001 + 64
     assert torch.equal(Decoder(payload).decode(f.double() / 2**22), symbols)
@@ -92,7 +92,7 @@ def test_the_coder_is_the_one_in_the_specification(levels):
     f = 1 + (weight / weight.sum(1, keepdim=True) * (2**22 - levels)).long()
     f[:, levels // 2] += 2**22 - f.sum(1)
     symbols = torch.randint(0, levels, (400,), generator=generator)
-    decoder = AnsDecoder(encode(symbols, f))
+    decoder = AnsDecoder(encode([(symbols, f)]))
     assert [decoder.symbol(row) for row in f.tolist()] == symbols.tolist()
     assert decoder.state == 0
     assert not decoder.words

@@ -64,8 +64,20 @@ def test_the_carrier_of_the_logits_does_not_matter():
 
 
 def test_least_probability_is_bounded():
-    log_pmf = ExactCategorical(3).log_pmf(torch.tensor([0.0, -1e30, float("-inf")]))
+    log_pmf = ExactCategorical(3).log_pmf(torch.tensor([0.0, -1e30, -1e38]))
     assert log_pmf[1:].tolist() == [-TOTAL_BITS * math.log(2)] * 2
+
+
+def test_impossible_levels_have_no_mass():
+    """A logit of -inf: the others share everything, as if it were not there, wherever it stands."""
+    logits = torch.randn(50, 6, generator=torch.Generator().manual_seed(0)) * 5
+    gone = torch.tensor([True, False, False, True, False, True])
+    head = ExactCategorical(6)
+    found = head.frequencies(logits.masked_fill(gone, float("-inf")))
+    assert torch.equal(found[:, gone], torch.zeros(50, 3, dtype=torch.long))
+    assert torch.equal(found[:, ~gone], head.frequencies(logits[:, ~gone]))
+    far = torch.tensor([float("-inf"), -1e38, -1e38])
+    assert head.frequencies(far).tolist() == [0, 2**21, 2**21]
 
 
 def test_too_many_levels_are_refused():

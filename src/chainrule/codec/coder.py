@@ -10,6 +10,7 @@ Reference: Bamler, Understanding Entropy Coding With Asymmetric Numeral Systems,
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import constriction
@@ -27,22 +28,23 @@ def _family() -> Any:
     return constriction.stream.model.Categorical(perfect=False)
 
 
-def encode(symbols: Tensor, frequencies: Tensor) -> bytes:
+def encode(parts: Sequence[tuple[Tensor, Tensor]]) -> bytes:
     """Symbols to words, little-endian.
 
     Args:
-        symbols: integers (N,).
-        frequencies: integers (N, levels), each at least 1, rows that sum to 2^22.
+        parts: one after the other, (symbols, frequencies): integers (N,), and integers (N, levels), rows that sum to
+            2^22, at least 1 for each symbol that is there.
 
     >>> frequencies = torch.tensor([[1, 2, 2**22 - 3], [2**22 - 2, 1, 1]])
-    >>> Decoder(encode(torch.tensor([2, 0]), frequencies)).decode(frequencies.double() / 2**22).tolist()
+    >>> Decoder(encode([(torch.tensor([2, 0]), frequencies)])).decode(frequencies.double() / 2**22).tolist()
     [2, 0]
     """
     coder, model = constriction.stream.stack.AnsCoder(), _family()
-    step = max(1, ROWS // frequencies.shape[1])
-    for start in reversed(range(0, len(symbols), step)):  # what goes in last comes out first
-        table = frequencies[start : start + step].numpy() * 2.0**-22
-        coder.encode_reverse(symbols[start : start + step].numpy().astype(np.int32), model, table)
+    for symbols, frequencies in reversed(parts):  # what goes in last comes out first
+        step = max(1, ROWS // frequencies.shape[1])
+        for start in reversed(range(0, len(symbols), step)):
+            table = frequencies[start : start + step].numpy() * 2.0**-22
+            coder.encode_reverse(symbols[start : start + step].numpy().astype(np.int32), model, table)
     return coder.get_compressed().astype("<u4").tobytes()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -31,7 +32,8 @@ def chunk_events(model: AutoregressiveModel, asked: int | None = None) -> int:
     """How many events go into a chunk: what was asked for, or as many as fit the memory."""
     if asked is not None and asked < 1:
         raise CodecError(f"chunks of {asked} images hold nothing: use at least 1")
-    return max(1, min(asked or CHUNK, CHUNK, TABLE_BYTES // (4 * model.dims * model.levels)))
+    entries = len(sites := model.sites()) * max(site.levels for site in sites)
+    return max(1, min(asked or CHUNK, CHUNK, TABLE_BYTES // (4 * entries)))
 
 
 def make_header(model: AutoregressiveModel, members: list[dict[str, Any]], count: int, embedded: bool) -> Header:
@@ -76,8 +78,13 @@ def encode_chunk(model: AutoregressiveModel, x: Tensor) -> tuple[int, bytes, byt
     """Events (N, *shape) of an exact model → (N, SHA-256 of them, payload)."""
     x = model.checked(x)
     table = frequencies(model, x)
-    symbols = x.cpu().flatten(1)[:, order_of(model)].T.reshape(-1)
-    return len(x), digest_of(x, model.levels), encode(symbols, table.view(-1, model.levels))
+    symbols = model.with_auxiliaries(x).cpu().flatten(1)[:, order_of(model)].T
+    parts, start = [], 0
+    for levels, sites in itertools.groupby(model.sites(), key=lambda site: site.levels):
+        end = start + len(list(sites))
+        parts.append((symbols[start:end].reshape(-1), table[start:end, :, :levels].reshape(-1, levels)))
+        start = end
+    return len(x), digest_of(x, model.levels), encode(parts)
 
 
 def decode_chunk(model: AutoregressiveModel, chunk: Chunk) -> Tensor:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 
 import numpy as np
+import torch
 
 from chainrule.data.dataset import Dataset
 from chainrule.data.files import sha256
@@ -54,8 +55,9 @@ def color(digits: np.ndarray, seed: int) -> np.ndarray:
 def hopper_mnist(folder: str | os.PathLike | None = None, *, validation: int = 5_000) -> Dataset:
     """Coloured MNIST: train (55,000, 3, 28, 28), validation (5,000, …), test (10,000, …), uint8 with 4 levels.
 
-    The digits come from `load_mnist(folder)`; the last `validation` of the 60,000 training images are held out. A
-    difference from the published bytes is said in `notes`. Raises `DataError` when MNIST cannot be had.
+    Labels are the digits. They and their pictures come from `load_mnist(folder)`; the last `validation` of the 60,000
+    training images are held out. A difference from the published bytes is said in `notes`. Raises `DataError` when
+    MNIST cannot be had.
     """
     digits = load_mnist(folder)
     if not 1 <= validation < len(digits.train_images):
@@ -73,4 +75,10 @@ def hopper_mnist(folder: str | os.PathLike | None = None, *, validation: int = 5
             )
         splits.append(to_nchw(colored))
     train, test = splits
-    return Dataset("hopper-mnist", 4, train[:-validation], train[-validation:], test, notes=tuple(notes))
+    numbers = torch.from_numpy(digits.train_labels.astype(np.int64))
+    labels = {
+        "train": numbers[:-validation],
+        "validation": numbers[-validation:],
+        "test": torch.from_numpy(digits.test_labels.astype(np.int64)),
+    }
+    return Dataset("hopper-mnist", 4, train[:-validation], train[-validation:], test, notes=tuple(notes), labels=labels)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -18,7 +19,8 @@ class Dataset:
 
     Each split is an integer tensor (N, *shape) with values in [0, levels); images are NCHW. What a person reads is the
     value plus `offset`. `truth` is the joint distribution p[i, j] = P(x₁ = i, x₂ = j), float64 (levels, levels), where
-    it is known. `notes` are sentences that a person should hear before training.
+    it is known. `labels` holds the class of each event, integers (N,), by split, where there are classes. `notes` are
+    sentences that a person should hear before training.
 
     Raises `DataError` when a split is empty, not of integers, out of range, or of another shape than its siblings.
 
@@ -35,6 +37,7 @@ class Dataset:
     truth: np.ndarray | None = None
     offset: int = 0
     notes: tuple[str, ...] = ()
+    labels: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not 2 <= self.levels <= MOST_LEVELS:
@@ -57,6 +60,9 @@ class Dataset:
                     f"The {split} split of {self.name} has values from {low} to {high}; with {self.levels} levels they "
                     f"must lie from 0 to {self.levels - 1}."
                 )
+        for split, labels in self.labels.items():
+            if labels.shape != (len(getattr(self, split)),) or labels.is_floating_point():
+                raise DataError(f"The labels of the {split} split of {self.name} are not one integer for each event.")
         if self.truth is not None and self.truth.shape != (self.levels, self.levels):
             raise DataError(
                 f"The truth of {self.name} has shape {self.truth.shape}; with {self.levels} levels it must be "

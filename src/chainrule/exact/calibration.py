@@ -154,7 +154,7 @@ def observe(twin: AutoregressiveModel, x: Tensor) -> dict[str, tuple[float, floa
             hooks.append(layer.register_forward_pre_hook(lambda _, args, name=name: look(name, args[0])))
     try:
         for batch in x.split(32 if twin.dims > 64 else 4096):
-            twin._logits(twin._float(batch))  # layer by layer, where the hooks look on
+            twin._logits(twin._float(twin.with_auxiliaries(batch)))  # layer by layer, where the hooks look on
     finally:
         for hook in hooks:
             hook.remove()

@@ -55,7 +55,7 @@ class ExactCategorical(nn.Module):
     """The categorical head in integers: the methods of `heads.Categorical`, and `frequencies`.
 
     With weights w_v = table[max − l_v], the frequency of level v is 1 + ⌊w_v · (2²² − L) / Σw⌋; what is left of 2²²
-    goes to the first of the most likely levels.
+    goes to the first of the most likely levels. A level whose logit is -inf has no mass and is not counted in L.
     """
 
     table: Tensor
@@ -67,18 +67,20 @@ class ExactCategorical(nn.Module):
         self.register_buffer("table", torch.tensor([*exp_table(), 0]), persistent=False)
 
     def frequencies(self, logits: Tensor) -> Tensor:
-        """(..., levels) → int64 of the same shape, each at least 1, with sum 2^22.
+        """(..., levels) → int64 of the same shape, each at least 1 (0 for a logit of -inf), with sum 2^22.
 
         >>> ExactCategorical(3).frequencies(torch.tensor([0.0, 0.0, -100.0])).tolist()
         [2097152, 2097151, 1]
         """
         whole = logits.mul(2.0**LOGIT_BITS).round_().clamp_(-LARGEST, LARGEST).long()
+        possible = (logits > -torch.inf).long()
+        whole.sub_(1 - possible)  # so that the first of the largest is a possible one
         first = whole.argmax(-1, keepdim=True)  # the first, where several are the largest
         below = whole.gather(-1, first) - whole
-        weight = self.table[below.clamp_(max=len(self.table) - 1)]
-        levels = logits.shape[-1]
+        weight = self.table[below.clamp_(max=len(self.table) - 1)].mul_(possible)
         total, normaliser = 1 << TOTAL_BITS, weight.sum(-1, keepdim=True)
-        frequency = weight.mul_(total - levels).div_(normaliser, rounding_mode="floor").add_(1)
+        frequency = weight.mul_(total - possible.sum(-1, keepdim=True))
+        frequency.div_(normaliser, rounding_mode="floor").add_(possible)
         return frequency.scatter_add_(-1, first, total - frequency.sum(-1, keepdim=True))
 
     def pmf(self, logits: Tensor) -> Tensor:

@@ -71,7 +71,7 @@ def probe(model: AutoregressiveModel) -> bytes:
     the same probe agree in practice; one that does not must not be trusted to decode what the other encoded.
     """
     twin = exact(model)
-    x = probe_events(twin)
+    x = twin.with_auxiliaries(probe_events(twin))
     digest = hashlib.sha256()
     with torch.no_grad():
         digest.update(canonical(twin.head.frequencies(twin._logits(twin._float(x)))))  # type: ignore[attr-defined]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -16,8 +17,8 @@ PASS_ENTRIES, PASS_EVENTS = 2**22, 64
 
 
 def order_of(model: AutoregressiveModel) -> Tensor:
-    """For each site in the order of the walk, its place in a flattened event."""
-    places = torch.arange(model.dims).view(model.shape)
+    """For each site in the order of the walk, its place in what a walk fills, flattened."""
+    places = torch.arange(math.prod(model.walk_shape)).view(model.walk_shape)
     return torch.stack([places[site.index] for site in model.sites()])
 
 
@@ -31,7 +32,8 @@ def frequencies(model: AutoregressiveModel, x: Tensor) -> Tensor:
         x: integers of shape (B, *shape).
 
     Returns:
-        int32 (sites, B, levels) on the CPU, each at least 1, with sum 2^22; sites in the order of the walk.
+        int32 (sites, B, levels) on the CPU, with sum 2^22; sites in the order of the walk. Each is at least 1, or 0 for
+        a level that the site does not have or that contradicts an auxiliary variable.
 
     Example:
         >>> import chainrule as cr
@@ -39,7 +41,7 @@ def frequencies(model: AutoregressiveModel, x: Tensor) -> Tensor:
         [4194304]
     """
     twin: Any = exact(model)
-    x = twin.checked(x)
+    x = twin.with_auxiliaries(twin.checked(x))
     with torch.no_grad(), sampling.evaluating(twin):
         program = twin.program()
         return native.score(program, x.cpu()) if program is not None else _by_passes(twin, x)
@@ -47,8 +49,9 @@ def frequencies(model: AutoregressiveModel, x: Tensor) -> Tensor:
 
 def _by_passes(twin: Any, x: Tensor) -> Tensor:
     order, n = order_of(twin), len(x)
-    batch = max(1, min(PASS_EVENTS, PASS_ENTRIES // (twin.dims * twin.levels)))
-    table = torch.empty(twin.dims, n, twin.levels, dtype=torch.int32)
+    levels = max(site.levels for site in twin.sites())
+    batch = max(1, min(PASS_EVENTS, PASS_ENTRIES // (len(order) * levels)))
+    table = torch.empty(len(order), n, levels, dtype=torch.int32)
     for start in range(0, n, batch):
         part = twin.head.frequencies(twin._logits(twin._float(x[start : start + batch])))
         table[:, start : start + batch] = part.flatten(1, -2).cpu()[:, order].transpose(0, 1)

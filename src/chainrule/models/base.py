@@ -78,6 +78,12 @@ class AutoregressiveModel(nn.Module, PyTorchModelHubMixin, library_name="chainru
 
     # ------------------------------------------------------------------------------------------------ about the model
 
+    needs_context = False
+    """Whether every use of the model needs a `context`."""
+
+    loss_unit = "bits/dim"
+    """What a loss is reported in."""
+
     @property
     def dims(self) -> int:
         """Entries of one event: the dimensions in bits per dimension."""
@@ -106,6 +112,26 @@ class AutoregressiveModel(nn.Module, PyTorchModelHubMixin, library_name="chainru
             return [Site((c, i, j), self.levels) for i, j, c in order]
         return [Site(index, self.levels) for index in itertools.product(*map(range, self.shape))]
 
+    # Auxiliary variables are entries of a walk that are functions of the event. A model with them factorises over more
+    # than the event, and its probabilities are still those of the event, since nothing else has any mass.
+
+    @property
+    def walk_shape(self) -> tuple[int, ...]:
+        """What a walk fills, and what sites index: the event's shape, unless there are auxiliary variables."""
+        return self.shape
+
+    def with_auxiliaries(self, x: Tensor) -> Tensor:
+        """Events (B, *shape) with their auxiliary variables: (B, *walk_shape)."""
+        return x
+
+    def without_auxiliaries(self, y: Tensor) -> Tensor:
+        """The events of (B, *walk_shape): (B, *shape)."""
+        return y
+
+    def known_sites(self, known: Tensor) -> Tensor:
+        """Which entries of a walk are known, given which entries of the events are: (B, *shape) → (B, *walk_shape)."""
+        return known
+
     # -------------------------------------------------------------------------------------------------- the likelihood
 
     def log_prob(self, x: Tensor, context: Any = None) -> Tensor:
@@ -121,32 +147,43 @@ class AutoregressiveModel(nn.Module, PyTorchModelHubMixin, library_name="chainru
         Raises:
             DataError: `x` has another shape, is not of an integer type, or holds values outside [0, levels).
         """
-        return self(self.checked(x), context)
+        x = self.checked(x)
+        return self(x, self.checked_context(context, len(x)))
 
     def forward(self, x: Tensor, context: Any = None) -> Tensor:
         """`log_prob` without the checks: what data-parallel training and autocast hook."""
-        return self._site_log_probs(x, context).flatten(1).sum(1)
+        return self._site_log_probs(self.with_auxiliaries(x), context).flatten(1).sum(1)
 
     def site_log_probs(self, x: Tensor, context: Any = None) -> Tensor:
-        """log p of each entry given the earlier ones, in nats, shape (B, *shape); their sum is `log_prob`."""
-        return self._site_log_probs(self.checked(x), context)
+        """log p of each entry given the earlier ones, in nats, (B, *walk_shape); their sum is `log_prob`."""
+        x = self.checked(x)
+        return self._site_log_probs(self.with_auxiliaries(x), self.checked_context(context, len(x)))
 
     def log_pmf(self, x: Tensor, context: Any = None) -> Tensor:
-        """log p of every level of each entry given the earlier entries of `x`, in nats, shape (B, *shape, levels)."""
-        return self.head.log_pmf(self._logits(self._float(self.checked(x)), context))
+        """log p of every level of each entry given the earlier entries of `x`, in nats, (B, *walk_shape, levels)."""
+        x = self.checked(x)
+        return self._log_pmf(self.with_auxiliaries(x), self.checked_context(context, len(x)))
 
-    def _site_log_probs(self, x: Tensor, context: Any) -> Tensor:
-        return self.head.log_prob(self._logits(self._float(x), context), x)
+    def loss(self, x: Tensor, context: Any = None) -> Tensor:
+        """What training minimises: the mean negative log-likelihood of a batch, a scalar in nats per dimension."""
+        return -self(x, context).mean() / self.dims
+
+    def _site_log_probs(self, y: Tensor, context: Any) -> Tensor:
+        return self.head.log_prob(self._logits(self._float(y), context), y)
+
+    def _log_pmf(self, y: Tensor, context: Any) -> Tensor:
+        return self.head.log_pmf(self._logits(self._float(y), context))
 
     @abstractmethod
     def _logits(self, v: Tensor, context: Any = None) -> Tensor:
         """Unnormalised log-probabilities of all levels of all entries.
 
         Args:
-            v: levels as floats, (B, *shape): the one float entry, which receptive fields and Jacobians differentiate.
+            v: levels as floats, (B, *walk_shape): the one float entry, which receptive fields and Jacobians
+                differentiate.
 
         Returns:
-            (B, *shape, levels).
+            (B, *walk_shape, levels); as many levels as the site with most has, -inf where a level cannot be.
         """
 
     def _float(self, x: Tensor) -> Tensor:
@@ -165,6 +202,16 @@ class AutoregressiveModel(nn.Module, PyTorchModelHubMixin, library_name="chainru
                 f"this model has {self.levels} levels, 0 to {self.levels - 1}"
             )
         return x.to(self.device)
+
+    def checked_context(self, context: Any, n: int) -> Any:
+        """`context` for `n` events, on the model's device, if it is what the model is conditioned on.
+
+        Raises:
+            ModelError: the model has no conditioning and is given some, or the reverse.
+            DataError: the context is not one for `n` events.
+        """
+        self._refuse_context(context)
+        return None
 
     def _shape_text(self) -> str:
         return ", ".join(map(str, self.shape))
