@@ -1,9 +1,10 @@
 """The models, one a file. `REGISTRY` maps the class names that config.json holds to the classes."""
 
-from chainrule.models.base import AutoregressiveModel, Site
+from chainrule.models.base import GenerativeModel, Site
 from chainrule.models.conditional_mlp import ConditionalMLP
 from chainrule.models.gated_pixelcnn import GatedPixelCNN, GatedPixelCNNMADE
 from chainrule.models.histogram import Histogram
+from chainrule.models.likelihood import AutoregressiveModel
 from chainrule.models.made import MADE
 from chainrule.models.pixelcnn import PixelCNN
 from chainrule.models.pixelcnn_made import PixelCNNMADE
@@ -18,6 +19,7 @@ __all__ = [
     "ConditionalMLP",
     "GatedPixelCNN",
     "GatedPixelCNNMADE",
+    "GenerativeModel",
     "Histogram",
     "PixelCNN",
     "PixelCNNMADE",
