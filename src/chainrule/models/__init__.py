@@ -7,6 +7,7 @@ from chainrule.models.grayscale_pixelcnn import GrayscalePixelCNN
 from chainrule.models.histogram import Histogram
 from chainrule.models.likelihood import AutoregressiveModel
 from chainrule.models.made import MADE
+from chainrule.models.pixel_iqn import PixelIQN
 from chainrule.models.pixelcnn import PixelCNN
 from chainrule.models.pixelcnn_made import PixelCNNMADE
 
@@ -19,8 +20,9 @@ CLASSES = (
     GatedPixelCNN,
     GatedPixelCNNMADE,
     GrayscalePixelCNN,
+    PixelIQN,
 )
-REGISTRY: dict[str, type[AutoregressiveModel]] = {cls.__name__: cls for cls in CLASSES}
+REGISTRY: dict[str, type[GenerativeModel]] = {cls.__name__: cls for cls in CLASSES}
 
 __all__ = [
     "MADE",
@@ -34,5 +36,6 @@ __all__ = [
     "Histogram",
     "PixelCNN",
     "PixelCNNMADE",
+    "PixelIQN",
     "Site",
 ]

@@ -1,5 +1,6 @@
 """Sample quality: measures of drawn images against real ones, for models with and without a likelihood."""
 
+from chainrule.quality.calibration import Calibration, calibration
 from chainrule.quality.classifier import (
     LEVELS,
     SHAPE,
@@ -13,9 +14,11 @@ from chainrule.quality.measures import Quality, class_entropy_bits, compare, fre
 __all__ = [
     "LEVELS",
     "SHAPE",
+    "Calibration",
     "DigitClassifier",
     "Quality",
     "accuracy",
+    "calibration",
     "class_entropy_bits",
     "compare",
     "frechet_distance",
