@@ -16,8 +16,8 @@ import safetensors.torch
 import torch
 
 from chainrule import zoo
-from chainrule.checkpoint import write_atomically
 from chainrule.data import hopper_mnist
+from chainrule.files import write_bytes
 from chainrule.provenance import device_name, origin
 from chainrule.quality import accuracy, load_classifier, train_classifier
 
@@ -38,7 +38,7 @@ def main(name: str) -> None:
         key: value.half().contiguous() if value.is_floating_point() else value
         for key, value in model.state_dict().items()
     }
-    write_atomically(out / "model.safetensors", safetensors.torch.save(weights))
+    write_bytes(out / "model.safetensors", safetensors.torch.save(weights))
     stored = load_classifier(out)
     record = {
         "model": type(model).__name__,
@@ -57,7 +57,7 @@ def main(name: str) -> None:
         "device": device_name(torch.device("cpu")),
         **origin(),
     }
-    write_atomically(out / "training.json", (json.dumps(record, indent=2) + "\n").encode())
+    write_bytes(out / "training.json", (json.dumps(record, indent=2) + "\n").encode())
     print(json.dumps(record, indent=2))
 
 

@@ -41,7 +41,7 @@ def bench(args: list[str]) -> None:
 
     def bench(
         name: Annotated[Literal["training", "sampling", "codec"], tyro.conf.Positional],
-        model: str | None = None,
+        model: Annotated[str | None, tyro.conf.arg(aliases=["-m"])] = None,
         data: str | None = None,
         n: Annotated[int | None, tyro.conf.arg(aliases=["-n"])] = None,
         repeats: int = 3,

@@ -24,8 +24,8 @@ from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
 from chainrule import sampling
-from chainrule.data.files import write_bytes
 from chainrule.errors import DataError, ModelError
+from chainrule.files import write_bytes
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,7 @@ class GenerativeModel(nn.Module, PyTorchModelHubMixin, library_name="chainrule")
         super().__init__()
         self.shape = tuple(int(side) for side in shape)
         self.levels = int(levels)
+        self.pixel_values: tuple[int, ...] | None = None
         if not self.shape or min(self.shape) < 1:
             raise ModelError(f"the event shape {tuple(shape)} is empty: every side must be at least 1")
         if self.levels < 2:
@@ -90,9 +91,13 @@ class GenerativeModel(nn.Module, PyTorchModelHubMixin, library_name="chainrule")
 
     @property
     def config(self) -> dict[str, Any]:
-        """The class's name and the arguments that made this model; with the weights, all there is to it."""
+        """The class's name and the arguments that made this model; with the weights, all there is to it.
+
+        And `pixel_values`, the bytes that pictures show its levels as, where these are not v · 255 // (levels − 1).
+        """
         arguments: dict[str, Any] = self.__dict__["_arguments"]
-        return {"class": type(self).__name__, **arguments}
+        shown = {} if self.pixel_values is None else {"pixel_values": self.pixel_values}
+        return {"class": type(self).__name__, **arguments, **shown}
 
     def sites(self) -> list[Site]:
         """All entries in the order of the factorisation: raster order, and the channels of a pixel in turn."""
@@ -153,6 +158,10 @@ class GenerativeModel(nn.Module, PyTorchModelHubMixin, library_name="chainrule")
             DataError: the context is not one for `n` events.
         """
         self._refuse_context(context)
+        return None
+
+    def every_context(self, n: int) -> Any:
+        """A context for `n` events in which everything there is to be conditioned on comes in turn; None without."""
         return None
 
     def _shape_text(self) -> str:

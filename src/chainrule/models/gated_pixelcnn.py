@@ -87,6 +87,10 @@ class GatedPixelCNN(PixelCNN):
             raise DataError(f"the labels must lie from 0 to {self.classes - 1}, this model's classes")
         return labels.to(self.device)
 
+    def every_context(self, n: int) -> Tensor | None:
+        """Labels 0, 1, … in turn, (n,)."""
+        return torch.arange(n, device=self.device) % self.classes if self.needs_context else None
+
     def context_map(self, context: Any) -> Tensor | None:
         """What the blocks see of a context: labels (B,) → one-hot vectors (B, classes, 1, 1)."""
         if not self.needs_context:

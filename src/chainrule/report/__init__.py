@@ -15,7 +15,7 @@ import jinja2
 from markupsafe import Markup
 
 import chainrule
-from chainrule.checkpoint import write_atomically
+from chainrule.files import write_bytes
 from chainrule.report.compression import compressions
 from chainrule.report.runs import read_runs
 from chainrule.report.sections import page, results
@@ -40,8 +40,8 @@ def build(runs: Sequence[str | Path], out: str | Path, recorded: Sequence[str | 
     read = read_runs(runs, recorded)
     html = render(page(read) | {"compressions": compressions(read)})
     out = Path(out)
-    write_atomically(out / "results.json", (json.dumps(results(read), indent=2) + "\n").encode())
-    write_atomically(out / "index.html", html.encode())
+    write_bytes(out / "results.json", (json.dumps(results(read), indent=2) + "\n").encode())
+    write_bytes(out / "index.html", html.encode())
     return out / "index.html"
 
 
