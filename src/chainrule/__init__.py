@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         Histogram,
         PixelCNN,
         PixelCNNMADE,
+        PixelIQN,
     )
     from chainrule.training import TrainConfig, fit
     from chainrule.zoo import load
@@ -52,6 +53,7 @@ _HOMES = {
     "ModelError": "errors",
     "PixelCNN": "models",
     "PixelCNNMADE": "models",
+    "PixelIQN": "models",
     "TrainConfig": "training",
     "bits_per_dim": "evaluation",
     "compress": "codec",
@@ -74,6 +76,7 @@ __all__ = [
     "ModelError",
     "PixelCNN",
     "PixelCNNMADE",
+    "PixelIQN",
     "TrainConfig",
     "__version__",
     "bits_per_dim",

@@ -68,9 +68,10 @@ def differences(old: Any, new: Any, name: str = "") -> list[str]:
 class Journal:
     """metrics.jsonl: one JSON object a line, `{"step": 7, "train": …}` or `{"step": 7, "validation": …}`."""
 
-    def __init__(self, path: Path | None, *, tensorboard: bool = False) -> None:
+    def __init__(self, path: Path | None, *, tensorboard: bool = False, unit: str = "bits/dim") -> None:
         self.path = path
         self.lines: list[str] = []
+        self.tag = unit.replace("/", "_per_").replace(" ", "_")
         self.events = event_writer(path.parent / "tensorboard") if tensorboard and path is not None else None
 
     def add(self, record: dict[str, Any]) -> None:
@@ -79,7 +80,7 @@ class Journal:
         if self.events is not None:
             for name, value in record.items():
                 if name != "step":
-                    self.events.add_scalar(f"bits_per_dim/{name}", value, record["step"])
+                    self.events.add_scalar(f"{self.tag}/{name}", value, record["step"])
 
     def flush(self) -> None:
         """Append what was noted."""

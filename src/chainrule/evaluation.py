@@ -76,11 +76,11 @@ def context_of(model: Any, dataset: Dataset, split: str) -> Tensor | None:
     return dataset.labels[split]
 
 
-def validation_loss(model: Any, dataset: Dataset) -> float:
+def validation_loss(model: Any, dataset: Dataset, split: str = "validation") -> float:
     """What decides which weights a run keeps: bits/dim, or the mean of a model's own loss if it has no likelihood."""
     if isinstance(model, AutoregressiveModel):
-        return bits_per_dim(model, dataset, "validation")
-    x, context = dataset.validation, context_of(model, dataset, "validation")
+        return bits_per_dim(model, dataset, split)
+    x, context = getattr(dataset, split), context_of(model, dataset, split)
     total = 0.0
     with torch.no_grad(), evaluating(model):
         for i in range(0, len(x), BATCH):
@@ -110,6 +110,8 @@ def receptive_field(model: AutoregressiveModel, site: tuple[int, int, int], seed
     Returns:
         Float64 of shape (H, W).
     """
+    if not isinstance(model, AutoregressiveModel):
+        raise ModelError(f"{type(model).__name__} has no log p to differentiate: look at a likelihood model")
     generator = torch.Generator().manual_seed(seed)
     x = torch.randint(0, model.levels, (1, *model.shape), generator=generator).to(model.device)
     x = model.with_auxiliaries(x)

@@ -30,7 +30,7 @@ import torch
 
 from chainrule import data, metrics, zoo
 from chainrule.errors import ChainruleError, DataError, ModelError
-from chainrule.evaluation import bits_per_dim, log2_joint, receptive_field
+from chainrule.evaluation import bits_per_dim, log2_joint, receptive_field, validation_loss
 from chainrule.exact import exact
 from chainrule.files import write_bytes
 from chainrule.models import AutoregressiveModel, ConditionalMLP, GrayscalePixelCNN
@@ -119,9 +119,8 @@ def run(recipe: Recipe, out: str | Path, *, resume: bool = False, quiet: bool = 
         "data": dataset.name,
         "levels": dataset.levels,
         "shape": list(dataset.shape),
-        "test_bits_per_dim": bits_per_dim(model, dataset),
+        **losses(model, dataset, history.best_bits),
         "test_events": len(dataset.test),
-        "validation_bits_per_dim": history.best_bits,
         "best_step": history.best_step,
         "parameters": parameters,
         "steps": recipe.train.steps,
@@ -150,6 +149,13 @@ def run(recipe: Recipe, out: str | Path, *, resume: bool = False, quiet: bool = 
     return result
 
 
+def losses(model: Any, dataset: data.Dataset, best: float) -> dict[str, float]:
+    """Test and best validation loss: bits/dim, or a model's own loss where there is no likelihood."""
+    if isinstance(model, AutoregressiveModel):
+        return {"test_bits_per_dim": bits_per_dim(model, dataset), "validation_bits_per_dim": best}
+    return {"test_quantile_loss": validation_loss(model, dataset, "test"), "validation_quantile_loss": best}
+
+
 def before_training(recipe: Recipe, dataset: data.Dataset) -> dict[str, np.ndarray]:
     """What is measured at random initialisation: for images, the receptive field of the centre's first channel.
 
@@ -159,6 +165,8 @@ def before_training(recipe: Recipe, dataset: data.Dataset) -> dict[str, np.ndarr
         return {}
     torch.manual_seed(recipe.train.seed)
     model = get_recipe(recipe.name, "full").model.build(dataset.shape, dataset.levels)
+    if not isinstance(model, AutoregressiveModel):
+        return {}
     _, height, width = dataset.shape
     return {"receptive_field": receptive_field(model, (0, height // 2, width // 2))}
 

@@ -45,30 +45,31 @@ class Silent:
         pass
 
     def step(self, step: int, train: float) -> None:
-        """Step `step` is done; the last minibatch's loss was `train`, in bits per dimension."""
+        """Step `step` is done; the last minibatch's loss was `train`, in the reporter's unit."""
 
-    def validation(self, step: int, bits: float) -> None:
+    def validation(self, step: int, loss: float) -> None:
         """The validation set was evaluated after `step`."""
 
 
 class Lines(Silent):
     """Plain lines on standard error, one an evaluation but not more than one in five seconds: for logs and pipes."""
 
-    def __init__(self, total: int, first: int) -> None:
+    def __init__(self, total: int, first: int, unit: str = "bits/dim") -> None:
+        self.unit = unit
         self.total, self.first, self.train = total, first, float("nan")
         self.began = self.said = time.monotonic()
 
     def step(self, step: int, train: float) -> None:
         self.train = train
 
-    def validation(self, step: int, bits: float) -> None:
+    def validation(self, step: int, loss: float) -> None:
         if time.monotonic() - self.said < 5 and step < self.total:
             return
         self.said = time.monotonic()
         elapsed = self.said - self.began
         left = elapsed / max(step - self.first, 1) * (self.total - step)
         print(
-            f"step {step}/{self.total}  train {self.train:.4f}  validation {bits:.4f} bits/dim  "
+            f"step {step}/{self.total}  train {self.train:.4f}  validation {loss:.4f} {self.unit}  "
             f"{elapsed:.0f} s, {left:.0f} s to go",
             file=sys.stderr,
             flush=True,
@@ -78,12 +79,12 @@ class Lines(Silent):
 class Bar(Silent):
     """A progress bar with the losses and the time that is left."""
 
-    def __init__(self, total: int, first: int, console: Console) -> None:
+    def __init__(self, total: int, first: int, console: Console, unit: str = "bits/dim") -> None:
         self.progress = Progress(
             TextColumn("training"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("train {task.fields[train]} · validation {task.fields[validation]} bits/dim"),
+            TextColumn(f"train {{task.fields[train]}} · validation {{task.fields[validation]}} {unit}"),
             TimeElapsedColumn(),
             TextColumn("· left"),
             TimeRemainingColumn(),
@@ -101,16 +102,16 @@ class Bar(Silent):
     def step(self, step: int, train: float) -> None:
         self.progress.update(self.task, completed=step, train=f"{train:.4f}")
 
-    def validation(self, step: int, bits: float) -> None:
-        self.progress.update(self.task, completed=step, validation=f"{bits:.4f}")
+    def validation(self, step: int, loss: float) -> None:
+        self.progress.update(self.task, completed=step, validation=f"{loss:.4f}")
 
 
-def progress_reporter(total: int, first: int = 0, *, quiet: bool = False) -> Silent:
-    """The reporter that fits: none, plain lines, or a bar on a terminal."""
+def progress_reporter(total: int, first: int = 0, *, unit: str = "bits/dim", quiet: bool = False) -> Silent:
+    """The reporter that fits: none, plain lines, or a bar on a terminal. Losses are in `unit`."""
     if quiet:
         return Silent()
     console = Console(stderr=True)
-    return Bar(total, first, console) if console.is_terminal else Lines(total, first)
+    return Bar(total, first, console, unit) if console.is_terminal else Lines(total, first, unit)
 
 
 def say(sentence: str, *, quiet: bool = False) -> None:

@@ -22,8 +22,12 @@ PACKAGE = Path(__file__).parent
 
 def describe(recipe: Recipe) -> dict[str, Any]:
     """The content of a run's config.json."""
+    return {"recipe": asdict(recipe), **origin()}
+
+
+def origin() -> dict[str, Any]:
+    """What made a result: the command, versions, the machine and the commit."""
     return {
-        "recipe": asdict(recipe),
         "command": command(),
         "versions": {
             "chainrule": __version__,

@@ -18,10 +18,12 @@ from chainrule.models import (
     ConditionalMLP,
     GatedPixelCNN,
     GatedPixelCNNMADE,
+    GenerativeModel,
     GrayscalePixelCNN,
     Histogram,
     PixelCNN,
     PixelCNNMADE,
+    PixelIQN,
 )
 from chainrule.models.conditional_mlp import Encoding
 from chainrule.training import TrainConfig
@@ -104,6 +106,15 @@ class GrayscalePixelCNNConfig(PixelCNNConfig):
         return GrayscalePixelCNN(
             expect_image(shape), levels, self.filters, self.blocks, self.layer_norm, grays=self.grays
         )
+
+
+@dataclass(frozen=True)
+class PixelIQNConfig(PixelCNNConfig):
+    embedding: int = 64
+    """Cosines that the quantile's τ is embedded in."""
+
+    def build(self, shape: tuple[int, ...], levels: int) -> GenerativeModel:  # type: ignore[override]
+        return PixelIQN(expect_image(shape), levels, self.filters, self.blocks, self.layer_norm, self.embedding)
 
 
 ModelConfig = HistogramConfig | ConditionalMLPConfig | MADEConfig | PixelCNNConfig | PixelCNNMADEConfig
@@ -234,6 +245,12 @@ def grayscale(preset: Preset) -> Recipe:
     return of_images("grayscale", title, preset, full=full, quick=quick)
 
 
+def iqn(preset: Preset) -> Recipe:
+    """As many parameters, and with the same seed the same batches, as the recipe pixelcnn-made of the same preset."""
+    title = "Bonus: PixelIQN, quantile regression"
+    return of_images("iqn", title, preset, full=PixelIQNConfig(), quick=PixelIQNConfig(64, 8))
+
+
 CPU_IMAGES = replace(QUICK_IMAGES, steps=7000, batch_size=16, eval_every=500)
 
 
@@ -260,6 +277,7 @@ RECIPES: dict[str, Callable[[Preset], Recipe]] = {
     "gated-made": gated_made,
     "class-conditional": class_conditional,
     "grayscale": grayscale,
+    "iqn": iqn,
     "pixelcnn-cpu": pixelcnn_cpu,
     "pixelcnn-made-cpu": pixelcnn_made_cpu,
 }

@@ -20,10 +20,12 @@ from torch import Tensor
 from chainrule.errors import DataError, ModelError
 
 if TYPE_CHECKING:
-    from chainrule.models.base import AutoregressiveModel, Site
+    from chainrule.models import AutoregressiveModel, GenerativeModel, Site
 
 Method = Literal["cached", "naive"]
-Choose = Callable[[int, "Site", Tensor], Tensor]
+Conditional = Tensor | Callable[[Tensor], Tensor]
+"""The distribution of one entry: probabilities (B, levels), or its inverse CDF, from uniforms (B,) to values (B,)."""
+Choose = Callable[[int, "Site", Any], Tensor]
 
 BATCH = 250
 """Events that walk together: enough to fill the processor, few enough that the caches stay small."""
@@ -36,17 +38,15 @@ class NaiveWalk:
     of every model is tested against.
     """
 
-    def __init__(self, model: AutoregressiveModel) -> None:
+    def __init__(self, model: GenerativeModel) -> None:
         self.model = model
 
     def start(self, batch: int, context: Any = None) -> dict[str, Any]:
         x = torch.zeros(batch, *self.model.walk_shape, dtype=torch.long, device=self.model.device)
         return {"x": x, "context": context, "position": 0, "sites": self.model.sites()}
 
-    def conditional(self, state: dict[str, Any]) -> Tensor:
-        site = state["sites"][state["position"]]
-        log_pmf = self.model._log_pmf(state["x"], state["context"])
-        return log_pmf[at(site)][..., : site.levels].double().exp()
+    def conditional(self, state: dict[str, Any]) -> Conditional:
+        return self.model.full_conditional(state["x"], state["sites"][state["position"]], state["context"])
 
     def observe(self, state: dict[str, Any], value: Tensor) -> dict[str, Any]:
         state["x"][at(state["sites"][state["position"]])] = value
@@ -74,13 +74,13 @@ def inverse_cdf(pmf: Tensor, uniforms: Tensor) -> Tensor:
 
 
 def walk(
-    model: AutoregressiveModel, batch: int, choose: Choose, *, context: Any = None, method: Method = "cached"
+    model: GenerativeModel, batch: int, choose: Choose, *, context: Any = None, method: Method = "cached"
 ) -> Tensor:
     """Walk over the sites of `batch` events at once.
 
     Args:
-        choose: called as `choose(position, site, pmf)` with pmf of shape (batch, site.levels), float64; returns the
-            chosen values, integers of shape (batch,).
+        choose: called as `choose(position, site, conditional)`, where the conditional is probabilities of shape
+            (batch, site.levels), float64, or an inverse CDF; returns the chosen values, integers of shape (batch,).
         method: "cached" uses the model's own steps, "naive" a full pass for each site.
 
     Returns:
@@ -100,14 +100,14 @@ def walk(
 
 
 def sample(
-    model: AutoregressiveModel,
+    model: GenerativeModel,
     n: int,
     context: Any = None,
     generator: torch.Generator | None = None,
     method: Method = "cached",
     batch: int = BATCH,
 ) -> Tensor:
-    """Draw `n` events; see `AutoregressiveModel.sample`."""
+    """Draw `n` events; see `GenerativeModel.sample`."""
     if n < 0:
         raise DataError(f"cannot draw {n} samples: ask for 0 or more")
     context = model.checked_context(context, n)
@@ -121,7 +121,7 @@ def sample(
 
 
 def complete(
-    model: AutoregressiveModel,
+    model: GenerativeModel,
     x: Tensor,
     known: Tensor,
     context: Any = None,
@@ -129,7 +129,7 @@ def complete(
     method: Method = "cached",
     batch: int = BATCH,
 ) -> Tensor:
-    """Keep the known entries and draw the others; see `AutoregressiveModel.complete`."""
+    """Keep the known entries and draw the others; see `GenerativeModel.complete`."""
     x = model.checked(x)
     known = torch.as_tensor(known)
     if known.dtype != torch.bool:
@@ -182,7 +182,7 @@ def score(model: AutoregressiveModel, x: Tensor, context: Any = None, method: Me
     return result
 
 
-def uniforms(model: AutoregressiveModel, n: int, generator: torch.Generator | None) -> Tensor:
+def uniforms(model: GenerativeModel, n: int, generator: torch.Generator | None) -> Tensor:
     """One uniform for every site of `n` events, float64 of shape (n, sites); row k belongs to event k alone."""
     device = "cpu" if generator is None else generator.device
     drawn = torch.rand(n, len(model.sites()), generator=generator, dtype=torch.float64, device=device)
@@ -191,7 +191,12 @@ def uniforms(model: AutoregressiveModel, n: int, generator: torch.Generator | No
 
 def random_choice(u: Tensor) -> Choose:
     """Choose by the inverse CDF of the uniforms `u`, shape (B, sites)."""
-    return lambda position, site, pmf: inverse_cdf(pmf, u[:, position])
+    return lambda position, site, conditional: quantile(conditional, u[:, position])
+
+
+def quantile(conditional: Conditional, u: Tensor) -> Tensor:
+    """The values at which a distribution's CDF first exceeds the uniforms, (B,)."""
+    return inverse_cdf(conditional, u) if isinstance(conditional, Tensor) else conditional(u)
 
 
 def at(site: Site) -> Any:

@@ -1,4 +1,4 @@
-"""Fitting a model by maximum likelihood: one short loop, the same for all.
+"""Fitting a model by its own loss, mostly maximum likelihood: one short loop, the same for all.
 
 A run is a pure function of (config, step). The batch of step s is found from (seed, s) alone, dropout and noise draw
 from (seed, s, process), and schedules depend on a total that is fixed at the start: so a resumed run continues bit for
@@ -27,7 +27,7 @@ from chainrule.checkpoint import Checkpoint, Journal
 from chainrule.data import Dataset
 from chainrule.errors import ModelError
 from chainrule.evaluation import context_of, validation_loss
-from chainrule.models import AutoregressiveModel
+from chainrule.models import GenerativeModel
 from chainrule.optim import OptimizerName, make_optimizer
 from chainrule.progress import Interrupt, progress_reporter
 
@@ -114,7 +114,7 @@ class History:
 
 
 def fit(
-    model: AutoregressiveModel,
+    model: GenerativeModel,
     dataset: Dataset,
     config: TrainConfig | None = None,
     *,
@@ -123,10 +123,10 @@ def fit(
     quiet: bool = False,
     **overrides: Any,
 ) -> History:
-    """Train `model` in place by maximum likelihood; it ends with the weights that were best on validation data.
+    """Train `model` in place by its own loss; it ends with the weights that were best on validation data.
 
     Args:
-        model: any likelihood model of the dataset's shape and levels.
+        model: any model of the dataset's shape and levels.
         dataset: its `train` and `validation` splits are used, its `test` split is not touched.
         config: how to train; `overrides` replace single fields, as in `fit(model, dataset, steps=500, lr=1e-3)`.
         folder: where to write metrics.jsonl and checkpoint.pt; without it nothing is written.
@@ -166,7 +166,7 @@ def fit(
     best = {name: value.clone() for name, value in model.state_dict().items()}
     history = History()
     journal_path = Path(folder) / "metrics.jsonl" if folder and accelerator.is_main_process else None
-    journal = Journal(journal_path, tensorboard=config.tensorboard)
+    journal = Journal(journal_path, tensorboard=config.tensorboard, unit=model.loss_unit)
     checkpoint = Checkpoint(Path(folder) / "checkpoint.pt" if folder else None, settings(config, model, dataset))
 
     first = 0
@@ -199,7 +199,9 @@ def fit(
     context = context_of(model, dataset, "train")
     in_unit = metrics.bits if model.loss_unit == "bits/dim" else float
     pending: list[Tensor] = []
-    report = progress_reporter(config.steps, first, quiet=quiet or not accelerator.is_main_process)
+    report = progress_reporter(
+        config.steps, first, unit=model.loss_unit, quiet=quiet or not accelerator.is_main_process
+    )
     seconds_before, step_seconds_before, began = history.seconds, history.step_seconds, time.perf_counter()
     evaluating_seconds = 0.0
     with report, Interrupt() as interrupt:
@@ -264,7 +266,7 @@ class Objective(nn.Module):
     Accelerate wraps this module, and so leaves the model's own `forward` as it was.
     """
 
-    def __init__(self, model: AutoregressiveModel) -> None:
+    def __init__(self, model: GenerativeModel) -> None:
         super().__init__()
         self.model = model
 
@@ -331,7 +333,7 @@ def rate(config: TrainConfig, step: int) -> float:
     return 1 - fraction if config.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * fraction))
 
 
-def settings(config: TrainConfig, model: AutoregressiveModel, dataset: Dataset) -> dict[str, Any]:
+def settings(config: TrainConfig, model: GenerativeModel, dataset: Dataset) -> dict[str, Any]:
     """What must be the same for a checkpoint to be continued."""
     train = {key: value for key, value in asdict(config).items() if key not in ("device", "eval_every", "tensorboard")}
     return {"model": model.config, "data": dataset.name, "events": len(dataset.train), "train": train}

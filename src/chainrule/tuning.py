@@ -18,6 +18,7 @@ import torch
 from chainrule.errors import ChainruleError, ModelError
 from chainrule.experiment import open_dataset
 from chainrule.files import write_bytes
+from chainrule.models import AutoregressiveModel
 from chainrule.models.conditional_mlp import Encoding
 from chainrule.progress import say
 from chainrule.recipes import ConditionalMLPConfig, MADEConfig, PixelCNNConfig, Recipe
@@ -78,6 +79,8 @@ def tune(recipe: Recipe, out: str | Path, trials: int = 20, *, quiet: bool = Fal
         raise ChainruleError(f"cannot write into {out}: {error.strerror}; choose another --out") from None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     dataset = open_dataset(recipe)
+    if not isinstance(model := recipe.model.build(dataset.shape, dataset.levels), AutoregressiveModel):
+        raise ModelError(f"trials are ranked by bits/dim, and {type(model).__name__} has none: tune pixelcnn-made")
 
     def objective(trial: optuna.Trial) -> float:
         candidate = suggest(trial, recipe)

@@ -20,8 +20,8 @@ from chainrule.models import REGISTRY, AutoregressiveModel
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
 
-def load(name_or_folder: str | Path, device: str | torch.device = "cpu") -> AutoregressiveModel:
-    """Load a model, ready to evaluate and sample.
+def load(name_or_folder: str | Path, device: str | torch.device = "cpu") -> Any:
+    """Load a model, ready to evaluate and sample: an `AutoregressiveModel`, or a `PixelIQN`, which has no likelihood.
 
     Args:
         name_or_folder: a folder written by `save_pretrained`, a run folder (its `model` folder is taken), or the name
@@ -49,7 +49,7 @@ def load(name_or_folder: str | Path, device: str | torch.device = "cpu") -> Auto
     return assemble(config, weights, f"{folder / CONFIG}", f"{folder / WEIGHTS}").to(device)
 
 
-def assemble(config: dict[str, Any], weights: dict[str, Tensor], described: str, stored: str) -> AutoregressiveModel:
+def assemble(config: dict[str, Any], weights: dict[str, Tensor], described: str, stored: str) -> Any:
     """A model from what its two files hold; `described` and `stored` say in errors where that came from.
 
     Raises:
@@ -71,6 +71,8 @@ def assemble(config: dict[str, Any], weights: dict[str, Tensor], described: str,
         model.load_state_dict(weights)
     except RuntimeError as error:
         raise damaged(stored, error) from None
+    if not isinstance(model, AutoregressiveModel):
+        return model.eval()
     model.scales = scales
     return exact(model, scales) if made_exact else model.eval()
 

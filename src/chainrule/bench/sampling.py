@@ -15,6 +15,7 @@ import torch
 
 from chainrule import native
 from chainrule.bench.measuring import peak_megabytes, timed
+from chainrule.errors import ModelError
 from chainrule.models import AutoregressiveModel, PixelCNNMADE
 
 TOGETHER = 100
@@ -39,6 +40,8 @@ def bench_sampling(
     """
     if model is None:
         model = full_size()
+    if not isinstance(model, AutoregressiveModel):
+        raise ModelError(f"the sampling benchmark scores by full passes, and {type(model).__name__} has no likelihood")
     model.eval()
     together = min(n, TOGETHER)
     x = torch.randint(0, model.levels, (together, *model.shape), generator=torch.Generator().manual_seed(0))

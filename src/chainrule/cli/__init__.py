@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from chainrule.cli.archives import compress, decompress, info
 from chainrule.cli.common import MODEL_HELP
 from chainrule.cli.models import complete, doctor, evaluate, sample
+from chainrule.cli.quality import quality
 from chainrule.cli.results import bench, report
 from chainrule.cli.training import train, tune
 from chainrule.errors import ChainruleError
@@ -84,4 +85,5 @@ VERBS: dict[str, Callable[[list[str]], None]] = {
     "info": info,
     "doctor": doctor,
     "bench": bench,
+    "quality": quality,
 }

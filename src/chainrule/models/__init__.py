@@ -1,11 +1,13 @@
 """The models, one a file. `REGISTRY` maps the class names that config.json holds to the classes."""
 
-from chainrule.models.base import AutoregressiveModel, Site
+from chainrule.models.base import GenerativeModel, Site
 from chainrule.models.conditional_mlp import ConditionalMLP
 from chainrule.models.gated_pixelcnn import GatedPixelCNN, GatedPixelCNNMADE
 from chainrule.models.grayscale_pixelcnn import GrayscalePixelCNN
 from chainrule.models.histogram import Histogram
+from chainrule.models.likelihood import AutoregressiveModel
 from chainrule.models.made import MADE
+from chainrule.models.pixel_iqn import PixelIQN
 from chainrule.models.pixelcnn import PixelCNN
 from chainrule.models.pixelcnn_made import PixelCNNMADE
 
@@ -18,8 +20,9 @@ CLASSES = (
     GatedPixelCNN,
     GatedPixelCNNMADE,
     GrayscalePixelCNN,
+    PixelIQN,
 )
-REGISTRY: dict[str, type[AutoregressiveModel]] = {cls.__name__: cls for cls in CLASSES}
+REGISTRY: dict[str, type[GenerativeModel]] = {cls.__name__: cls for cls in CLASSES}
 
 __all__ = [
     "MADE",
@@ -28,9 +31,11 @@ __all__ = [
     "ConditionalMLP",
     "GatedPixelCNN",
     "GatedPixelCNNMADE",
+    "GenerativeModel",
     "GrayscalePixelCNN",
     "Histogram",
     "PixelCNN",
     "PixelCNNMADE",
+    "PixelIQN",
     "Site",
 ]

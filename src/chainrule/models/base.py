@@ -1,8 +1,7 @@
-"""The contract that every likelihood model honours.
+"""What every model has, with a likelihood or without: events, the walk that draws them, and storage.
 
-`p(x) = ∏ p(x_i | x_<i)`: the *parallel* side gives all conditionals of a whole event in one pass (`log_prob`,
-`log_pmf`), the *stepwise* side gives them one by one (`start`, `conditional`, `observe`). They are two computations of
-the same numbers, and the tests hold every model to that.
+A model is walked over entry by entry: `start`, then `conditional` and `observe` at each of `sites`. What `conditional`
+gives is a table of probabilities, or for a model of quantiles the inverse of the distribution function.
 """
 
 from __future__ import annotations
@@ -24,10 +23,9 @@ import torch
 from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
-from chainrule import heads, sampling
+from chainrule import sampling
 from chainrule.errors import DataError, ModelError
 from chainrule.files import write_bytes
-from chainrule.native import Program
 
 
 @dataclass(frozen=True)
@@ -38,10 +36,8 @@ class Site:
     levels: int
 
 
-class AutoregressiveModel(nn.Module, PyTorchModelHubMixin, library_name="chainrule"):
-    """Base of all likelihood models.
-
-    A model implements `_logits` (parallel) and `start`, `conditional`, `observe` (stepwise); everything else follows.
+class GenerativeModel(nn.Module, PyTorchModelHubMixin, library_name="chainrule"):
+    """Base of all models; those with a likelihood are `AutoregressiveModel`s.
 
     Args:
         shape: of one event: `(1,)`, `(D,)`, or `(C, H, W)` for images.
@@ -69,8 +65,6 @@ class AutoregressiveModel(nn.Module, PyTorchModelHubMixin, library_name="chainru
         super().__init__()
         self.shape = tuple(int(side) for side in shape)
         self.levels = int(levels)
-        self.head = heads.Categorical()
-        self.scales: dict[str, Any] | None = None
         self.pixel_values: tuple[int, ...] | None = None
         if not self.shape or min(self.shape) < 1:
             raise ModelError(f"the event shape {tuple(shape)} is empty: every side must be at least 1")
@@ -82,7 +76,7 @@ class AutoregressiveModel(nn.Module, PyTorchModelHubMixin, library_name="chainru
     needs_context = False
     """Whether every use of the model needs a `context`."""
 
-    loss_unit = "bits/dim"
+    loss_unit: str
     """What a loss is reported in."""
 
     @property
@@ -99,13 +93,11 @@ class AutoregressiveModel(nn.Module, PyTorchModelHubMixin, library_name="chainru
     def config(self) -> dict[str, Any]:
         """The class's name and the arguments that made this model; with the weights, all there is to it.
 
-        And the scales of its exact twin, once `chainrule.exact.calibrate` found them; and `pixel_values`, the bytes
-        that pictures show its levels as, where these are not v · 255 // (levels − 1).
+        And `pixel_values`, the bytes that pictures show its levels as, where these are not v · 255 // (levels − 1).
         """
         arguments: dict[str, Any] = self.__dict__["_arguments"]
-        scales = {} if self.scales is None else {"scales": self.scales}
         shown = {} if self.pixel_values is None else {"pixel_values": self.pixel_values}
-        return {"class": type(self).__name__, **arguments, **scales, **shown}
+        return {"class": type(self).__name__, **arguments, **shown}
 
     def sites(self) -> list[Site]:
         """All entries in the order of the factorisation: raster order, and the channels of a pixel in turn."""
@@ -135,59 +127,11 @@ class AutoregressiveModel(nn.Module, PyTorchModelHubMixin, library_name="chainru
         """Which entries of a walk are known, given which entries of the events are: (B, *shape) → (B, *walk_shape)."""
         return known
 
-    # -------------------------------------------------------------------------------------------------- the likelihood
-
-    def log_prob(self, x: Tensor, context: Any = None) -> Tensor:
-        """The exact log-likelihood of each event.
-
-        Args:
-            x: integers of shape (B, *shape), in [0, levels).
-            context: what the model is conditioned on; None for models without.
-
-        Returns:
-            Nats, shape (B,).
-
-        Raises:
-            DataError: `x` has another shape, is not of an integer type, or holds values outside [0, levels).
-        """
-        x = self.checked(x)
-        return self(x, self.checked_context(context, len(x)))
-
-    def forward(self, x: Tensor, context: Any = None) -> Tensor:
-        """`log_prob` without the checks: what data-parallel training and autocast hook."""
-        return self._site_log_probs(self.with_auxiliaries(x), context).flatten(1).sum(1)
-
-    def site_log_probs(self, x: Tensor, context: Any = None) -> Tensor:
-        """log p of each entry given the earlier ones, in nats, (B, *walk_shape); their sum is `log_prob`."""
-        x = self.checked(x)
-        return self._site_log_probs(self.with_auxiliaries(x), self.checked_context(context, len(x)))
-
-    def log_pmf(self, x: Tensor, context: Any = None) -> Tensor:
-        """log p of every level of each entry given the earlier entries of `x`, in nats, (B, *walk_shape, levels)."""
-        x = self.checked(x)
-        return self._log_pmf(self.with_auxiliaries(x), self.checked_context(context, len(x)))
-
-    def loss(self, x: Tensor, context: Any = None) -> Tensor:
-        """What training minimises: the mean negative log-likelihood of a batch, a scalar in nats per dimension."""
-        return -self(x, context).mean() / self.dims
-
-    def _site_log_probs(self, y: Tensor, context: Any) -> Tensor:
-        return self.head.log_prob(self._logits(self._float(y), context), y)
-
-    def _log_pmf(self, y: Tensor, context: Any) -> Tensor:
-        return self.head.log_pmf(self._logits(self._float(y), context))
+    # ----------------------------------------------------------------------------------------------------------- events
 
     @abstractmethod
-    def _logits(self, v: Tensor, context: Any = None) -> Tensor:
-        """Unnormalised log-probabilities of all levels of all entries.
-
-        Args:
-            v: levels as floats, (B, *walk_shape): the one float entry, which receptive fields and Jacobians
-                differentiate.
-
-        Returns:
-            (B, *walk_shape, levels); as many levels as the site with most has, -inf where a level cannot be.
-        """
+    def loss(self, x: Tensor, context: Any = None) -> Tensor:
+        """What training minimises, a scalar: the mean of a batch of events, integers (B, *shape)."""
 
     def _float(self, x: Tensor) -> Tensor:
         return x.to(next(self.parameters()).dtype)
@@ -230,20 +174,16 @@ class AutoregressiveModel(nn.Module, PyTorchModelHubMixin, library_name="chainru
         """The state before the first site. A state belongs to its walk: `observe` uses it up and gives the next."""
 
     @abstractmethod
-    def conditional(self, state: Any) -> Tensor:
-        """Probabilities of the levels of the next site, float64 of shape (batch, site.levels)."""
+    def conditional(self, state: Any) -> sampling.Conditional:
+        """The distribution of the next site: its probabilities, or a function from uniforms to its values."""
+
+    @abstractmethod
+    def full_conditional(self, y: Tensor, site: Site, context: Any = None) -> sampling.Conditional:
+        """The same of any site by a full pass, given the entries before it in `y`, integers (B, *walk_shape)."""
 
     @abstractmethod
     def observe(self, state: Any, value: Tensor) -> Any:
         """The state after the next site took `value`, integers of shape (batch,)."""
-
-    def program(self) -> Program | None:
-        """The walk's inner part for compiled code; None where PyTorch takes the steps.
-
-        That is for models without one, on other devices than the CPU, in other types than float32, while gradients are
-        recorded, and where chainrule was installed without a compiler.
-        """
-        return None
 
     def sample(
         self,

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from chainrule.errors import ModelError
-from chainrule.models.base import AutoregressiveModel
+from chainrule.models.likelihood import AutoregressiveModel
 from chainrule.nn import one_hot
 
 Encoding = Literal["onehot", "scalar", "embedding"]

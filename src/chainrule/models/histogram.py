@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from chainrule.models.base import AutoregressiveModel
+from chainrule.models.likelihood import AutoregressiveModel
 
 
 class Histogram(AutoregressiveModel):

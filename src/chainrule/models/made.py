@@ -19,7 +19,7 @@ from typing import Any
 from torch import Tensor
 
 from chainrule.errors import ModelError
-from chainrule.models.base import AutoregressiveModel
+from chainrule.models.likelihood import AutoregressiveModel
 from chainrule.nn import MADENetwork
 from chainrule.nn.made import MADEWalk
 

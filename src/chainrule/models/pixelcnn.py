@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from chainrule.errors import ModelError
-from chainrule.models.base import AutoregressiveModel
+from chainrule.models.likelihood import AutoregressiveModel
 from chainrule.native import CompiledWalk, Program, all_known, available, known
 from chainrule.nn import ChannelLayerNorm, MaskedConv2d, ResidualBlock, WindowCache, one_hot
 

@@ -22,14 +22,14 @@ PICTURE = "magma"
 Curve = tuple[np.ndarray, np.ndarray]
 
 
-def curves(train: Curve, validation: Curve, unit: str, entropy: float | None = None) -> str:
+def curves(train: Curve, validation: Curve, axis: str, entropy: float | None = None) -> str:
     """Training loss of each minibatch and validation loss against steps: the whole run, and its last nine tenths."""
     with drawing():
         figure = Figure(figsize=(9.6, 3.5))
         whole, close = figure.subplots(1, 2)
         for axes in (whole, close):
             _losses(axes, train, validation, entropy)
-        whole.set(title="Whole run", ylabel=f"negative log-likelihood ({unit})")
+        whole.set(title="Whole run", ylabel=axis)
         steps = max((float(x[-1]) for x, _ in (train, validation) if len(x)), default=1.0)
         whole.set_xlim(0, steps)
         close.set(title="Close-up: the first tenth left out", xlim=(steps / 10, steps))

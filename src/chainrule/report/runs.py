@@ -40,7 +40,6 @@ NEEDED: dict[str, Any] = {
     "data": str,
     "levels": int,
     "shape": list,
-    "test_bits_per_dim": (int, float),
     "parameters": int,
     "steps": int,
     "train_seconds": (int, float),
@@ -48,6 +47,9 @@ NEEDED: dict[str, Any] = {
     "device": str,
 }
 """What result.json must hold for a run to be shown; everything else is shown where it is there."""
+
+TEST_LOSSES = ("test_bits_per_dim", "test_quantile_loss")
+"""And one of these: bits of a likelihood model, or the loss of a model of quantiles."""
 
 NEEDED_OF_CODEC: dict[str, Any] = {
     "data": str,
@@ -104,6 +106,21 @@ class Run:
         return int(np.prod(self.result["shape"]))
 
     @property
+    def has_likelihood(self) -> bool:
+        """Whether its losses are bits."""
+        return TEST_LOSSES[0] in self.result
+
+    @property
+    def test_loss(self) -> float:
+        """In bits, bits per dimension, or of quantiles."""
+        return next(self.result[name] for name in TEST_LOSSES if name in self.result)
+
+    @property
+    def validation_loss(self) -> float | None:
+        """The best one of the run, in the same unit."""
+        return self.result.get("validation_bits_per_dim" if self.has_likelihood else "validation_quantile_loss")
+
+    @property
     def kind(self) -> str:
         """How its samples are looked at: values, pairs, images, or none of these."""
         shape = self.result["shape"]
@@ -111,12 +128,12 @@ class Run:
 
     @cached_property
     def curve(self) -> tuple[np.ndarray, np.ndarray]:
-        """Steps and bits of every minibatch."""
+        """Steps and losses of every minibatch."""
         return self._series("train")
 
     @cached_property
     def validation(self) -> tuple[np.ndarray, np.ndarray]:
-        """Steps and bits of every evaluation on the validation set."""
+        """Steps and losses of every evaluation on the validation set."""
         return self._series("validation")
 
     def _series(self, name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -155,7 +172,7 @@ def is_complete(result: Any) -> bool:
     if not isinstance(result, dict):
         return False
     if result.get("recipe") != CODEC:
-        return holds(result, NEEDED)
+        return holds(result, NEEDED) and any(isinstance(result.get(name), int | float) for name in TEST_LOSSES)
     return holds(result, NEEDED_OF_CODEC) and all(holds(row, NEEDED_OF_OTHERS) for row in result["others"])
 
 

@@ -97,11 +97,12 @@ def block(run: Run) -> Block:
 
 
 def curves(run: Run) -> Image:
-    uri = plots.curves(run.curve, run.validation, words.unit(run), run.result.get("entropy_bits_per_dim"))
+    axis = f"{words.loss(run)} ({words.unit(run)})"
+    uri = plots.curves(run.curve, run.validation, axis, run.result.get("entropy_bits_per_dim"))
     alt = (
-        f"Negative log-likelihood of {run.name} against training steps, in {words.unit(run)}: every minibatch of the "
-        f"training data and the whole validation set. Best on validation data: "
-        f"{words.number(run.result.get('validation_bits_per_dim'))}."
+        f"{words.loss(run).capitalize()} of {run.name} against training steps, in {words.unit(run)}: every minibatch "
+        f"of the training data and the whole validation set. Best on validation data: "
+        f"{words.number(run.validation_loss)}."
     )
     return Image(uri, alt)
 
@@ -138,7 +139,7 @@ def grid(run: Run) -> Image:
 
 def strip(runs: Sequence[Run]) -> Image | None:
     """A row of samples of the image model with the best likelihood."""
-    candidates = [run for run in runs if run.kind == "images" and "samples" in run.arrays]
+    candidates = [run for run in runs if run.kind == "images" and run.has_likelihood and "samples" in run.arrays]
     if not candidates:
         return None
     best = min(candidates, key=lambda run: run.result["test_bits_per_dim"])

@@ -63,8 +63,15 @@ def brief(value: Any) -> str:
 
 
 def unit(run: Run) -> str:
-    """What a run's negative log-likelihoods are counted in."""
+    """What a run's losses are counted in."""
+    if not run.has_likelihood:
+        return "units of half the range of levels"
     return "bits" if run.dims == 1 else "bits per dimension"
+
+
+def loss(run: Run) -> str:
+    """What a run minimised."""
+    return "negative log-likelihood" if run.has_likelihood else "quantile-Huber loss"
 
 
 def facts(run: Run) -> list[tuple[str, str, bool]]:
