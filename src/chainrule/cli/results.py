@@ -19,6 +19,7 @@ def report(args: list[str]) -> None:
         runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN...")],
         out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("report"),
         recorded: tuple[Path, ...] = (),
+        bonus: Path | None = None,
     ) -> None:
         """Make report/index.html, one offline page, and report/results.json from finished runs.
 
@@ -26,12 +27,13 @@ def report(args: list[str]) -> None:
             runs: Run folders.
             out: The folder to write.
             recorded: Run folders that were trained beforehand; the page labels them so.
+            bonus: A folder with other models at the same budget, as make bonus leaves it.
         """
         from chainrule.report import build
 
-        if not runs:
+        if not runs and bonus is None:
             raise DataError("name at least one run folder: chainrule report runs/pixelcnn-made")
-        print(build(runs, out, recorded))
+        print(build(runs, out, recorded, bonus))
 
     parse(report, "report", args)
 
