@@ -12,13 +12,34 @@ ENCODINGS := scalar embedding
 RESULTS := $(RECIPES:%=$(RUNS)/%/result.json) $(ENCODINGS:%=$(RUNS)/2d-mlp-%/result.json) $(RUNS)/codec/result.json
 RECORDED := $(dir $(wildcard recorded/*/result.json))
 
+# The bonus: other models at the same budget. NAME is a recipe, NAME-1 and NAME-2 are further seeds of it.
+BONUS ?= runs/bonus
+SHOWN_BONUS ?= $(wildcard recorded/bonus)
+SEEDED := pixelcnn-made pixelcnn-made-1 pixelcnn-made-2 iqn iqn-1 iqn-2
+BONUS_STEPS := $(SEEDED) pixelcnn gated gated-made logistic grayscale class-conditional
+# NAME:STEPS, as many as take as long as the 3200 of pixelcnn-made, which stands in steps/: .venv/bin/chainrule bench steps
+TIME_STEPS := pixelcnn:3400 gated:1850 gated-made:1850
+BONUS_PHOTOS := pixelcnn pixelcnn-made logistic
+BONUS_QUALITY := $(foreach model,iqn pixelcnn-made,$(foreach seed,0 1 2,$(model)-$(seed)))
+BONUS_FULL := $(filter-out %-1 %-2,$(BONUS_STEPS))
+
+bonus_time := $(foreach pair,$(TIME_STEPS),$(firstword $(subst :, ,$(pair))))
+time_steps = $(lastword $(subst :, ,$(filter $1:%,$(TIME_STEPS))))
+recipe = $(patsubst %-1,%,$(patsubst %-2,%,$1))
+unseeded = $(patsubst %-0,%,$1)
+seed = $(or $(filter 1 2,$(lastword $(subst -, ,$1))),0)
+resume = $(if $(wildcard $1/checkpoint.pt),--resume)
+BONUS_FILES := $(BONUS_STEPS:%=$(BONUS)/steps/%/result.json) $(bonus_time:%=$(BONUS)/time/%/result.json) \
+  $(BONUS_PHOTOS:%=$(BONUS)/photos/%/result.json) $(BONUS_QUALITY:%=$(BONUS)/quality/%.json) $(BONUS)/steps.json
+
 .DEFAULT_GOAL := help
-.PHONY: help report report-full test lint bench clean
+.PHONY: help report report-full bonus bonus-full test lint bench clean
 .SECONDARY:
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | head -3
-	@echo "make report-full trains everything on the full preset; make lint, make bench, make clean do what they say"
+	@echo "make report-full trains everything again, parts 1 to 3 on the full preset and the bonus; make bonus only the latter"
+	@echo "make bonus-full trains the bonus models on the full preset too; make lint, make bench, make clean do what they say"
 
 $(STAMP): pyproject.toml setup.py constraints.txt src/chainrule/native/walk.c src/chainrule/native/threads.h
 	@echo "==> making the virtual environment .venv and installing chainrule into it (a few minutes, once)"
@@ -28,10 +49,10 @@ $(STAMP): pyproject.toml setup.py constraints.txt src/chainrule/native/walk.c sr
 	@touch $@
 
 report: $(STAMP) $(RESULTS)
-	$(BIN)/chainrule report $(RECIPES:%=$(RUNS)/%) $(ENCODINGS:%=$(RUNS)/2d-mlp-%) $(RUNS)/codec --out report $(if $(RECORDED),--recorded $(RECORDED:%/=%))
+	$(BIN)/chainrule report $(RECIPES:%=$(RUNS)/%) $(ENCODINGS:%=$(RUNS)/2d-mlp-%) $(RUNS)/codec --out report $(if $(RECORDED),--recorded $(RECORDED:%/=%)) $(if $(SHOWN_BONUS),--bonus $(SHOWN_BONUS))
 
-report-full:
-	$(MAKE) report PRESET=full
+report-full: bonus
+	$(MAKE) report PRESET=full SHOWN_BONUS=$(BONUS)
 
 # A run that was interrupted left a checkpoint, and is gone on with.
 $(RUNS)/%/result.json: | $(STAMP)
@@ -45,6 +66,38 @@ $(RUNS)/2d-mlp-%/result.json: | $(STAMP)
 $(RUNS)/codec/result.json: $(RUNS)/pixelcnn-made/result.json | $(STAMP)
 	@echo "==> compressing test images with $(RUNS)/pixelcnn-made, and with the usual codecs"
 	$(BIN)/chainrule bench codec --model $(RUNS)/pixelcnn-made --out $(RUNS)/codec
+
+bonus: $(STAMP) $(BONUS_FILES)
+
+bonus-full: $(STAMP) $(BONUS_FULL:%=$(BONUS)/full/%/result.json)
+
+$(BONUS)/steps/%/result.json: | $(STAMP)
+	@echo "==> training $* into $(BONUS)/steps/$*"
+	$(BIN)/chainrule train $(call recipe,$*) --train.seed $(call seed,$*) --out $(BONUS)/steps/$* $(call resume,$(BONUS)/steps/$*)
+
+$(BONUS)/time/%/result.json: | $(STAMP)
+	@echo "==> training $* for as long as pixelcnn-made into $(BONUS)/time/$*"
+	$(BIN)/chainrule train $* --train.steps $(call time_steps,$*) --out $(BONUS)/time/$* $(call resume,$(BONUS)/time/$*)
+
+$(BONUS)/photos/%/result.json: | $(STAMP)
+	@echo "==> training $* on 8-bit colour images into $(BONUS)/photos/$*"
+	$(BIN)/chainrule train $* --data photos --out $(BONUS)/photos/$* $(call resume,$(BONUS)/photos/$*)
+
+$(BONUS)/full/%/result.json: | $(STAMP)
+	@echo "==> training $* (full preset) into $(BONUS)/full/$*"
+	$(BIN)/chainrule train $* --preset full --out $(BONUS)/full/$* $(call resume,$(BONUS)/full/$*)
+
+# Written under another name first, so that a measurement that was interrupted leaves no file.
+.SECONDEXPANSION:
+$(BONUS)/quality/%.json: $(BONUS)/steps/$$(call unseeded,$$*)/result.json | $(STAMP)
+	@mkdir -p $(@D)
+	$(BIN)/chainrule quality $(<D) --json > $@.partial
+	@mv $@.partial $@
+
+$(BONUS)/steps.json: | $(STAMP)
+	@mkdir -p $(@D)
+	$(BIN)/chainrule bench steps --json > $@.partial
+	@mv $@.partial $@
 
 test: $(STAMP)
 	@echo "==> running the test suite"

@@ -193,6 +193,14 @@ def test_bench_prints_a_ratio(image_model, capsys):
     assert figures["ratio"] == pytest.approx(figures["naive_seconds_estimated"] / figures["cached_seconds"])
 
 
+def test_bench_steps_says_how_many_fit_the_same_time(capsys):
+    assert main(["bench", "steps", "pixelcnn-made", "--repeats", "1", "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)["rows"]
+    assert (row["recipe"], row["ratio"], row["steps"]) == ("pixelcnn-made", 1, 3200)
+    fails(capsys, "bench", "steps", "warmup", saying=["warmup is trained on warmup"])
+    fails(capsys, "bench", "codec", "gated", saying=["bench codec takes no recipes"])
+
+
 def test_tune_writes_its_trials(tmp_path, capsys):
     pytest.importorskip("optuna")
     args = ["tune", "2d-mlp", "--trials", "2", "--train.steps", "3", "--out", str(tmp_path / "t")]

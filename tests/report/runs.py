@@ -111,3 +111,59 @@ def write_codec_run(folder: Path, **changes: Any) -> dict[str, Any]:
     images = rng.integers(0, 4, (8, 3, 6, 5)).astype(np.uint8)
     experiment.write_run(folder, "codec", result, {"heat_images": images, "heat_bits": rng.exponential(size=(8, 6, 5))})
     return json.loads((folder / "result.json").read_text(encoding="utf-8"))
+
+
+BONUS_BITS = {
+    "steps": {
+        "pixelcnn": 0.2, "pixelcnn-made": 0.16, "pixelcnn-made-1": 0.164, "pixelcnn-made-2": 0.162, "gated": 0.19,
+        "gated-made": 0.144, "logistic": 0.17, "grayscale": 0.15, "class-conditional": 0.142, "iqn": None,
+        "iqn-1": None, "iqn-2": None,
+    },
+    "time": {"pixelcnn": 0.199, "gated": 0.195, "gated-made": 0.152, "class-conditional": 0.1505},
+    "photos": {"pixelcnn": 5.0, "pixelcnn-made": 4.8, "logistic": 4.56},
+}  # fmt: skip
+"""Made-up bits/dim of a bonus folder; None where there is no likelihood."""
+
+
+def write_bonus(folder: Path, **changes: Any) -> Path:
+    """A bonus folder with all that one can hold; `changes` go to the result of each run."""
+    rng = np.random.default_rng(7)
+    classes = {"class-conditional": "GatedPixelCNNMADE", "gated-made": "GatedPixelCNNMADE", "gated": "GatedPixelCNN"}
+    for budget, runs in BONUS_BITS.items():
+        for name, bits in runs.items():
+            write_bonus_run(folder / budget / name, name, budget, bits, model=classes.get(name, name), **changes)
+    arrays = {
+        "gray_given": (4, 8, 8),
+        "colorings": (4, 3, 3, 8, 8),
+        "originals": (4, 3, 8, 8),
+        "samples": (100, 3, 8, 8),
+    }
+    drawn = {name: rng.integers(0, 4, shape).astype(np.uint8) for name, shape in arrays.items()}
+    save_arrays(folder / "steps" / "grayscale" / "arrays.npz", {**drawn, "gray_levels": np.array(10)})
+    (folder / "quality").mkdir()
+    for seed in range(3):
+        real = {"images": 2000, "frechet_distance": 1.5, "class_entropy_bits": 3.3, "sure_90": 0.99, "novelty": 0.5}
+        iqn = real | {"frechet_distance": 20.0 + seed, "class_entropy_bits": 3.2, "sure_90": 0.7 + seed / 100}
+        made = real | {"frechet_distance": 30.0 + seed, "class_entropy_bits": 3.2 + seed / 10, "sure_90": 0.8}
+        for name, row in (("iqn", iqn), ("pixelcnn-made", made)):
+            content = {"model": name, "data": "hopper-mnist", "seed": seed, "samples": row, "real": real}
+            (folder / "quality" / f"{name}-{seed}.json").write_text(json.dumps(content))
+    row = {"recipe": "gated", "parameters": 99, "milliseconds": 31.25, "milliseconds_least": 30.5}
+    row |= {"milliseconds_most": 40.25, "ratio": 1.6, "steps": 2000}
+    (folder / "steps.json").write_text(json.dumps({"benchmark": "steps", "device": "CPU, 2 threads", "rows": [row]}))
+    return folder
+
+
+def write_bonus_run(folder: Path, name: str, budget: str, bits: float | None, **changes: Any) -> None:
+    """One run of a bonus folder."""
+    recipe, _, seed = name.rpartition("-") if name[-1].isdigit() else (name, "", "0")
+    result: dict[str, Any] = {"test_bits_per_dim": bits, "seed": int(seed), "shape": [3, 8, 8], "parameters": 1000}
+    result |= {"data": "photos", "levels": 256} if budget == "photos" else {"data": "hopper-mnist", "levels": 4}
+    result |= {"gray_bits_per_dim": 0.05, "color_bits_per_dim": 0.1} if recipe == "grayscale" else {}
+    result |= {"test_quantile_loss": 0.0123, "calibration_error": 0.02, "parameters": 1010} if recipe == "iqn" else {}
+    result |= {"steps": 2000 if budget == "time" else 3200, "train_seconds": 100.0 + len(name)} | changes
+    write_run(folder, recipe, **result)
+    if bits is None:
+        path = folder / "result.json"
+        kept = {key: value for key, value in json.loads(path.read_text()).items() if key != "test_bits_per_dim"}
+        path.write_text(json.dumps(kept))

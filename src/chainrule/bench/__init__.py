@@ -2,6 +2,7 @@
 
 from chainrule.bench.codec import bench_codec
 from chainrule.bench.sampling import bench_growth, bench_sampling
+from chainrule.bench.steps import bench_steps
 from chainrule.bench.training import bench_training, profile_training
 
-__all__ = ["bench_codec", "bench_growth", "bench_sampling", "bench_training", "profile_training"]
+__all__ = ["bench_codec", "bench_growth", "bench_sampling", "bench_steps", "bench_training", "profile_training"]

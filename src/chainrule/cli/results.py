@@ -19,6 +19,7 @@ def report(args: list[str]) -> None:
         runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN...")],
         out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("report"),
         recorded: tuple[Path, ...] = (),
+        bonus: Path | None = None,
     ) -> None:
         """Make report/index.html, one offline page, and report/results.json from finished runs.
 
@@ -26,25 +27,27 @@ def report(args: list[str]) -> None:
             runs: Run folders.
             out: The folder to write.
             recorded: Run folders that were trained beforehand; the page labels them so.
+            bonus: A folder with other models at the same budget, as make bonus leaves it.
         """
         from chainrule.report import build
 
-        if not runs:
+        if not runs and bonus is None:
             raise DataError("name at least one run folder: chainrule report runs/pixelcnn-made")
-        print(build(runs, out, recorded))
+        print(build(runs, out, recorded, bonus))
 
     parse(report, "report", args)
 
 
 def bench(args: list[str]) -> None:
-    """Measure speed and size beside the usual way: chainrule bench training|sampling|codec [--json]"""
+    """Measure speed and size beside the usual way: chainrule bench training|steps|sampling|codec [--json]"""
 
     def bench(
-        name: Annotated[Literal["training", "sampling", "codec"], tyro.conf.Positional],
+        name: Annotated[Literal["training", "steps", "sampling", "codec"], tyro.conf.Positional],
+        recipes: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[RECIPE...]")] = (),
         model: Annotated[str | None, tyro.conf.arg(aliases=["-m"])] = None,
         data: str | None = None,
         n: Annotated[int | None, tyro.conf.arg(aliases=["-n"])] = None,
-        repeats: int = 3,
+        repeats: int | None = None,
         steps: int = 0,
         growth: bool = False,
         profile: bool = False,
@@ -54,15 +57,17 @@ def bench(args: list[str]) -> None:
         """Time ours and the usual way side by side, in one process.
 
         Args:
-            name: What to measure. training: steps of ours and of a plain float32 PixelCNN-MADE. sampling: cached
-                against naive, one full pass for each entry. codec: lossless compression with a model against PNG, WebP,
+            name: What to measure. training: steps of ours and of a plain float32 PixelCNN-MADE. steps: training steps
+                of the image recipes in turns, and how many take as long as pixelcnn-made's. sampling: cached against
+                naive, one full pass for each entry. codec: lossless compression with a model against PNG, WebP,
                 JPEG XL, xz, zstd and brotli, on test images.
+            recipes: For steps: the recipes; by default all that are trained alike on hopper-mnist.
             model: A model or run; for sampling by default the assignment's full-size PixelCNN-MADE with random weights,
                 also for training; for codec by default the shipped colored-mnist.
             data: For codec and training: a dataset's name, a file or a folder; by default what the run was trained on,
                 for training hopper-mnist.
             n: Events drawn together (100), images compressed (300), or images in a training step (16).
-            repeats: Timed runs, of which the median counts.
+            repeats: Timed runs, of which the median counts (3; for steps 15 rounds).
             steps: For training: also train both for so many steps, and compare their losses.
             growth: For sampling: a table of how the cost grows with batch, side, filters and blocks.
             profile: For training: a table of where the time of our step goes instead.
@@ -70,11 +75,28 @@ def bench(args: list[str]) -> None:
             json: Print JSON.
         """
         from chainrule import zoo
-        from chainrule.bench import bench_codec, bench_growth, bench_sampling, bench_training, profile_training
+        from chainrule.bench import (
+            bench_codec,
+            bench_growth,
+            bench_sampling,
+            bench_steps,
+            bench_training,
+            profile_training,
+        )
         from chainrule.experiment import open_data, write_run
 
-        if (n is not None and n < 1) or repeats < 1 or steps < 0:
+        if (n is not None and n < 1) or (repeats is not None and repeats < 1) or steps < 0:
             raise DataError("-n and --repeats must be at least 1, and --steps not negative")
+        if recipes and name != "steps":
+            raise DataError(f"bench {name} takes no recipes: give it a model with --model, or use bench steps")
+        if name == "steps":
+            timing = bench_steps(recipes, repeats or 15)
+            if json:
+                report_figures(timing, True)
+            else:
+                report_rows(timing["rows"], False)
+            return
+        repeats = repeats or 3
         if name == "sampling" and growth:
             report_rows(bench_growth(repeats), json)
             return

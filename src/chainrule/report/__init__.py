@@ -1,7 +1,7 @@
 """One offline page from finished runs, and the same figures for programs.
 
-The page answers the assignment's parts 1 to 3, deliverable by deliverable, and its bonus on compression. It shows what
-run folders hold and computes no result of its own.
+The page answers the assignment's parts 1 to 3, deliverable by deliverable, and its bonus on compression and on other
+models. It shows what run folders hold and computes no result of its own, beyond differences and means.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from markupsafe import Markup
 
 import chainrule
 from chainrule.files import write_bytes
+from chainrule.report.bonus import section
+from chainrule.report.bonus_runs import read_bonus
 from chainrule.report.compression import compressions
 from chainrule.report.runs import read_runs
 from chainrule.report.sections import page, results
@@ -23,7 +25,12 @@ from chainrule.report.sections import page, results
 __all__ = ["build"]
 
 
-def build(runs: Sequence[str | Path], out: str | Path, recorded: Sequence[str | Path] = ()) -> Path:
+def build(
+    runs: Sequence[str | Path],
+    out: str | Path,
+    recorded: Sequence[str | Path] = (),
+    bonus: str | Path | None = None,
+) -> Path:
     """Make `out/index.html` and `out/results.json` from run folders; returns the path of the page.
 
     Args:
@@ -32,15 +39,20 @@ def build(runs: Sequence[str | Path], out: str | Path, recorded: Sequence[str | 
             folder of the codec's benchmark gives the section on compression.
         out: the report's folder; made if need be.
         recorded: folders of runs that were trained beforehand; they stand beside the others and are labelled as such.
+        bonus: a folder of other models at the same budget, see `bonus_runs`; it gives a section of its own, and
+            results.json the key `bonus`.
 
     Raises:
-        DataError: a folder holds no finished run.
+        DataError: a folder holds no finished run, or the bonus folder is missing or damaged.
         ChainruleError: `out` cannot be written.
     """
     read = read_runs(runs, recorded)
-    html = render(page(read) | {"compressions": compressions(read)})
+    models = None if bonus is None else read_bonus(bonus)
+    shown = {"compressions": compressions(read), "bonus": None if models is None else section(models)}
+    html = render(page(read) | shown)
+    figures = results(read) | ({} if models is None else {"bonus": models.results})
     out = Path(out)
-    write_bytes(out / "results.json", (json.dumps(results(read), indent=2) + "\n").encode())
+    write_bytes(out / "results.json", (json.dumps(figures, indent=2) + "\n").encode())
     write_bytes(out / "index.html", html.encode())
     return out / "index.html"
 

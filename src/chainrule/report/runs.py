@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -31,6 +31,12 @@ MODELS = {
     "2d-made": "MADE",
     "pixelcnn": "PixelCNN",
     "pixelcnn-made": "PixelCNN-MADE",
+    "gated": "Gated PixelCNN",
+    "gated-made": "Gated PixelCNN-MADE",
+    "logistic": "Logistic PixelCNN",
+    "grayscale": "Grayscale PixelCNN",
+    "class-conditional": "Class-conditional PixelCNN",
+    "iqn": "PixelIQN",
     CODEC: "Lossless compression",
 }
 """What those recipes' models, and the benchmark, are called on the page."""
@@ -153,14 +159,14 @@ def read_runs(runs: Sequence[str | Path], recorded: Sequence[str | Path] = ()) -
     return [replace(run, key=key) for run, key in zip(unnamed, keys, strict=True)]
 
 
-def read_one(folder: Path, recorded: bool) -> Run:
-    """One run folder; raises `DataError` when it holds no finished run."""
+def read_one(folder: Path, recorded: bool, complete: Callable[[Any], bool] | None = None) -> Run:
+    """One run folder; raises `DataError` when it holds no finished run, or `complete` denies its result."""
     try:
         result, metrics, arrays = read_run(folder)
     except (BadZipFile, EOFError, zlib.error):
         raise DataError(f"the file {folder / 'arrays.npz'} is damaged: train the run again, or leave it out") from None
     broken = DataError(f"the run in {folder} is damaged (result.json or metrics.jsonl lacks what a run writes there)")
-    if not is_complete(result):
+    if not (complete or is_complete)(result):
         raise broken
     if not all(isinstance(line, dict) and isinstance(line.get("step"), int) for line in metrics):
         raise broken
