@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         GatedPixelCNN,
         GatedPixelCNNMADE,
         Histogram,
+        LogisticPixelCNN,
         PixelCNN,
         PixelCNNMADE,
     )
@@ -46,6 +47,7 @@ _HOMES = {
     "GatedPixelCNN": "models",
     "GatedPixelCNNMADE": "models",
     "Histogram": "models",
+    "LogisticPixelCNN": "models",
     "MADE": "models",
     "ModelError": "errors",
     "PixelCNN": "models",
@@ -68,6 +70,7 @@ __all__ = [
     "GatedPixelCNN",
     "GatedPixelCNNMADE",
     "Histogram",
+    "LogisticPixelCNN",
     "ModelError",
     "PixelCNN",
     "PixelCNNMADE",

@@ -19,6 +19,7 @@ from chainrule.models import (
     GatedPixelCNN,
     GatedPixelCNNMADE,
     Histogram,
+    LogisticPixelCNN,
     PixelCNN,
     PixelCNNMADE,
 )
@@ -89,6 +90,16 @@ class GatedPixelCNNConfig(PixelCNNConfig):
 class GatedPixelCNNMADEConfig(PixelCNNConfig):
     def build(self, shape: tuple[int, ...], levels: int) -> AutoregressiveModel:
         return GatedPixelCNNMADE(expect_image(shape), levels, self.filters, self.blocks, self.layer_norm)
+
+
+@dataclass(frozen=True)
+class LogisticPixelCNNConfig(PixelCNNConfig):
+    components: int = 10
+    """Logistics in each pixel's mixture."""
+
+    def build(self, shape: tuple[int, ...], levels: int) -> AutoregressiveModel:
+        image = expect_image(shape)
+        return LogisticPixelCNN(image, levels, self.filters, self.blocks, self.layer_norm, self.components)
 
 
 ModelConfig = HistogramConfig | ConditionalMLPConfig | MADEConfig | PixelCNNConfig | PixelCNNMADEConfig
@@ -205,6 +216,11 @@ def gated_made(preset: Preset) -> Recipe:
     return of_images("gated-made", title, preset, full=full, quick=quick)
 
 
+def logistic(preset: Preset) -> Recipe:
+    title = "Bonus: PixelCNN with a discretised mixture of logistics"
+    return of_images("logistic", title, preset, full=LogisticPixelCNNConfig(), quick=LogisticPixelCNNConfig(64, 8))
+
+
 CPU_IMAGES = replace(QUICK_IMAGES, steps=7000, batch_size=16, eval_every=500)
 
 
@@ -229,6 +245,7 @@ RECIPES: dict[str, Callable[[Preset], Recipe]] = {
     "pixelcnn-made": pixelcnn_made,
     "gated": gated,
     "gated-made": gated_made,
+    "logistic": logistic,
     "pixelcnn-cpu": pixelcnn_cpu,
     "pixelcnn-made-cpu": pixelcnn_made_cpu,
 }

@@ -4,11 +4,21 @@ from chainrule.models.base import AutoregressiveModel, Site
 from chainrule.models.conditional_mlp import ConditionalMLP
 from chainrule.models.gated_pixelcnn import GatedPixelCNN, GatedPixelCNNMADE
 from chainrule.models.histogram import Histogram
+from chainrule.models.logistic_pixelcnn import LogisticPixelCNN
 from chainrule.models.made import MADE
 from chainrule.models.pixelcnn import PixelCNN
 from chainrule.models.pixelcnn_made import PixelCNNMADE
 
-CLASSES = (Histogram, ConditionalMLP, MADE, PixelCNN, PixelCNNMADE, GatedPixelCNN, GatedPixelCNNMADE)
+CLASSES = (
+    Histogram,
+    ConditionalMLP,
+    MADE,
+    PixelCNN,
+    PixelCNNMADE,
+    GatedPixelCNN,
+    GatedPixelCNNMADE,
+    LogisticPixelCNN,
+)
 REGISTRY: dict[str, type[AutoregressiveModel]] = {cls.__name__: cls for cls in CLASSES}
 
 __all__ = [
@@ -19,6 +29,7 @@ __all__ = [
     "GatedPixelCNN",
     "GatedPixelCNNMADE",
     "Histogram",
+    "LogisticPixelCNN",
     "PixelCNN",
     "PixelCNNMADE",
     "Site",
