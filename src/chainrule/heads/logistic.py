@@ -7,8 +7,8 @@ levels L. One indicator k is shared by the channels of a pixel, and the means de
 
     μ_ck = m_ck + Σ_{j<c} tanh(a_cjk) y_j          p(v_c | v_<c) = Σ_k p(k | v_<c) p(v_c | k, v_<c)
 
-In here the unit of length is the half-bin h, not 1: edges are whole numbers, w = 2v − (L − 1) ± 1, the width of a bin is
-2, and nothing but the means' scale L − 1 is left of the number of levels.
+In here the unit of length is the half-bin h, not 1: edges are whole numbers, w = 2v − (L − 1) ± 1, the width of a bin
+is 2, and nothing but the means' scale L − 1 is left of the number of levels.
 
 Deviations from the paper: any number of channels; and in the place of a log-scale that is cut off below, the network
 gives the sharpness ρ, and a component's inverse scale, in half-bins, is 16 σ(ρ − b) (b depends on the levels and makes
