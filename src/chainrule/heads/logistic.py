@@ -20,7 +20,6 @@ Reference: Salimans et al., PixelCNN++, 2017, section 2, https://arxiv.org/abs/1
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -84,15 +83,15 @@ def log_mass(w: Tensor, mean: Tensor, sharpness: Tensor, levels: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Mixture:
-    """The numbers of a mixture at each pixel: K components, C channels."""
+    """The numbers of a mixture at each pixel: K components, C channels. An exact head holds integers."""
 
-    log_weights: Tensor  # (..., K): log π, up to a constant
-    means: Tensor  # (..., C, K): m, in units in which the levels span -1 … 1
+    weights: Tensor  # (..., K): log π
+    means: Tensor  # (..., C, K): m, in half-bins
     sharpness: Tensor  # (..., C, K): ρ − b
-    coefficients: Tensor  # (..., C(C−1)/2, K): a, for channel 1: from 0; for 2: from 0, from 1; and so on
+    coefficients: Tensor  # (..., C(C−1)/2, K): tanh a; for channel 1: from 0; for 2: from 0, from 1; and so on
 
     def of_channel(self, channel: int) -> tuple[Tensor, Tensor, Tensor]:
-        """m, ρ − b and, for each earlier channel, a: (..., K), (..., K), (..., channel, K)."""
+        """Means and sharpness, (..., K), and what each earlier channel adds to the means, (..., channel, K)."""
         start = channel * (channel - 1) // 2
         coefficients = self.coefficients[..., start : start + channel, :]
         return self.means[..., channel, :], self.sharpness[..., channel, :], coefficients
@@ -102,14 +101,92 @@ class Mixture:
 class MixtureWalk:
     """Where a walk over the channels of a pixel stands."""
 
-    mixture: Any
+    mixture: Mixture
     weights: Tensor  # (B, K): of the components, given the channels seen
     seen: Tensor  # (B, C): levels, those seen
     channel: int = 0
 
 
+class MixtureHead:
+    """From one channel to the next: what the head in floats and the one in integers have in common.
+
+    A head of either kind has `split`, `all_levels`, `masses` and `posterior`.
+    """
+
+    channels: int
+    levels: int
+    components: int
+
+    def sizes(self) -> list[int]:
+        """How many of a pixel's numbers are logits, means, sharpness and coefficients; they come in this order."""
+        channels, components = self.channels, self.components
+        return [components, channels * components, channels * components, channels * (channels - 1) // 2 * components]
+
+    @property
+    def numbers(self) -> int:
+        """Numbers of one pixel: K (1 + 2C + C (C − 1) / 2)."""
+        return sum(self.sizes())
+
+    def pieces(self, raw: Tensor) -> list[Tensor]:
+        """(..., numbers) → logits (..., K), means and sharpness (..., C, K), coefficients (..., C(C−1)/2, K)."""
+        logits, *others = raw.split(self.sizes(), -1)
+        rows = (self.channels, self.channels, self.channels * (self.channels - 1) // 2)
+        return [logits, *(part.unflatten(-1, (n, self.components)) for n, part in zip(rows, others, strict=True))]
+
+    def split(self, raw: Tensor) -> Mixture:
+        """(..., numbers) → the mixtures; numbers beyond the bounds are moved to them."""
+        raise NotImplementedError
+
+    def all_levels(self, mixture: Mixture, channel: int, v: Tensor, weights: Tensor) -> Tensor:
+        """The conditional of a channel, for the components' weights given the earlier ones in `v`: (..., levels)."""
+        raise NotImplementedError
+
+    def masses(self, mixture: Mixture, channel: int, v: Tensor) -> Tensor:
+        """What each component gives to a channel's level in `v` (..., C), given earlier channels: (..., K)."""
+        raise NotImplementedError
+
+    def posterior(self, weights: Tensor, masses: Tensor) -> Tensor:
+        """The components' weights (..., K), once a channel's masses (..., K) are known."""
+        raise NotImplementedError
+
+    def logits(self, raw: Tensor, v: Tensor) -> Tensor:
+        """The conditionals of whole pixels.
+
+        Args:
+            raw: (..., numbers).
+            v: levels as floats, (..., C).
+
+        Returns:
+            For each channel what the head has in the place of logits, given the earlier channels: (..., C, levels).
+        """
+        mixture = self.split(raw)
+        weights, found = mixture.weights, []
+        for channel in range(self.channels):
+            found.append(self.all_levels(mixture, channel, v, weights))
+            if channel < self.channels - 1:
+                weights = self.posterior(weights, self.masses(mixture, channel, v))
+        return torch.stack(found, -2)
+
+    def start(self, raw: Tensor) -> MixtureWalk:
+        """(B, numbers) → the walk over a pixel's channels, in float64."""
+        mixture = self.split(raw.double())
+        seen = raw.new_zeros(len(raw), self.channels, dtype=torch.float64)
+        return MixtureWalk(mixture, mixture.weights, seen)
+
+    def step_logits(self, walk: MixtureWalk) -> Tensor:
+        """The conditional of the channel at hand, as in `logits`: (B, levels)."""
+        return self.all_levels(walk.mixture, walk.channel, walk.seen, walk.weights)
+
+    def observe(self, walk: MixtureWalk, value: Tensor) -> MixtureWalk:
+        """The walk after the channel at hand took `value`, integers (B,)."""
+        walk.seen[:, walk.channel] = value.to(walk.seen.dtype)
+        walk.weights = self.posterior(walk.weights, self.masses(walk.mixture, walk.channel, walk.seen))
+        walk.channel += 1
+        return walk
+
+
 @dataclass(frozen=True)
-class LogisticMixture:
+class LogisticMixture(MixtureHead):
     """The head as a model holds it: from a pixel's parameters to the log-probabilities of its channels' levels.
 
     Args:
@@ -118,7 +195,7 @@ class LogisticMixture:
 
     Example:
         >>> head = LogisticMixture(channels=3, levels=256, components=10)
-        >>> raw, v = torch.zeros(5, head.parameters), torch.zeros(5, 3)
+        >>> raw, v = torch.zeros(5, head.numbers), torch.zeros(5, 3)
         >>> raw.shape, head.site_log_probs(raw, v).shape, head.logits(raw, v).shape
         (torch.Size([5, 100]), torch.Size([5, 3]), torch.Size([5, 3, 256]))
     """
@@ -127,101 +204,57 @@ class LogisticMixture:
     levels: int
     components: int
 
-    @property
-    def parameters(self) -> int:
-        """Numbers of one pixel: K (1 + 2C + C (C − 1) / 2)."""
-        return sum(self.sizes())
-
-    def sizes(self) -> list[int]:
-        """How many of a pixel's numbers are logits, means, sharpness and coefficients; they come in this order."""
-        channels, components = self.channels, self.components
-        pairs = channels * (channels - 1) // 2
-        return [components, channels * components, channels * components, pairs * components]
-
     def split(self, raw: Tensor) -> Mixture:
-        """(..., parameters) → the mixtures; numbers beyond the bounds are moved to them."""
-        logits, means, sharpness, coefficients = raw.split(self.sizes(), -1)
-        by_component = (-1, self.components)
+        logits, means, sharpness, coefficients = self.pieces(raw)
         return Mixture(
             logits.clamp(-LARGEST, LARGEST).log_softmax(-1),
-            means.unflatten(-1, (self.channels, self.components)),
-            (sharpness - offset(self.levels)).clamp(-FLATTEST, FLATTEST).unflatten(-1, by_component),
-            coefficients.unflatten(-1, (self.channels * (self.channels - 1) // 2, self.components)),
+            means * (self.levels - 1),
+            (sharpness - offset(self.levels)).clamp(-FLATTEST, FLATTEST),
+            coefficients.tanh(),
         )
 
     def component(self, mixture: Mixture, channel: int, v: Tensor) -> tuple[Tensor, Tensor]:
         """Mean (in half-bins) and ρ − b of a channel's components, given the levels `v` (..., C) of earlier ones."""
         mean, sharpness, coefficients = mixture.of_channel(channel)
-        mean = mean * (self.levels - 1)
         if channel:
-            earlier = half_bins(v[..., :channel, None], self.levels)
-            mean = mean + (coefficients.tanh() * earlier).sum(-2)
-        return mean.clamp(-FARTHEST * (self.levels - 1), FARTHEST * (self.levels - 1)), sharpness
+            mean = mean + (coefficients * half_bins(v[..., :channel, None], self.levels)).sum(-2)
+        farthest = FARTHEST * (self.levels - 1)
+        return mean.clamp(-farthest, farthest), sharpness
 
     def masses(self, mixture: Mixture, channel: int, v: Tensor) -> Tensor:
-        """log p of a channel's level in `v` (..., C) under each component, given earlier channels: (..., K)."""
         mean, sharpness = self.component(mixture, channel, v)
         return log_mass(half_bins(v[..., channel, None], self.levels), mean, sharpness, self.levels)
 
-    def all_levels(self, mixture: Mixture, channel: int, v: Tensor, log_weights: Tensor) -> Tensor:
-        """log p of every level of a channel, for the components' weights given earlier channels: (..., levels)."""
+    def posterior(self, weights: Tensor, masses: Tensor) -> Tensor:
+        return (weights + masses).log_softmax(-1)
+
+    def all_levels(self, mixture: Mixture, channel: int, v: Tensor, weights: Tensor) -> Tensor:
         mean, sharpness = self.component(mixture, channel, v)
-        log_weights = log_weights.log_softmax(-1)
         w = half_bins(torch.arange(self.levels, dtype=mean.dtype, device=mean.device), self.levels)
         total: Tensor | None = None
         for k in range(self.components):  # one by one: all at once would need K times the memory
-            mass = log_mass(w, mean[..., k, None], sharpness[..., k, None], self.levels) + log_weights[..., k, None]
+            mass = log_mass(w, mean[..., k, None], sharpness[..., k, None], self.levels) + weights[..., k, None]
             total = mass if total is None else torch.logaddexp(total, mass)
         assert total is not None
         return total
 
-    # -------------------------------------------------------------------------------------------------- whole pixels
-
     def site_log_probs(self, raw: Tensor, v: Tensor) -> Tensor:
-        """log p of each channel given the earlier ones; no other level's is computed.
+        """log p of each channel's level given the earlier ones; no other level's is computed.
 
         Args:
-            raw: (..., parameters).
+            raw: (..., numbers).
             v: levels as floats, (..., C).
 
         Returns:
             Nats, (..., C).
         """
         mixture = self.split(raw)
-        log_weights, found = mixture.log_weights, []
+        weights, found = mixture.weights, []
         for channel in range(self.channels):
-            joint = log_weights + self.masses(mixture, channel, v)
+            joint = weights + self.masses(mixture, channel, v)
             found.append(joint.logsumexp(-1))
-            log_weights = joint - found[-1].unsqueeze(-1)  # the posterior
+            weights = joint - found[-1].unsqueeze(-1)  # the posterior
         return torch.stack(found, -1)
-
-    def logits(self, raw: Tensor, v: Tensor) -> Tensor:
-        """log p of every level of each channel given the earlier ones of `v`: (..., C, levels)."""
-        mixture = self.split(raw)
-        log_weights, found = mixture.log_weights, []
-        for channel in range(self.channels):
-            found.append(self.all_levels(mixture, channel, v, log_weights))
-            if channel < self.channels - 1:
-                log_weights = log_weights + self.masses(mixture, channel, v)
-        return torch.stack(found, -2)
-
-    # ---------------------------------------------------------------------------------------------------------- steps
-
-    def start(self, raw: Tensor) -> MixtureWalk:
-        """(B, parameters) → the walk over a pixel's channels, in float64."""
-        mixture = self.split(raw.double())
-        return MixtureWalk(mixture, mixture.log_weights, raw.new_zeros(len(raw), self.channels, dtype=torch.float64))
-
-    def step_logits(self, walk: MixtureWalk) -> Tensor:
-        """log p of every level of the channel at hand: (B, levels)."""
-        return self.all_levels(walk.mixture, walk.channel, walk.seen, walk.weights)
-
-    def observe(self, walk: MixtureWalk, value: Tensor) -> MixtureWalk:
-        """The walk after the channel at hand took `value`, integers (B,)."""
-        walk.seen[:, walk.channel] = value.to(walk.seen.dtype)
-        walk.weights = walk.weights + self.masses(walk.mixture, walk.channel, walk.seen)
-        walk.channel += 1
-        return walk
 
     # -------------------------------------------------------------------------------------- what every head offers
 

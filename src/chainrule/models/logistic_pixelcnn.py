@@ -65,7 +65,7 @@ class LogisticPixelCNN(PixelCNN):
 
     def _make_head(self, filters: int) -> None:
         self.head = heads.LogisticMixture(self.shape[0], self.levels, self.components)
-        self.output = MaskedConv2d(filters, self.head.parameters, 1, "B")
+        self.output = MaskedConv2d(filters, self.head.numbers, 1, "B")
         self.output.weight.data.mul_(0.1)
         nn.init.zeros_(self.output.bias)
         _, means, sharpness, _ = self.output.bias.data.split(self.head.sizes())
@@ -87,7 +87,7 @@ class LogisticPixelCNN(PixelCNN):
         return self.head.logits(self._pixel_parameters(features), v.permute(0, 2, 3, 1)).permute(0, 3, 1, 2, 4)
 
     def _pixel_parameters(self, features: Tensor) -> Tensor:
-        """(B, filters, H, W) → (B, H, W, parameters); a mean among 256 levels needs more than bfloat16's eight bits."""
+        """(B, filters, H, W) → (B, H, W, numbers); a mean among 256 levels needs more than bfloat16's eight bits."""
         with torch.autocast(features.device.type, enabled=False):
             return self.output(features.to(self.output.weight.dtype)).permute(0, 2, 3, 1)
 
