@@ -18,6 +18,7 @@ from chainrule.models import (
     GatedPixelCNNMADE,
     GrayscalePixelCNN,
     Histogram,
+    LogisticPixelCNN,
     PixelCNN,
     PixelCNNMADE,
 )
@@ -51,6 +52,24 @@ def _images(cls):
     ]:
         name = f"{cls.__name__}-{'x'.join(map(str, shape))}-L{levels}-f{filters}-b{blocks}{'-norm' * layer_norm}"
         yield Case(name, cls, lambda a=(shape, levels, filters, blocks, layer_norm): cls(*a))
+
+
+def _logistic_images():
+    """The same for mixtures of logistics, with one component and with several."""
+    for shape, levels, filters, blocks, layer_norm, components in [
+        ((1, 1, 1), 2, 4, 1, True, 5),
+        ((1, 2, 3), 2, 7, 2, True, 3),
+        ((1, 3, 2), 3, 6, 1, False, 2),
+        ((2, 2, 1), 3, 5, 1, True, 2),
+        ((3, 1, 1), 5, 7, 0, True, 1),
+        ((3, 1, 2), 3, 6, 1, True, 4),
+        ((4, 1, 1), 4, 6, 1, False, 2),
+        ((2, 1, 1), 19, 5, 1, True, 3),
+        ((1, 1, 1), 256, 5, 1, True, 10),
+    ]:
+        name = f"LogisticPixelCNN-{'x'.join(map(str, shape))}-L{levels}-f{filters}-b{blocks}-k{components}"
+        arguments = (shape, levels, filters, blocks, layer_norm, components)
+        yield Case(name, LogisticPixelCNN, lambda a=arguments: LogisticPixelCNN(*a))
 
 
 CASES = [
@@ -91,6 +110,7 @@ CASES = [
             ((2, 1, 1), 19, 4, 1, True),
         ]
     ),
+    *_logistic_images(),
 ]
 CONDITIONAL_CASES = [
     Case(f"{cls.__name__}-{'x'.join(map(str, shape))}-L{levels}-c{classes}", cls, lambda cls=cls, a=a: cls(*a))
@@ -202,7 +222,7 @@ def may_see(model):
     result = {}
     for c, i, j in indices:
         result[c, i, j] = {(other, *pixel) for pixel in sees[i, j] for other in range(channels)}
-        if isinstance(model, PixelCNNMADE):
+        if isinstance(model, PixelCNNMADE | LogisticPixelCNN):
             result[c, i, j] |= {(other, i, j) for other in range(c)}
     return result
 

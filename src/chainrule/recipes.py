@@ -21,6 +21,7 @@ from chainrule.models import (
     GenerativeModel,
     GrayscalePixelCNN,
     Histogram,
+    LogisticPixelCNN,
     PixelCNN,
     PixelCNNMADE,
     PixelIQN,
@@ -115,6 +116,16 @@ class PixelIQNConfig(PixelCNNConfig):
 
     def build(self, shape: tuple[int, ...], levels: int) -> GenerativeModel:  # type: ignore[override]
         return PixelIQN(expect_image(shape), levels, self.filters, self.blocks, self.layer_norm, self.embedding)
+
+
+@dataclass(frozen=True)
+class LogisticPixelCNNConfig(PixelCNNConfig):
+    components: int = 10
+    """Logistics in each pixel's mixture."""
+
+    def build(self, shape: tuple[int, ...], levels: int) -> AutoregressiveModel:
+        image = expect_image(shape)
+        return LogisticPixelCNN(image, levels, self.filters, self.blocks, self.layer_norm, self.components)
 
 
 ModelConfig = HistogramConfig | ConditionalMLPConfig | MADEConfig | PixelCNNConfig | PixelCNNMADEConfig
@@ -251,6 +262,11 @@ def iqn(preset: Preset) -> Recipe:
     return of_images("iqn", title, preset, full=PixelIQNConfig(), quick=PixelIQNConfig(64, 8))
 
 
+def logistic(preset: Preset) -> Recipe:
+    title = "Bonus: PixelCNN with a discretised mixture of logistics"
+    return of_images("logistic", title, preset, full=LogisticPixelCNNConfig(), quick=LogisticPixelCNNConfig(64, 8))
+
+
 CPU_IMAGES = replace(QUICK_IMAGES, steps=7000, batch_size=16, eval_every=500)
 
 
@@ -278,6 +294,7 @@ RECIPES: dict[str, Callable[[Preset], Recipe]] = {
     "class-conditional": class_conditional,
     "grayscale": grayscale,
     "iqn": iqn,
+    "logistic": logistic,
     "pixelcnn-cpu": pixelcnn_cpu,
     "pixelcnn-made-cpu": pixelcnn_made_cpu,
 }

@@ -81,7 +81,8 @@ def test_lists_are_accepted():
 def test_an_empty_batch_has_no_likelihoods(model):
     """No events, no numbers: not an error."""
     assert model.log_prob(torch.zeros(0, *model.shape, dtype=torch.long)).shape == (0,)
-    assert model.log_pmf(torch.zeros(0, *model.shape, dtype=torch.long)).shape == (0, *model.shape, model.levels)
+    most = max(site.levels for site in model.sites())
+    assert model.log_pmf(torch.zeros(0, *model.shape, dtype=torch.long)).shape == (0, *model.walk_shape, most)
 
 
 def test_the_three_views_agree(model):

@@ -13,6 +13,7 @@ from chainrule.models import (
     AutoregressiveModel,
     GatedPixelCNN,
     GatedPixelCNNMADE,
+    LogisticPixelCNN,
     PixelCNN,
     PixelCNNMADE,
     PixelIQN,
@@ -150,7 +151,7 @@ def test_changing_an_unseen_entry_changes_nothing(model):
 @pytest.mark.parametrize("layer_norm", [True, False])
 @pytest.mark.parametrize("shape", [(1, 7, 9), (2, 9, 5), (3, 6, 7)])
 @pytest.mark.parametrize("blocks", [0, 1, 2])
-@pytest.mark.parametrize("cls", [PixelCNN, PixelCNNMADE, GatedPixelCNN, GatedPixelCNNMADE])
+@pytest.mark.parametrize("cls", [PixelCNN, PixelCNNMADE, GatedPixelCNN, GatedPixelCNNMADE, LogisticPixelCNN])
 def test_receptive_field_on_larger_images(cls, blocks, shape, layer_norm, levels):
     """On images larger than the kernel the reach is that of the masks, blind spot included, and not a pixel else."""
     torch.manual_seed(0)
@@ -178,7 +179,7 @@ def test_two_stacks_have_no_blind_spot():
     assert earlier - does_see(randomised(masked))[0, 6, 4] == {(0, 5, 8)}
 
 
-@pytest.mark.parametrize("cls", [PixelCNN, PixelCNNMADE, GatedPixelCNN, GatedPixelCNNMADE])
+@pytest.mark.parametrize("cls", [PixelCNN, PixelCNNMADE, GatedPixelCNN, GatedPixelCNNMADE, LogisticPixelCNN])
 def test_parallel_equals_stepwise_on_larger_images(cls):
     """The caches hold over several rows and columns, wider and higher than the kernels."""
     torch.manual_seed(0)
@@ -189,7 +190,8 @@ def test_parallel_equals_stepwise_on_larger_images(cls):
 
 def test_model_as_constructed_sees_what_it_may():
     """At random initialisation nothing is disconnected by zeros."""
-    images = [lambda cls=cls: cls((2, 5, 5), 3, 24, 1) for cls in (PixelCNN, PixelCNNMADE, GatedPixelCNNMADE)]
+    classes = (PixelCNN, PixelCNNMADE, GatedPixelCNNMADE, LogisticPixelCNN)
+    images = [lambda cls=cls: cls((2, 5, 5), 3, 24, 1) for cls in classes]
     for build in (*images, lambda: MADE((4,), 3)):
         torch.manual_seed(1)
         model = build().double()

@@ -18,7 +18,7 @@ def exact(model: AutoregressiveModel, scales: dict[str, Any] | None = None) -> A
     everywhere. Weights are those of the model, rounded; they are not trained any more.
 
     Args:
-        model: a trained model with a categorical head. An exact model is given back as it is.
+        model: a trained model with a categorical head or a mixture of logistics. An exact model is given back as it is.
         scales: input grids, as `calibrate` finds them. Without them the model's own are used (`model.scales`), if they
             were made for its present weights; else it is calibrated on its own samples, and `model.scales` is set.
 

@@ -17,6 +17,7 @@ from chainrule.exact.arithmetic import CARRIERS, exactly
 from chainrule.exact.grid import Part, choose_rows, inputs_from
 from chainrule.exact.head import TOTAL_BITS, ExactCategorical
 from chainrule.exact.layers import ExactConv2d, ExactLayerNorm, ExactLinear, ExactMaskedLinear, ExactProduct
+from chainrule.exact.logistic import ExactLogisticMixture
 from chainrule.models import REGISTRY, AutoregressiveModel
 from chainrule.models.conditional_mlp import ConditionalMLP
 from chainrule.models.pixelcnn import PixelCNN
@@ -27,6 +28,11 @@ TWINS: dict[type[nn.Module], type[nn.Module]] = {
     MaskedLinear: ExactMaskedLinear,
     nn.Linear: ExactLinear,
     ChannelLayerNorm: ExactLayerNorm,
+}
+
+HEADS: dict[type, Callable[[AutoregressiveModel], nn.Module]] = {
+    heads.Categorical: lambda model: ExactCategorical(model.levels),
+    heads.LogisticMixture: lambda model: ExactLogisticMixture(model.head),  # type: ignore[arg-type]
 }
 
 
@@ -45,7 +51,7 @@ class ExactTwin(AutoregressiveModel):
     def _site_log_probs(self, x: Tensor, context: Any) -> Tensor:
         program = self.program()
         if program is None:
-            return super()._site_log_probs(x, context)
+            return AutoregressiveModel._site_log_probs(self, x, context)  # not the class's own way in floats
         self._refuse_context(context)
         channels, height, width = self.shape
         table = native.score(program, x)  # the same integers as by the parallel pass, much sooner
@@ -81,8 +87,10 @@ def refuse(model: Any) -> None:
     """Raise a ModelError for what has no exact form."""
     if not isinstance(model, AutoregressiveModel):
         raise ModelError(f"{type(model).__name__} has no likelihood that goes entry by entry: it cannot be made exact")
-    if REGISTRY.get(type(model).__name__) is not type(model) or type(model.head) is not heads.Categorical:
-        raise ModelError(f"{type(model).__name__} has no exact form: only models with a categorical head have one")
+    if REGISTRY.get(type(model).__name__) is not type(model) or type(model.head) not in HEADS:
+        raise ModelError(
+            f"{type(model).__name__} has no exact form: only a categorical head or a mixture of logistics has one"
+        )
     for name, layer in model.named_modules():
         if list(layer.parameters(recurse=False)) and layer is not model and type(layer) not in TWINS:
             raise ModelError(f"the layer {name} is a {type(layer).__name__}, which has no exact form")
@@ -117,7 +125,7 @@ def convert(model: AutoregressiveModel, scales: dict[str, Any]) -> Autoregressiv
         for part, (layer, grid) in enumerate(zip(members, inputs, strict=True)):
             layer.__class__ = TWINS[type(layer)]
             layer.adopt(grid, rows, part, carrier)
-    twin.head = ExactCategorical(twin.levels)
+    twin.head = HEADS[type(model.head)](model)
     twin.scales = copy.deepcopy(scales)
     cls: Any = type(model)
     twin.__class__ = twin_class(cls)

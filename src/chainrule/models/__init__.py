@@ -6,6 +6,7 @@ from chainrule.models.gated_pixelcnn import GatedPixelCNN, GatedPixelCNNMADE
 from chainrule.models.grayscale_pixelcnn import GrayscalePixelCNN
 from chainrule.models.histogram import Histogram
 from chainrule.models.likelihood import AutoregressiveModel
+from chainrule.models.logistic_pixelcnn import LogisticPixelCNN
 from chainrule.models.made import MADE
 from chainrule.models.pixel_iqn import PixelIQN
 from chainrule.models.pixelcnn import PixelCNN
@@ -20,6 +21,7 @@ CLASSES = (
     GatedPixelCNN,
     GatedPixelCNNMADE,
     GrayscalePixelCNN,
+    LogisticPixelCNN,
     PixelIQN,
 )
 REGISTRY: dict[str, type[GenerativeModel]] = {cls.__name__: cls for cls in CLASSES}
@@ -34,6 +36,7 @@ __all__ = [
     "GenerativeModel",
     "GrayscalePixelCNN",
     "Histogram",
+    "LogisticPixelCNN",
     "PixelCNN",
     "PixelCNNMADE",
     "PixelIQN",

@@ -1,0 +1,271 @@
+"""The discretised mixture of logistics: each level is a bin of the real line, cut out of a sum of bell curves.
+
+    p(v) = Σ_k π_k [σ((y_v + h − μ_k) / s_k) − σ((y_v − h − μ_k) / s_k)],    y_v = 2v / (L − 1) − 1,  h = 1 / (L − 1)
+
+with −∞ in the place of the lower edge of level 0 and +∞ in that of the upper edge of level L − 1, for any number of
+levels L. One indicator k is shared by the channels of a pixel, and the means depend on the channels before:
+
+    μ_ck = m_ck + Σ_{j<c} tanh(a_cjk) y_j          p(v_c | v_<c) = Σ_k p(k | v_<c) p(v_c | k, v_<c)
+
+In here the unit of length is the half-bin h, not 1: edges are whole numbers, w = 2v − (L − 1) ± 1, the width of a bin
+is 2, and nothing but the means' scale L − 1 is left of the number of levels.
+
+Deviations from the paper: any number of channels; and in the place of a log-scale that is cut off below, the network
+gives the sharpness ρ, and a component's inverse scale, in half-bins, is 16 σ(ρ − b) (b depends on the levels and makes
+ρ = 0 a scale about as wide as half the range). It is bounded smoothly: a bin holds at most 1 − 2·10⁻⁷ of a component.
+
+Reference: Salimans et al., PixelCNN++, 2017, section 2, https://arxiv.org/abs/1701.05517
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+SHARPEST = 16
+"""The largest inverse scale, in half-bins."""
+
+FLATTEST = 16.0
+"""ρ − b is moved into ±16: the smallest inverse scale is 16 σ(−16), about 2·10⁻⁶."""
+
+FARTHEST = 16
+"""Means are moved into ±16, in units in which the levels span -1 … 1."""
+
+LARGEST = 2.0**14
+"""Mixture logits beyond ±2¹⁴ are moved there."""
+
+
+def half_bins(v: Tensor, levels: int) -> Tensor:
+    """Levels as distances from the middle of the range, in half-bins: 2v − (L − 1).
+
+    >>> half_bins(torch.arange(4), 4).tolist()
+    [-3, -1, 1, 3]
+    """
+    return 2 * v - (levels - 1)
+
+
+def offset(levels: int) -> float:
+    """b: about log(16 (L − 1)), a multiple of 1/16 that needs no logarithm.
+
+    >>> offset(2), offset(4), offset(256)
+    (3.4375, 4.125, 8.25)
+    """
+    return (SHARPEST * (levels - 1)).bit_length() * 11 / 16
+
+
+def log_mass(w: Tensor, mean: Tensor, sharpness: Tensor, levels: int) -> Tensor:
+    """log p of the bin around `w` under single logistics.
+
+    With the edges' arguments a and b = a − d, σ(a) − σ(b) = σ(a) σ(−b) (1 − e^−d): a sum of logarithms in which nothing
+    cancels. Between whole levels it is smooth in `w`.
+
+    Args:
+        w, mean: in half-bins.
+        sharpness: ρ − b. All three broadcast.
+
+    Returns:
+        Nats, at most 0.
+
+    >>> w, zero = half_bins(torch.arange(3.0), 3), torch.zeros(1)
+    >>> bool(log_mass(w, zero, zero, 3).exp().sum().isclose(torch.tensor(1.0)))
+    True
+    """
+    inverse = SHARPEST * sharpness.sigmoid()
+    upper, lower = F.logsigmoid((w + 1 - mean) * inverse), F.logsigmoid((mean - w + 1) * inverse)
+    width = torch.log(-torch.expm1(-2 * inverse))
+    first, last = w <= 1 - levels, w >= levels - 1
+    zero = upper.new_zeros(())
+    return torch.where(last, zero, upper) + torch.where(first, zero, lower) + torch.where(first | last, zero, width)
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """The numbers of a mixture at each pixel: K components, C channels. An exact head holds integers."""
+
+    weights: Tensor  # (..., K): log π
+    means: Tensor  # (..., C, K): m, in half-bins
+    sharpness: Tensor  # (..., C, K): ρ − b
+    coefficients: Tensor  # (..., C(C−1)/2, K): tanh a; for channel 1: from 0; for 2: from 0, from 1; and so on
+
+    def of_channel(self, channel: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Means and sharpness, (..., K), and what each earlier channel adds to the means, (..., channel, K)."""
+        start = channel * (channel - 1) // 2
+        coefficients = self.coefficients[..., start : start + channel, :]
+        return self.means[..., channel, :], self.sharpness[..., channel, :], coefficients
+
+
+@dataclass
+class MixtureWalk:
+    """Where a walk over the channels of a pixel stands."""
+
+    mixture: Mixture
+    weights: Tensor  # (B, K): of the components, given the channels seen
+    seen: Tensor  # (B, C): levels, those seen
+    channel: int = 0
+
+
+class MixtureHead:
+    """From one channel to the next: what the head in floats and the one in integers have in common.
+
+    A head of either kind has `split`, `all_levels`, `masses` and `posterior`.
+    """
+
+    channels: int
+    levels: int
+    components: int
+
+    def sizes(self) -> list[int]:
+        """How many of a pixel's numbers are logits, means, sharpness and coefficients; they come in this order."""
+        channels, components = self.channels, self.components
+        return [components, channels * components, channels * components, channels * (channels - 1) // 2 * components]
+
+    @property
+    def numbers(self) -> int:
+        """Numbers of one pixel: K (1 + 2C + C (C − 1) / 2)."""
+        return sum(self.sizes())
+
+    def pieces(self, raw: Tensor) -> list[Tensor]:
+        """(..., numbers) → logits (..., K), means and sharpness (..., C, K), coefficients (..., C(C−1)/2, K)."""
+        logits, *others = raw.split(self.sizes(), -1)
+        rows = (self.channels, self.channels, self.channels * (self.channels - 1) // 2)
+        return [logits, *(part.unflatten(-1, (n, self.components)) for n, part in zip(rows, others, strict=True))]
+
+    def split(self, raw: Tensor) -> Mixture:
+        """(..., numbers) → the mixtures; numbers beyond the bounds are moved to them."""
+        raise NotImplementedError
+
+    def all_levels(self, mixture: Mixture, channel: int, v: Tensor, weights: Tensor) -> Tensor:
+        """The conditional of a channel, for the components' weights given the earlier ones in `v`: (..., levels)."""
+        raise NotImplementedError
+
+    def masses(self, mixture: Mixture, channel: int, v: Tensor) -> Tensor:
+        """What each component gives to a channel's level in `v` (..., C), given earlier channels: (..., K)."""
+        raise NotImplementedError
+
+    def posterior(self, weights: Tensor, masses: Tensor) -> Tensor:
+        """The components' weights (..., K), once a channel's masses (..., K) are known."""
+        raise NotImplementedError
+
+    def logits(self, raw: Tensor, v: Tensor) -> Tensor:
+        """The conditionals of whole pixels.
+
+        Args:
+            raw: (..., numbers).
+            v: levels as floats, (..., C).
+
+        Returns:
+            For each channel what the head has in the place of logits, given the earlier channels: (..., C, levels).
+        """
+        mixture = self.split(raw)
+        weights, found = mixture.weights, []
+        for channel in range(self.channels):
+            found.append(self.all_levels(mixture, channel, v, weights))
+            if channel < self.channels - 1:
+                weights = self.posterior(weights, self.masses(mixture, channel, v))
+        return torch.stack(found, -2)
+
+    def start(self, raw: Tensor) -> MixtureWalk:
+        """(B, numbers) → the walk over a pixel's channels, in float64."""
+        mixture = self.split(raw.double())
+        seen = raw.new_zeros(len(raw), self.channels, dtype=torch.float64)
+        return MixtureWalk(mixture, mixture.weights, seen)
+
+    def step_logits(self, walk: MixtureWalk) -> Tensor:
+        """The conditional of the channel at hand, as in `logits`: (B, levels)."""
+        return self.all_levels(walk.mixture, walk.channel, walk.seen, walk.weights)
+
+    def observe(self, walk: MixtureWalk, value: Tensor) -> MixtureWalk:
+        """The walk after the channel at hand took `value`, integers (B,)."""
+        walk.seen[:, walk.channel] = value.to(walk.seen.dtype)
+        walk.weights = self.posterior(walk.weights, self.masses(walk.mixture, walk.channel, walk.seen))
+        walk.channel += 1
+        return walk
+
+
+@dataclass(frozen=True)
+class LogisticMixture(MixtureHead):
+    """The head as a model holds it: from a pixel's parameters to the log-probabilities of its channels' levels.
+
+    Args:
+        channels, levels: of the pixels.
+        components: logistics in the mixture.
+
+    Example:
+        >>> head = LogisticMixture(channels=3, levels=256, components=10)
+        >>> raw, v = torch.zeros(5, head.numbers), torch.zeros(5, 3)
+        >>> raw.shape, head.site_log_probs(raw, v).shape, head.logits(raw, v).shape
+        (torch.Size([5, 100]), torch.Size([5, 3]), torch.Size([5, 3, 256]))
+    """
+
+    channels: int
+    levels: int
+    components: int
+
+    def split(self, raw: Tensor) -> Mixture:
+        logits, means, sharpness, coefficients = self.pieces(raw)
+        return Mixture(
+            logits.clamp(-LARGEST, LARGEST).log_softmax(-1),
+            means * (self.levels - 1),
+            (sharpness - offset(self.levels)).clamp(-FLATTEST, FLATTEST),
+            coefficients.tanh(),
+        )
+
+    def component(self, mixture: Mixture, channel: int, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean (in half-bins) and ρ − b of a channel's components, given the levels `v` (..., C) of earlier ones."""
+        mean, sharpness, coefficients = mixture.of_channel(channel)
+        if channel:
+            mean = mean + (coefficients * half_bins(v[..., :channel, None], self.levels)).sum(-2)
+        farthest = FARTHEST * (self.levels - 1)
+        return mean.clamp(-farthest, farthest), sharpness
+
+    def masses(self, mixture: Mixture, channel: int, v: Tensor) -> Tensor:
+        mean, sharpness = self.component(mixture, channel, v)
+        return log_mass(half_bins(v[..., channel, None], self.levels), mean, sharpness, self.levels)
+
+    def posterior(self, weights: Tensor, masses: Tensor) -> Tensor:
+        return (weights + masses).log_softmax(-1)
+
+    def all_levels(self, mixture: Mixture, channel: int, v: Tensor, weights: Tensor) -> Tensor:
+        mean, sharpness = self.component(mixture, channel, v)
+        w = half_bins(torch.arange(self.levels, dtype=mean.dtype, device=mean.device), self.levels)
+        total: Tensor | None = None
+        for k in range(self.components):  # one by one: all at once would need K times the memory
+            mass = log_mass(w, mean[..., k, None], sharpness[..., k, None], self.levels) + weights[..., k, None]
+            total = mass if total is None else torch.logaddexp(total, mass)
+        assert total is not None
+        return total
+
+    def site_log_probs(self, raw: Tensor, v: Tensor) -> Tensor:
+        """log p of each channel's level given the earlier ones; no other level's is computed.
+
+        Args:
+            raw: (..., numbers).
+            v: levels as floats, (..., C).
+
+        Returns:
+            Nats, (..., C).
+        """
+        mixture = self.split(raw)
+        weights, found = mixture.weights, []
+        for channel in range(self.channels):
+            joint = weights + self.masses(mixture, channel, v)
+            found.append(joint.logsumexp(-1))
+            weights = joint - found[-1].unsqueeze(-1)  # the posterior
+        return torch.stack(found, -1)
+
+    # -------------------------------------------------------------------------------------- what every head offers
+
+    def log_pmf(self, logits: Tensor) -> Tensor:
+        """Log-probabilities as they are, at least float32: (..., levels) → the same shape."""
+        return logits if logits.dtype.itemsize > 4 else logits.float()
+
+    def log_prob(self, logits: Tensor, x: Tensor) -> Tensor:
+        """log p of the given levels: log-probabilities (..., levels) and integers (...) → nats of shape (...)."""
+        return self.log_pmf(logits).gather(-1, x.long().unsqueeze(-1)).squeeze(-1)
+
+    def pmf(self, logits: Tensor) -> Tensor:
+        """Probabilities in float64, for a walk: (..., levels) → the same shape."""
+        return logits.double().exp()
