@@ -16,7 +16,7 @@ from chainrule.errors import ModelError
 from chainrule.evaluation import enumerate_events
 from chainrule.exact import calibrate, certificate, exact, exact_arithmetic, fingerprint, is_exact, probe
 from chainrule.exact.layers import ExactProduct
-from chainrule.models import MADE, ConditionalMLP, GatedPixelCNN, Histogram, PixelCNN, PixelCNNMADE
+from chainrule.models import MADE, ConditionalMLP, GatedPixelCNN, Histogram, LogisticPixelCNN, PixelCNN, PixelCNNMADE
 from laws import events, randomised
 
 
@@ -69,7 +69,7 @@ def test_float64_changes_nothing(twin, engine):
     assert torch.equal(walked(twin, x), expected)
 
 
-@pytest.mark.parametrize("cls", [PixelCNN, PixelCNNMADE])
+@pytest.mark.parametrize("cls", [PixelCNN, PixelCNNMADE, LogisticPixelCNN])
 @pytest.mark.parametrize("levels", [4, 18])
 @pytest.mark.parametrize("layer_norm", [True, False])
 def test_larger_images(cls, levels, layer_norm, engine):
@@ -94,7 +94,7 @@ def test_larger_images(cls, levels, layer_norm, engine):
     assert torch.equal(frequencies(in_float64(twin), x[:9]), expected[:9])
 
 
-@pytest.mark.parametrize("cls", [PixelCNN, PixelCNNMADE])
+@pytest.mark.parametrize("cls", [PixelCNN, PixelCNNMADE, LogisticPixelCNN])
 def test_logits_are_identical(cls, monkeypatch):
     """Not only the integers made of them: the logits themselves, in every batch, layout and step."""
     monkeypatch.setenv("CHAINRULE_NATIVE", "0")
@@ -171,9 +171,10 @@ print(fingerprint(twin).hex(), probe(twin).hex(), hashlib.sha256(x.numpy().tobyt
 """
 
 
-def test_other_processors_give_the_same_bits(tmp_path):
+@pytest.mark.parametrize("cls", [PixelCNNMADE, LogisticPixelCNN])
+def test_other_processors_give_the_same_bits(tmp_path, cls):
     """No vector instructions, no oneDNN, other threads: the same scales, probe and samples, from the float model."""
-    image_model().save_pretrained(tmp_path)
+    image_model(cls).save_pretrained(tmp_path)
     twin = exact(zoo.load(tmp_path))
     x = twin.sample(4, generator=torch.Generator().manual_seed(5))
     said = f"{fingerprint(twin).hex()} {probe(twin).hex()} {hashlib.sha256(x.numpy().tobytes()).hexdigest()}"

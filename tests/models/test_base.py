@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from chainrule.errors import DataError, ModelError
-from chainrule.models import MADE, ConditionalMLP, GatedPixelCNN, Histogram, PixelCNN, PixelCNNMADE
+from chainrule.models import MADE, ConditionalMLP, GatedPixelCNN, Histogram, LogisticPixelCNN, PixelCNN, PixelCNNMADE
 from laws import events
 
 METHODS = ["log_prob", "site_log_probs", "log_pmf"]
@@ -154,6 +154,7 @@ def test_models_can_be_copied_and_pickled(model):
         (lambda: PixelCNNMADE((1, 2, 3, 4), 4, 4, 1), r"not \(1, 2, 3, 4\)"),
         (lambda: PixelCNN((1, 2, 2), 4, 0, 1), "0 filters"),
         (lambda: PixelCNN((1, 2, 2), 4, 4, -1), "-1 blocks"),
+        (lambda: LogisticPixelCNN((1, 2, 2), 4, 4, 1, components=0), "0 logistics"),
         (lambda: ConditionalMLP(4, "binary"), r"'binary' does not exist: use onehot, scalar, embedding"),
         (lambda: ConditionalMLP(4, hidden=(0,)), "0"),
         (lambda: ConditionalMLP(4, hidden=(-1,)), "-1"),

@@ -9,7 +9,7 @@ import torch
 from torch.distributions import Categorical
 from torch.nn import functional as F
 
-from chainrule.models import MADE, ConditionalMLP, Histogram, PixelCNN, PixelCNNMADE
+from chainrule.models import MADE, ConditionalMLP, Histogram, LogisticPixelCNN, PixelCNN, PixelCNNMADE
 from chainrule.models.pixelcnn import ONE_HOT_UP_TO
 from laws import events, randomised
 
@@ -103,3 +103,26 @@ def test_many_levels_enter_scaled():
     """Beyond the limit each channel is one number: the first layer does not grow with the levels."""
     assert PixelCNN((3, 2, 2), ONE_HOT_UP_TO, 4, 1).input.in_channels == 3 * ONE_HOT_UP_TO
     assert PixelCNN((3, 2, 2), 256, 4, 1).input.in_channels == 3
+
+
+def test_logistic_components_begin_side_by_side():
+    """As constructed, a mixture covers the range: no level is far from its share, and channels do not differ."""
+    for levels in (2, 4, 17, 256):
+        torch.manual_seed(0)
+        pmf = LogisticPixelCNN((3, 2, 2), levels, 16, 1).log_pmf(torch.zeros(1, 3, 2, 2).long()).exp() * levels
+        assert float(pmf.min()) > 0.4
+        inner = pmf[..., 1:-1] if levels > 2 else pmf
+        assert float(inner.max()) < 2.5
+
+
+def test_mixtures_are_computed_in_float32_under_autocast():
+    """A mean among 256 levels, rounded to eight bits, would miss its level: the last layer is not."""
+    torch.manual_seed(0)
+    model = LogisticPixelCNN((3, 4, 4), 256, 16, 0, layer_norm=False)
+    x = events(model, 8)
+    features = model._features(x.float())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        raw = model._pixel_parameters(features)
+        assert model.log_prob(x).dtype == torch.float32
+    assert raw.dtype == torch.float32
+    assert torch.equal(raw, model._pixel_parameters(features))

@@ -112,9 +112,10 @@ class ExactLogisticMixture(MixtureHead, ExactCategorical):
         """2^32 σ(z / 2^20), on the line between two entries of the table: int64 → the same shape."""
         z = (z + EDGE).clamp_(0, 2 * EDGE - 1)
         bits = ARGUMENT_BITS - STEP_BITS
-        place, rest = z >> bits, z & ((1 << bits) - 1)
-        low = self.sigmoids[place]
-        return low + ((self.sigmoids[place + 1] - low) * rest >> bits)
+        place = z.flatten() >> bits
+        low = self.sigmoids.index_select(0, place)
+        rise = self.sigmoids.index_select(0, place.add_(1)).sub_(low)
+        return rise.view_as(z).mul_(z.bitwise_and_((1 << bits) - 1)).bitwise_right_shift_(bits).add_(low.view_as(z))
 
     def component(self, mixture: Mixture, channel: int, v: Tensor) -> tuple[Tensor, Tensor]:
         """Means and inverse scales of a channel's components, given the levels `v` (..., C) of earlier ones."""
