@@ -16,6 +16,7 @@ from chainrule.models import (
     ConditionalMLP,
     GatedPixelCNN,
     GatedPixelCNNMADE,
+    GrayscalePixelCNN,
     Histogram,
     PixelCNN,
     PixelCNNMADE,
@@ -52,6 +53,14 @@ def _images(cls):
         yield Case(name, cls, lambda a=(shape, levels, filters, blocks, layer_norm): cls(*a))
 
 
+def given(model, label):
+    """A conditional model as one without context: everything is given the same label."""
+    context_map = model.context_map
+    model.context_map = lambda context: context_map(torch.tensor([label]))
+    model.checked_context = lambda context, n: None
+    return model
+
+
 CASES = [
     Case("Histogram-L2", Histogram, lambda: Histogram(2)),
     Case("Histogram-L100", Histogram, lambda: Histogram(100)),
@@ -76,8 +85,30 @@ CASES = [
     *_images(PixelCNNMADE),
     *_images(GatedPixelCNN),
     *_images(GatedPixelCNNMADE),
+    *(
+        Case(f"{cls.__name__}-of-class-{label}", cls, lambda cls=cls, label=label, a=arguments: given(cls(*a), label))
+        for cls, label, arguments in [
+            (GatedPixelCNN, 1, ((1, 2, 3), 2, 5, 1, True, 2)),
+            (GatedPixelCNN, 0, ((2, 2, 1), 3, 4, 2, False, 3)),
+            (GatedPixelCNNMADE, 2, ((3, 1, 2), 3, 5, 1, True, 3)),
+        ]
+    ),
+    *(
+        Case(
+            f"GrayscalePixelCNN-{'x'.join(map(str, a[0]))}-L{a[1]}",
+            GrayscalePixelCNN,
+            lambda a=a: GrayscalePixelCNN(*a),
+        )
+        for a in [
+            ((2, 1, 2), 3, 5, 1, True),
+            ((3, 1, 2), 3, 4, 1, True, 4),
+            ((2, 2, 2), 2, 5, 2, False),
+            ((3, 1, 1), 5, 6, 1, True, 2),
+            ((2, 1, 1), 19, 4, 1, True),
+        ]
+    ),
 ]
-EXACT_CASES = [case for case in CASES if not issubclass(case.cls, GatedPixelCNN)]
+EXACT_CASES = [case for case in CASES if not issubclass(case.cls, GatedPixelCNN | GrayscalePixelCNN)]
 """The models that have an exact form."""
 
 
@@ -160,7 +191,9 @@ def reachable_pixels_gated(height, width, blocks):
 
 def may_see(model):
     """The entries that each conditional of a model depends on, by the model's page: {index: set of indices}."""
-    indices = list(itertools.product(*map(range, model.shape)))
+    indices = list(itertools.product(*map(range, model.walk_shape)))
+    if isinstance(model, GrayscalePixelCNN):
+        return may_see_with_gray(model, indices)
     if not isinstance(model, PixelCNN):
         order = [site.index for site in model.sites()]
         if isinstance(model, Histogram):
@@ -177,16 +210,29 @@ def may_see(model):
     return result
 
 
+def may_see_with_gray(model, indices):
+    """Gray sees earlier gray; colours see what a gated PixelCNN-MADE sees and, on so small images, all gray."""
+    gray, colors = may_see(model.gray), may_see(model.colors)
+    last = model.shape[0]
+    all_gray = {index for index in indices if index[0] == last}
+    return {
+        index: {(last, *other[1:]) for other in gray[0, *index[1:]]} if index[0] == last else colors[index] | all_gray
+        for index in indices
+    }
+
+
 def does_see(model, points=24, seed=0):
     """The entries on which each conditional's logits depend, by differentiating at random points in between levels."""
     generator = torch.Generator().manual_seed(seed)
-    v = torch.rand(points, *model.shape, generator=generator, dtype=torch.float64) * (model.levels - 1)
+    v = torch.rand(points, *model.walk_shape, generator=generator, dtype=torch.float64)
+    for site in model.sites():
+        v[(slice(None), *site.index)] *= site.levels - 1
     v.requires_grad_()
-    logits = model._logits(v)
+    logits = model._logits(v).clamp(min=-1e3)
     weight = torch.randn(logits.shape[-1], generator=generator, dtype=torch.float64)
     mixed = logits @ weight
     result = {}
-    for index in itertools.product(*map(range, model.shape)):
+    for index in itertools.product(*map(range, model.walk_shape)):
         target = mixed[(slice(None), *index)].sum()
         (gradient,) = torch.autograd.grad(target, v, retain_graph=True, allow_unused=True)
         nonzero = [] if gradient is None else gradient.abs().amax(0).nonzero().tolist()

@@ -11,7 +11,7 @@ import pytest
 import chainrule
 
 TIERS = {
-    0: ["masks", "data", "errors", "metrics"],
+    0: ["errors", "files", "gray", "masks", "metrics", "data"],
     1: ["native", "nn", "heads", "sampling"],
     2: ["models"],
     3: ["optim", "allocator", "batches", "evaluation", "checkpoint", "progress", "training", "exact"],

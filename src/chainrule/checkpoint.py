@@ -2,39 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from chainrule.errors import ChainruleError, ModelError
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name and rename it, so that readers see the old one or the new one, whole.
-
-    Raises:
-        ChainruleError: it could not be written (a full disk, say); what was there before is kept.
-    """
-    temporary = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        kept = " The one written before it is kept." if path.exists() else ""
-        raise ChainruleError(
-            f"cannot write {path}: {error.strerror or error}; make room or choose another folder.{kept}"
-        ) from None
+from chainrule.files import write_bytes
 
 
 class Checkpoint:
@@ -54,7 +30,7 @@ class Checkpoint:
         if self.path is not None:
             buffer = io.BytesIO()
             torch.save({"settings": self.settings, **state}, buffer)
-            write_atomically(self.path, buffer.getvalue())
+            write_bytes(self.path, buffer.getvalue())
 
     def read(self, device: torch.device) -> dict[str, Any] | None:
         """The saved state, or None if there is none.
@@ -128,7 +104,7 @@ class Journal:
                 continue
             if record.get("step", 0) <= step:
                 kept.append(line)
-        write_atomically(self.path, "".join(kept).encode())
+        write_bytes(self.path, "".join(kept).encode())
 
 
 def event_writer(folder: Path) -> Any:

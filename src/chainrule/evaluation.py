@@ -112,9 +112,10 @@ def receptive_field(model: AutoregressiveModel, site: tuple[int, int, int], seed
     """
     generator = torch.Generator().manual_seed(seed)
     x = torch.randint(0, model.levels, (1, *model.shape), generator=generator).to(model.device)
+    x = model.with_auxiliaries(x)
     v = model._float(x).requires_grad_()
     with evaluating(model), torch.enable_grad():
-        log_pmf = model._logits(v).log_softmax(-1)
+        log_pmf = model._logits(v, model.every_context(1)).log_softmax(-1)
         (gradient,) = torch.autograd.grad(log_pmf[(0, *site, int(x[(0, *site)]))], v)
     return gradient[0].abs().amax(0).double().cpu().numpy()
 

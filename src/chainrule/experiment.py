@@ -21,6 +21,7 @@ import os
 import time
 import zipfile
 import zlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +29,11 @@ import numpy as np
 import torch
 
 from chainrule import data, metrics, zoo
-from chainrule.checkpoint import write_atomically
 from chainrule.errors import ChainruleError, DataError, ModelError
 from chainrule.evaluation import bits_per_dim, log2_joint, receptive_field
 from chainrule.exact import exact
-from chainrule.models import AutoregressiveModel, ConditionalMLP
+from chainrule.files import write_bytes
+from chainrule.models import AutoregressiveModel, ConditionalMLP, GrayscalePixelCNN
 from chainrule.progress import say
 from chainrule.provenance import auto_precision, command, describe, device_name
 from chainrule.recipes import Recipe, get_recipe
@@ -42,6 +43,8 @@ SAMPLES = 1000
 """Samples of a one-dimensional model, as the assignment asks."""
 PAIR_SAMPLES = 100_000
 """Samples of a two-dimensional model: as many as the data."""
+GRAY_IMAGES, COLORINGS = 8, 5
+"""Gray images of test images, and how often each is coloured."""
 IMAGE_SAMPLES = 100
 """Samples of an image model, as the assignment asks."""
 
@@ -51,11 +54,17 @@ def open_dataset(recipe: Recipe) -> data.Dataset:
     return open_data(recipe.data, recipe.train.seed, recipe.levels, recipe.validation)
 
 
-def open_data(name: str, seed: int = 0, levels: int | None = None, validation: int | None = None) -> data.Dataset:
-    """A dataset by name or path, split as a recipe says."""
+def open_data(
+    name: str,
+    seed: int = 0,
+    levels: int | None = None,
+    validation: int | None = None,
+    pixel_values: Sequence[int] | None = None,
+) -> data.Dataset:
+    """A dataset by name or path, split as a recipe says; `pixel_values` as for `data.load_images`."""
     if name == "hopper-mnist" and validation is not None:
         return data.hopper_mnist(validation=validation)
-    return data.from_name(name, seed=seed, levels=levels)
+    return data.from_name(name, seed=seed, levels=levels, pixel_values=pixel_values)
 
 
 def run(recipe: Recipe, out: str | Path, *, resume: bool = False, quiet: bool = False) -> dict[str, Any]:
@@ -72,13 +81,17 @@ def run(recipe: Recipe, out: str | Path, *, resume: bool = False, quiet: bool = 
         KeyboardInterrupt: after Ctrl-C, with a checkpoint to resume from.
     """
     out = Path(out)
-    prepare_folder(out, resume)
-    dataset = open_dataset(recipe)
-    for note in dataset.notes:
-        say(note, quiet=quiet)
-    arrays = before_training(recipe, dataset)
+    with new_folder(out):
+        prepare_folder(out, resume)
+        dataset = open_dataset(recipe)
+        for note in dataset.notes:
+            say(note, quiet=quiet)
+        arrays = before_training(recipe, dataset)
+    if len(dataset.shape) == 3 and (legend := data.sheet_note(dataset.shape, dataset.levels)):
+        say(legend, quiet=quiet)
     torch.manual_seed(recipe.train.seed)
     model = recipe.model.build(dataset.shape, dataset.levels)
+    model.pixel_values = dataset.pixel_values
     if recipe.init is not None:
         say(start_from(model, recipe.init), quiet=quiet)
     parameters = sum(p.numel() for p in model.parameters())
@@ -131,7 +144,7 @@ def run(recipe: Recipe, out: str | Path, *, resume: bool = False, quiet: bool = 
         result["receptive_field_of"] = f"{reference.blocks} blocks, {reference.filters} filters"
     measure(model, dataset, result, arrays, recipe.train.seed)
     if len(model.shape) == 3:
-        data.save_grid(arrays["samples"], dataset.levels, out / "samples.png")
+        data.save_grid(arrays["samples"], dataset.levels, out / "samples.png", pixel_values=dataset.pixel_values)
     save_arrays(out / "arrays.npz", arrays)
     write_json(out / "result.json", result)
     return result
@@ -172,7 +185,7 @@ def measure(
     generator = torch.Generator().manual_seed(seed)
     n = SAMPLES if model.shape == (1,) else PAIR_SAMPLES if model.shape == (2,) else IMAGE_SAMPLES
     began = time.perf_counter()
-    samples = model.sample(n, generator=generator).cpu().numpy()
+    samples = model.sample(n, model.every_context(n), generator).cpu().numpy()
     result["sample_seconds"], result["sample_count"] = round(time.perf_counter() - began, 3), n
     arrays["samples"] = samples.astype(np.uint8 if dataset.levels <= 256 else np.int32)
     if model.shape == (1,):
@@ -196,9 +209,48 @@ def measure(
         arrays["truth"], arrays["model_joint"] = dataset.truth, np.exp2(log2_q)
     if isinstance(model, ConditionalMLP):
         result["encoding"] = model.encoding
+    if isinstance(model, GrayscalePixelCNN):
+        measure_gray(model, dataset, result, arrays, generator)
+
+
+def measure_gray(
+    model: GrayscalePixelCNN,
+    dataset: data.Dataset,
+    result: dict[str, Any],
+    arrays: dict[str, np.ndarray],
+    generator: torch.Generator,
+) -> None:
+    """What the gray image costs and what the colours given it, in bits for each entry of the event; and colourings."""
+    total = torch.zeros(2, dtype=torch.float64)
+    with torch.no_grad():
+        for part in dataset.test.split(100):
+            log_p = model.site_log_probs(part).double().cpu()
+            total += torch.stack([log_p[:, -1].sum(), log_p[:, :-1].sum()])
+    for name, nats in zip(("gray", "color"), total.tolist(), strict=True):
+        result[f"{name}_bits_per_dim"] = metrics.bits_per_dim(-nats / len(dataset.test), model.dims)
+    originals = dataset.test[:GRAY_IMAGES].to(model.device)
+    gray = model.with_auxiliaries(originals)[:, -1].long()
+    colorings = model.colorize(gray.repeat_interleave(COLORINGS, 0), generator)
+    small = np.uint8 if dataset.levels <= 256 else np.int32
+    arrays["originals"], arrays["gray_given"] = originals.cpu().numpy(), gray.cpu().numpy().astype(np.uint8)
+    arrays["colorings"] = colorings.unflatten(0, (len(originals), COLORINGS)).cpu().numpy().astype(small)
+    arrays["gray_levels"] = np.array(model.grays)
 
 
 # ---------------------------------------------------------------------------------------------------------- the folder
+
+
+@contextlib.contextmanager
+def new_folder(out: Path) -> Iterator[None]:
+    """Take a folder away again that was made within the block and is still empty, if the block fails."""
+    there = out.exists()
+    try:
+        yield
+    except BaseException:
+        if not there:
+            with contextlib.suppress(OSError):  # not empty, or never made
+                out.rmdir()
+        raise
 
 
 def prepare_folder(out: Path, resume: bool) -> None:
@@ -235,7 +287,7 @@ def is_main_process() -> bool:
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     if is_main_process():
-        write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
+        write_bytes(path, (json.dumps(content, indent=2) + "\n").encode())
 
 
 def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
@@ -244,7 +296,7 @@ def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
 
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
-    write_atomically(path, buffer.getvalue())
+    write_bytes(path, buffer.getvalue())
 
 
 def write_run(out: Path, name: str, result: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
@@ -252,7 +304,7 @@ def write_run(out: Path, name: str, result: dict[str, Any], arrays: dict[str, np
     device = device_name(torch.device(result.get("device", "cpu")))
     result = {"recipe": name, **result, "device": device, "command": command()}
     write_json(out / "config.json", {"command": command()})
-    write_atomically(out / "metrics.jsonl", b"")
+    write_bytes(out / "metrics.jsonl", b"")
     save_arrays(out / "arrays.npz", arrays)
     write_json(out / "result.json", result)
 

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import torch
 
-from chainrule.checkpoint import write_atomically
 from chainrule.errors import ChainruleError, ModelError
 from chainrule.experiment import open_dataset
+from chainrule.files import write_bytes
 from chainrule.models.conditional_mlp import Encoding
 from chainrule.progress import say
 from chainrule.recipes import ConditionalMLPConfig, MADEConfig, PixelCNNConfig, Recipe
@@ -110,7 +110,7 @@ def tune(recipe: Recipe, out: str | Path, trials: int = 20, *, quiet: bool = Fal
         "model", asdict(recipe.model), best.user_attrs["model"]
     )
     content = {"recipe": recipe.name, "validation_bits_per_dim": best.value, "flags": flags, "parameters": best.params}
-    write_atomically(out / "best.json", (json.dumps(content, indent=2) + "\n").encode())
+    write_bytes(out / "best.json", (json.dumps(content, indent=2) + "\n").encode())
     return rows
 
 
@@ -140,4 +140,4 @@ def write_table(path: Path, rows: list[dict[str, Any]]) -> None:
     writer = csv.DictWriter(buffer, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    write_atomically(path, buffer.getvalue().encode())
+    write_bytes(path, buffer.getvalue().encode())

@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from chainrule.data.levels import checked_values
 from chainrule.errors import ChainruleError, ModelError
 from chainrule.exact import exact
 from chainrule.models import REGISTRY, AutoregressiveModel
@@ -56,11 +57,13 @@ def assemble(config: dict[str, Any], weights: dict[str, Tensor], described: str,
     """
     config = dict(config)
     name, scales, made_exact = config.pop("class", None), config.pop("scales", None), config.pop("exact", False)
+    shown = config.pop("pixel_values", None)
     if not isinstance(name, str) or name not in REGISTRY:
         raise ModelError(f"{described} names the class {name!r}, which this version does not have: update chainrule")
     config = {key: tuple(value) if isinstance(value, list) else value for key, value in config.items()}
     try:
         model = REGISTRY[name](**config)
+        model.pixel_values = None if shown is None else checked_values(shown, model.levels)
     except (TypeError, ValueError, RuntimeError, IndexError, OverflowError, MemoryError, ChainruleError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ModelError(f"{described} does not describe a {name}: {reason}") from None

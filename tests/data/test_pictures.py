@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from chainrule.data import read_image, read_pixels, save_grid, to_nchw, to_nhwc, write_image
-from chainrule.data.pictures import LOSSLESS, grid_of, quantise
+from chainrule.data.levels import grid_of, quantise
+from chainrule.data.pictures import LOSSLESS
 from chainrule.errors import DataError
 
 
@@ -100,7 +101,7 @@ def test_what_cannot_be_written_is_refused(tmp_path) -> None:
         with pytest.raises(DataError, match=sentence):
             write_image(values, levels, tmp_path / path)
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match="cannot be written"):
+    with pytest.raises(DataError, match="cannot write"):
         write_image(x, 4, tmp_path / "file" / "x.png")
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 

@@ -35,8 +35,8 @@ def compress(args: list[str]) -> None:
         """Pack images into a .crz archive that decodes bit for bit on any machine.
 
         Args:
-            images: Pictures, folders of pictures, .npy or .npz files, a dataset's name (its test images), or - for an
-                .npy on standard input.
+            images: Pictures, folders of pictures, .npy, .npz, IDX or pickle files, a dataset's name (its test images),
+                or - for an .npy on standard input.
             model: A run folder, a folder written by save_pretrained, or the name of a shipped model.
             out: The archive; - for standard output.
             embed_model: Put the exact model into the archive, so that it can be unpacked without anything else.
@@ -47,7 +47,9 @@ def compress(args: list[str]) -> None:
         from chainrule import codec, zoo
 
         if not images:
-            raise DataError("name what to compress: pictures, folders, .npy or .npz files, a dataset, or -")
+            raise DataError(
+                "name what to compress: pictures, folders, .npy, .npz, IDX or pickle files, a dataset, or -"
+            )
         began = time.perf_counter()
         with progress("packing") as tell:
             figures = codec.compress_files(

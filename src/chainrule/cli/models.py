@@ -52,6 +52,7 @@ def evaluate(args: list[str]) -> None:
 
 def open_data_of(name: str, data_name: str | None, model: AutoregressiveModel) -> Any:
     """The dataset asked for, or the one that a run was trained on; it must fit the model."""
+    from chainrule.data import NAMES
     from chainrule.experiment import open_data
 
     config = run_config(name)
@@ -59,8 +60,10 @@ def open_data_of(name: str, data_name: str | None, model: AutoregressiveModel) -
         data_name = config.get("data")
         if data_name is None:
             raise DataError(f"{name} does not say what it was trained on: pass --data")
-    seed = config.get("train", {}).get("seed", 0)
-    dataset = open_data(data_name, seed, config.get("levels"), config.get("validation"))
+    seed, levels, pixel_values = config.get("train", {}).get("seed", 0), config.get("levels"), None
+    if data_name not in NAMES and len(model.shape) == 3:  # images of one's own, as this model sees them
+        levels, pixel_values = model.levels, model.pixel_values
+    dataset = open_data(data_name, seed, levels, config.get("validation"), pixel_values)
     if (tuple(dataset.shape), dataset.levels) != (model.shape, model.levels):
         raise DataError(
             f"{dataset.name} has events of shape {tuple(dataset.shape)} with {dataset.levels} levels, "
@@ -85,6 +88,7 @@ def sample(args: list[str]) -> None:
         n: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 100,
         out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None,
         seed: int = 0,
+        label: int | None = None,
         method: Literal["cached", "naive"] = "cached",
     ) -> None:
         """Draw samples from a model, exactly.
@@ -95,6 +99,7 @@ def sample(args: list[str]) -> None:
             out: A picture (.png, images only: a sheet of ten columns) or an array (.npy; images as N, H, W, C). Without
                 it, samples that are not images are printed, one a line.
             seed: The same seed gives the same samples.
+            label: For a model that is conditioned on a class: the class of every sample; by default all in turn.
             method: cached takes one pass in all; naive takes a full pass for each entry, and gives the same.
         """
         import torch
@@ -103,7 +108,8 @@ def sample(args: list[str]) -> None:
 
         loaded = zoo.load(model)
         check_output(out, loaded)
-        x = loaded.sample(n, generator=torch.Generator().manual_seed(seed), method=method)
+        context = loaded.every_context(n) if label is None else torch.full((n,), label)
+        x = loaded.sample(n, context, torch.Generator().manual_seed(seed), method)
         write_events(x, loaded, out, run_offset(model))
 
     parse(sample, "sample", args)
@@ -120,6 +126,7 @@ def complete(args: list[str]) -> None:
         n: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 1,
         out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("completed.png"),
         seed: int = 0,
+        label: int | None = None,
     ) -> None:
         """Keep part of an image and draw the rest, each pixel given everything before it.
 
@@ -132,6 +139,7 @@ def complete(args: list[str]) -> None:
             n: How many completions; more than one become a sheet.
             out: A picture.
             seed: The same seed gives the same completions.
+            label: For a model that is conditioned on a class: the class of the image; by default all in turn.
         """
         import numpy as np
         import torch
@@ -146,7 +154,9 @@ def complete(args: list[str]) -> None:
         if n < 1:
             raise DataError(f"cannot draw {n} completions: ask for at least 1")
         check_output(out, loaded)
-        x = torch.as_tensor(np.asarray(data.read_image(image, loaded.levels, loaded.shape)), dtype=torch.long)
+        x = torch.as_tensor(
+            np.asarray(data.read_image(image, loaded.levels, loaded.shape, loaded.pixel_values)), dtype=torch.long
+        )
         _, height, width = loaded.shape
         known = torch.zeros(height, width, dtype=torch.bool)
         if keep_rows is not None:
@@ -161,9 +171,10 @@ def complete(args: list[str]) -> None:
                 )
             known = torch.from_numpy(pixels.max(-1) > 127)
         batch = x.expand(n, *loaded.shape)
-        y = loaded.complete(batch, known, generator=torch.Generator().manual_seed(seed))
+        context = loaded.every_context(n) if label is None else torch.full((n,), label)
+        y = loaded.complete(batch, known, context, torch.Generator().manual_seed(seed))
         if n == 1:
-            data.write_image(y[0], loaded.levels, out)
+            data.write_image(y[0], loaded.levels, out, loaded.pixel_values)
             print(out)
         else:
             write_events(y, loaded, out, 0)
@@ -192,20 +203,23 @@ def write_events(x: Any, model: AutoregressiveModel, out: Path | None, offset: i
     import numpy as np
 
     from chainrule import data
-    from chainrule.checkpoint import write_atomically
+    from chainrule.files import write_bytes
+    from chainrule.progress import say
 
     if out is None:
         for event in x.flatten(1).tolist():
             print(" ".join(str(value + offset) for value in event))
     elif out.suffix.lower() == ".png":
-        data.save_grid(x, model.levels, out)
+        data.save_grid(x, model.levels, out, pixel_values=model.pixel_values)
+        if note := data.sheet_note(model.shape, model.levels):
+            say(note)
         print(out)
     else:
         small = np.uint8 if model.levels + offset <= 256 else np.int32
         array = data.to_nhwc(x) if len(model.shape) == 3 else x.cpu().numpy() + offset
         buffer = io.BytesIO()
         np.save(buffer, np.asarray(array).astype(small))
-        write_atomically(out, buffer.getvalue())
+        write_bytes(out, buffer.getvalue())
         print(out)
 
 

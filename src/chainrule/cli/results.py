@@ -44,7 +44,7 @@ def bench(args: list[str]) -> None:
     def bench(
         name: Annotated[Literal["training", "steps", "sampling", "codec"], tyro.conf.Positional],
         recipes: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[RECIPE...]")] = (),
-        model: str | None = None,
+        model: Annotated[str | None, tyro.conf.arg(aliases=["-m"])] = None,
         data: str | None = None,
         n: Annotated[int | None, tyro.conf.arg(aliases=["-n"])] = None,
         repeats: int | None = None,

@@ -25,7 +25,7 @@ class TrainCommand(Generic[M]):
     preset: Preset = "quick"
     """quick fits two CPU cores, full is the assignment's size."""
     data: str | None = None
-    """Another dataset: a name (warmup, portrait-2d, hopper-mnist), a file or a folder of images."""
+    """Another dataset: a name (warmup, portrait-2d, hopper-mnist, photos, digits), a file or a folder of images."""
     levels: int | None = None
     """Quantise your own images to this many levels."""
     init: str | None = None

@@ -19,9 +19,10 @@ from chainrule.codec.embedding import model_bytes
 from chainrule.codec.images import chunk_events, decode_chunk, encode_chunk, in_chunks, make_header, model_for
 from chainrule.codec.sinks import Folder, Standard
 from chainrule.codec.sources import open_sources
-from chainrule.data.files import as_path, reading, replacing
+from chainrule.data.files import reading
 from chainrule.errors import CodecError, DataError
 from chainrule.exact import exact
+from chainrule.files import as_path, replacing
 from chainrule.models import AutoregressiveModel
 
 Progress = Callable[[int, int], None]
@@ -41,9 +42,9 @@ def compress_files(
     """Compress files into a `.crz` archive, written under a temporary name and renamed.
 
     Args:
-        given: pictures, folders of pictures, .npy or .npz files, a dataset's name (its test split), "-" for an .npy on
-            standard input, or several of them. Pictures of a folder keep their path below it; those of a lossy format
-            come back as .png.
+        given: pictures, folders of pictures, .npy, .npz, IDX or pickle files, a dataset's name (its test split), "-"
+            for an .npy on standard input, or several of them. Pictures of a folder keep their path below it; those of
+            a lossy format come back as .png, IDX files as .npy, pickles as .npy or .npz.
         model: float or exact.
         out: the archive; "-" for standard output.
         embed_model: put the exact model in.
@@ -61,13 +62,13 @@ def compress_files(
     size = chunk_events(twin, chunk)
     with contextlib.ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="chainrule-")))
-        sources = open_sources(given, twin.shape, twin.levels, scratch)
+        sources = open_sources(given, twin, scratch)
         total = sum(source.count for source in sources)
         header = make_header(twin, [source.member for source in sources], total, embed_model)
         pixels.checked_members(header)  # what we write, we must be able to read
         stream = stack.enter_context(_output(out))
         writer = Writer(stream, header, model_bytes(twin) if embed_model else None)
-        blocks = (block for source in sources for block in source.blocks(twin.shape, twin.levels))
+        blocks = (block for source in sources for block in source.blocks(twin))
         for block in in_chunks(blocks, size):
             count, digest, payload = encode_chunk(twin, torch.from_numpy(block))
             if verify:
@@ -164,8 +165,6 @@ def _output(out: str | Path) -> Iterator[BinaryIO]:
         return
     with replacing(out) as temporary, open(temporary, "wb") as file:
         yield file
-        file.flush()
-        os.fsync(file.fileno())
 
 
 @contextlib.contextmanager

@@ -119,7 +119,7 @@ def compress(model: AutoregressiveModel, images: Any, *, embed_model: bool = Fal
     Args:
         model: any model with an exact twin; a float model is made exact first.
         images: integers (N, H, W, C), or (N, H, W) for one channel; for other events (N, *shape). They hold levels, or
-            8-bit pixels on the levels' grid, v · 255 // (levels - 1).
+            8-bit pixels on the levels' grid, v · 255 // (levels - 1), or the model's `pixel_values`.
         embed_model: put the model in, so that the archive explains itself.
         chunk: images that are coded together, at most 2,000.
 
@@ -136,7 +136,7 @@ def compress(model: AutoregressiveModel, images: Any, *, embed_model: bool = Fal
     """
     twin = exact(model)
     array = np.asarray(images.cpu() if isinstance(images, Tensor) else images)
-    member = pixels.array_member("", array, twin.shape, twin.levels)
+    member = pixels.array_member("", array, twin.shape, twin.levels, pixel_values=twin.pixel_values)
     size = chunk_events(twin, chunk)
     stream = io.BytesIO()
     header = make_header(twin, [member], len(array), embed_model)

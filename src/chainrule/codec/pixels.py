@@ -1,41 +1,71 @@
 """What went into an archive, and how its stored values are levels: arrays and pictures in, the same ones out.
 
 An archive's events come from *members*: an array each, or a list of pictures. A member's values are levels as they
-stand ("levels"), or bytes on the levels' grid ("scaled"); a value that is neither is refused, never rounded.
+stand ("levels"), bytes on the levels' grid ("scaled"), or the model's own pixel values, listed; a value that is none of
+these is refused, never rounded.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from chainrule.codec.container import Header
+from chainrule.data.levels import checked_values, listed
 from chainrule.errors import CodecError, DataError
 
 DTYPES = re.compile(r"[<>|][ui][1248]")
 MAPPINGS = ("levels", "scaled")
+Mapping = str | list[int]
 
 
-def stored_values(mapping: str, levels: int) -> np.ndarray:
+def stored_values(mapping: Mapping, levels: int) -> np.ndarray:
     """The stored value of each level, int64 (levels,).
 
-    >>> stored_values("scaled", 4).tolist()
-    [0, 85, 170, 255]
+    >>> stored_values("scaled", 4).tolist(), stored_values([0, 128, 255], 3).tolist()
+    ([0, 85, 170, 255], [0, 128, 255])
     """
+    if not isinstance(mapping, str):
+        return np.array(mapping, np.int64)
     return np.arange(levels) if mapping == "levels" else np.arange(levels) * 255 // (levels - 1)
 
 
+def is_mapping(values: Any, levels: int) -> bool:
+    """Whether an archive's `values` can be understood: one of `MAPPINGS`, or a list of one byte for each level.
+
+    >>> is_mapping([0, 128, 255], 3), is_mapping([0, 255, 128], 3), is_mapping("scaled", 300)
+    (True, False, False)
+    """
+    if isinstance(values, list):
+        try:
+            return len(checked_values(values, levels)) == levels
+        except DataError:
+            return False
+    return values == "levels" or (values == "scaled" and levels <= 256)
+
+
+def picture_mapping(pixel_values: Sequence[int] | None) -> Mapping:
+    """How the pictures of a model with these pixel values are stored."""
+    return "scaled" if pixel_values is None else list(pixel_values)
+
+
 def array_member(
-    name: str, array: np.ndarray, shape: tuple[int, ...], levels: int, key: str | None = None
+    name: str,
+    array: np.ndarray,
+    shape: tuple[int, ...],
+    levels: int,
+    key: str | None = None,
+    pixel_values: Sequence[int] | None = None,
 ) -> dict[str, Any]:
     """Describe an array, (N, H, W, C), (N, H, W) or (N, *shape), for a model of that shape and so many levels.
 
     Args:
         name: the file that it came from; "" for none.
         key: its name inside of an .npz file.
+        pixel_values: the model's.
 
     Raises:
         DataError: it does not fit the model.
@@ -54,14 +84,16 @@ def array_member(
         "count": len(array),
         "dtype": array.dtype.str,
         "squeezed": squeezed,
-        "values": _mapping(what, array, levels),
+        "values": _mapping(what, array, levels, pixel_values),
     }
     return member if key is None else {**member, "key": key}
 
 
-def _mapping(what: str, array: np.ndarray, levels: int) -> str:
+def _mapping(what: str, array: np.ndarray, levels: int, pixel_values: Sequence[int] | None) -> Mapping:
     """Which mapping all values of an array fit, piece by piece, so that it need not be in memory."""
-    possible = list(MAPPINGS) if levels <= 256 else ["levels"]
+    possible: list[Mapping] = list(MAPPINGS) if levels <= 256 else ["levels"]
+    if pixel_values is not None:
+        possible.append(list(pixel_values))
     step = max(1, 2**24 // max(array[:1].size, 1))
     odd = None
     for start in range(0, len(array), step):
@@ -73,6 +105,7 @@ def _mapping(what: str, array: np.ndarray, levels: int) -> str:
                 odd = unknown[0]
         if not possible:
             grid = " or on the grid v · 255 // (levels - 1)" if levels <= 256 else ""
+            grid += f" or its pixel values ({listed(pixel_values)})" if pixel_values is not None else ""
             raise DataError(
                 f"{what} holds the value {odd}, for which the model has no level: values must be levels from 0 to "
                 f"{levels - 1}{grid}; nothing is rounded"
@@ -91,7 +124,7 @@ def array_blocks(
         yield to_levels(block, member["values"], levels)
 
 
-def to_levels(values: np.ndarray, mapping: str, levels: int) -> np.ndarray:
+def to_levels(values: np.ndarray, mapping: Mapping, levels: int) -> np.ndarray:
     """Stored values → levels, uint8 or int32. Raises `DataError` for a value that no level has."""
     stored = stored_values(mapping, levels)
     unknown = np.setdiff1d(distinct(values), stored)
@@ -123,20 +156,21 @@ def checked_members(header: Header) -> list[dict[str, Any]]:
     names: set[str] = set()
     count = 0
     for member in header.members:
-        values, kind = member.get("values"), member.get("kind")
-        known = values in MAPPINGS and (values == "levels" or header.levels <= 256)
+        values: Any = member.get("values")
+        kind = member.get("kind")
+        known = is_mapping(values, header.levels)
         if kind == "array" and known:
             name, key, dtype = member.get("name"), member.get("key"), member.get("dtype")
             fine = type(member.get("count")) is int and member["count"] >= 0 and type(member.get("squeezed")) is bool
             fine &= isinstance(dtype, str) and bool(DTYPES.fullmatch(dtype))
             fine &= isinstance(name, str) and ("key" not in member or isinstance(key, str))
             fine &= not member.get("squeezed") or (len(header.shape) == 3 and header.shape[0] == 1)
-            if not fine or int(stored_values(str(values), header.levels)[-1]) > np.iinfo(str(dtype)).max:
+            if not fine or int(stored_values(values, header.levels)[-1]) > np.iinfo(str(dtype)).max:
                 raise CodecError("the archive describes an array that cannot be: the file is damaged")
             if name != "" or "key" in member or len(header.members) > 1:
                 _take(f"{name}/{key}" if "key" in member else name, names)
             count += member["count"]
-        elif kind == "images" and known and values == "scaled" and isinstance(member.get("names"), list):
+        elif kind == "images" and known and values != "levels" and isinstance(member.get("names"), list):
             if len(header.shape) != 3 or header.shape[0] not in (1, 3):
                 raise CodecError("the archive names pictures, but its events are none: the file is damaged")
             for name in member["names"]:

@@ -86,12 +86,17 @@ class Folder:
             part, x = x[: count - self.done], x[count - self.done :]
             if member["kind"] == "images":
                 for number, event in enumerate(part, self.done):
-                    data.write_image(event, self.header.levels, self.temporary / "files" / member["names"][number])
+                    self._picture(event, member, number)
             else:
                 self._array(member).write(pixels.restored(part, member, self.header.levels).tobytes())
             self.done += len(part)
             if self.done == count:
                 self._next()
+
+    def _picture(self, event: np.ndarray, member: dict[str, Any], number: int) -> None:
+        values = None if member["values"] == "scaled" else member["values"]
+        path = self.temporary / "files" / member["names"][number]
+        data.write_image(event, self.header.levels, path, values)
 
     def _array(self, member: dict[str, Any]) -> BinaryIO:
         """The file of the array at hand."""

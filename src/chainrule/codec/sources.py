@@ -1,4 +1,4 @@
-"""Where events come from: picture files, folders of them, .npy, .npz, a dataset's name, or standard input."""
+"""Where events come from: pictures, folders of them, .npy, .npz, IDX, pickles, a dataset's name, standard input."""
 
 from __future__ import annotations
 
@@ -14,10 +14,13 @@ import numpy as np
 
 from chainrule import data
 from chainrule.codec import pixels
-from chainrule.data.files import as_path, reading
+from chainrule.data.files import reading
 from chainrule.data.folder import SUFFIXES
+from chainrule.data.idx import read_idx
 from chainrule.data.pictures import LOSSLESS
 from chainrule.errors import DataError
+from chainrule.files import as_path
+from chainrule.models import AutoregressiveModel
 
 BLOCK = 64
 
@@ -35,37 +38,36 @@ class Source:
         """Events in it."""
         return len(self.paths) if self.array is None else len(self.array)
 
-    def blocks(self, shape: tuple[int, ...], levels: int) -> Iterator[np.ndarray]:
+    def blocks(self, model: AutoregressiveModel) -> Iterator[np.ndarray]:
         """Its events, levels (n, *shape), few at a time. Raises `DataError` for what does not fit."""
         if self.array is not None:
-            yield from pixels.array_blocks(self.array, self.member, shape, levels, BLOCK)
+            yield from pixels.array_blocks(self.array, self.member, model.shape, model.levels, BLOCK)
             return
         for start in range(0, len(self.paths), BLOCK):
-            yield np.stack([read_picture(path, shape, levels) for path in self.paths[start : start + BLOCK]])
+            yield np.stack([read_picture(path, model) for path in self.paths[start : start + BLOCK]])
 
 
-def read_picture(path: Path, shape: tuple[int, ...], levels: int) -> np.ndarray:
+def read_picture(path: Path, model: AutoregressiveModel) -> np.ndarray:
     """One picture as an event, exactly; a DataError for another size, and for a value that no level has."""
-    values = data.read_pixels(path).pixels
+    picture, shape = data.read_pixels(path), model.shape
+    values = picture.pixels[..., :1] if shape[0] == 1 and picture.shows_gray else picture.pixels
     wanted = (*shape[1:], shape[0])
     if values.shape != wanted:
         found, fits = f"{values.shape[1]}×{values.shape[0]}×{values.shape[2]}", f"{shape[2]}×{shape[1]}×{shape[0]}"
         raise DataError(f"{path} is {found} (width × height × channels): the model takes {fits}, so convert it")
     try:
-        return pixels.to_levels(values.transpose(2, 0, 1), "scaled", levels)
+        return pixels.to_levels(values.transpose(2, 0, 1), pixels.picture_mapping(model.pixel_values), model.levels)
     except DataError as error:
         raise DataError(f"{path} cannot be stored losslessly: {error}") from None
 
 
-def open_sources(
-    given: str | Path | Sequence[str | Path], shape: tuple[int, ...], levels: int, scratch: Path
-) -> list[Source]:
+def open_sources(given: str | Path | Sequence[str | Path], model: AutoregressiveModel, scratch: Path) -> list[Source]:
     """All that was named, in order.
 
     Args:
-        given: paths of pictures, of folders of pictures, of .npy or .npz files; a dataset's name, whose test split is
-            meant; "-" for an .npy on standard input; or several of them.
-        shape, levels: of the model.
+        given: paths of pictures, of folders of pictures, of .npy, .npz, IDX or pickle files; a dataset's name, whose
+            test split is meant; "-" for an .npy on standard input; or several of them.
+        model: what the events are for.
         scratch: a folder for arrays that must be unpacked before they can be read piece by piece.
 
     Raises:
@@ -76,12 +78,13 @@ def open_sources(
     named: list[tuple[str, Path]] = []
     for number, name in enumerate(names):
         path = as_path(name)
+        suffix = path.suffix.lower()
         if str(name) == "-":
-            sources.append(_array("stdin.npy", _stdin(scratch), shape, levels))
+            sources.append(_array("stdin.npy", _stdin(scratch), model))
         elif str(name) in data.NAMES:
             x = data.from_name(str(name)).test
             array = data.to_nhwc(x) if x.ndim == 4 else x.numpy()
-            sources.append(_array(f"{name}-test.npy", array, shape, levels))
+            sources.append(_array(f"{name}-test.npy", array, model))
         elif path.is_dir():
             prefix = "" if len(names) == 1 else f"{path.resolve().name}/"
             found = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
@@ -89,31 +92,51 @@ def open_sources(
             if not found:
                 raise DataError(f"the folder {path} holds no pictures ({', '.join(SUFFIXES)}): name one that does")
             named += [(prefix + file.relative_to(path).as_posix(), file) for file in found]
-        elif path.suffix.lower() == ".npz":
+        elif suffix == ".npz":
             for key, file in _unpacked(path, scratch / str(number)):
-                sources.append(_array(path.name, data.read_npy(file, mmap=True), shape, levels, key))
-        elif path.suffix.lower() == ".npy":
-            sources.append(_array(path.name, data.read_npy(path, mmap=True), shape, levels))
-        elif path.suffix.lower() in SUFFIXES:
+                sources.append(_array(path.name, data.read_npy(file, mmap=True), model, key))
+        elif suffix == ".npy":
+            sources.append(_array(path.name, data.read_npy(path, mmap=True), model))
+        elif suffix in SUFFIXES:
             with reading(path):
                 path.stat()
             named.append((path.name, path))
+        elif {".pkl", ".pickle"} & {each.lower() for each in path.suffixes[-2:]}:
+            sources += _pickled(path, model)
+        elif _is_idx(path):
+            sources.append(_array(f"{path.name}.npy", read_idx(path), model))
         else:
-            with reading(path):
-                path.stat()
-            raise DataError(f"{path} is no picture, folder of pictures, .npy or .npz: convert it")
+            raise DataError(f"{path} is no picture, folder of pictures, .npy, .npz, IDX or pickle: convert it")
     if named:
-        if len(shape) != 3 or shape[0] not in (1, 3) or levels > 256:
+        if len(model.shape) != 3 or model.shape[0] not in (1, 3) or model.levels > 256:
             raise DataError("this model is not for pictures: give it arrays")
-        sources.append(Source(_pictures([name for name, _ in named]), None, [path for _, path in named]))
+        member = _pictures([name for name, _ in named], pixels.picture_mapping(model.pixel_values))
+        sources.append(Source(member, None, [path for _, path in named]))
     return sources
 
 
-def _array(name: str, array: np.ndarray, shape: tuple[int, ...], levels: int, key: str | None = None) -> Source:
-    return Source(pixels.array_member(name, array, shape, levels, key), array)
+def _array(name: str, array: np.ndarray, model: AutoregressiveModel, key: str | None = None) -> Source:
+    return Source(pixels.array_member(name, array, model.shape, model.levels, key, model.pixel_values), array)
 
 
-def _pictures(names: list[str]) -> dict[str, Any]:
+def _is_idx(path: Path) -> bool:
+    """Whether a file begins as an IDX file does, or one packed by gzip."""
+    with reading(path), path.open("rb") as file:
+        return file.read(2) in (b"\0\0", b"\x1f\x8b")
+
+
+def _pickled(path: Path, model: AutoregressiveModel) -> list[Source]:
+    """The array of a pickle, or those of its dictionary, which come back as .npy and .npz."""
+    value = data.read_pickle(path)
+    if isinstance(value, np.ndarray):
+        return [_array(f"{path.name}.npy", value, model)]
+    arrays = list(value.items()) if isinstance(value, dict) else []
+    if not arrays or not all(isinstance(key, str) and isinstance(array, np.ndarray) for key, array in arrays):
+        raise DataError(f"{path} holds neither one array nor a dictionary of arrays by name: save those, or an .npz")
+    return [_array(f"{path.name}.npz", array, model, key) for key, array in arrays]
+
+
+def _pictures(names: list[str], values: pixels.Mapping) -> dict[str, Any]:
     """The member of these pictures; those of a lossy format come back as .png, since their pixels could not."""
     kept = []
     for name in names:
@@ -125,7 +148,7 @@ def _pictures(names: list[str]) -> dict[str, Any]:
     if len(set(kept)) < len(kept):
         twice = next(name for name in kept if kept.count(name) > 1)
         raise DataError(f"two pictures would be called {twice} in the archive: rename one, or give their folder")
-    return {"kind": "images", "names": kept, "values": "scaled"}
+    return {"kind": "images", "names": kept, "values": values}
 
 
 def _stdin(scratch: Path) -> np.ndarray:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from chainrule.data.colored import color, hopper_mnist
 from chainrule.data.dataset import Dataset
-from chainrule.data.files import as_path, cache_folder, read_npy, reading
+from chainrule.data.files import cache_folder, read_npy, reading
 from chainrule.data.images import load_images
 from chainrule.data.mnist import Mnist, load_mnist
-from chainrule.data.pictures import read_image, read_pixels, save_grid, to_nchw, to_nhwc, write_image
+from chainrule.data.pictures import read_image, read_pixels, save_grid, sheet_note, to_nchw, to_nhwc, write_image
 from chainrule.data.portrait import gray_portrait, portrait
+from chainrule.data.scikit import digits, photos
 from chainrule.data.toy import load_joint, portrait_joint, two_dimensional, warmup
 from chainrule.data.unpickle import read_pickle, restricted_load
 from chainrule.errors import DataError
+from chainrule.files import as_path
 
 __all__ = [
     "NAMES",
@@ -21,12 +24,14 @@ __all__ = [
     "Mnist",
     "cache_folder",
     "color",
+    "digits",
     "from_name",
     "gray_portrait",
     "hopper_mnist",
     "load_images",
     "load_joint",
     "load_mnist",
+    "photos",
     "portrait",
     "portrait_joint",
     "read_image",
@@ -34,6 +39,7 @@ __all__ = [
     "read_pixels",
     "restricted_load",
     "save_grid",
+    "sheet_note",
     "to_nchw",
     "to_nhwc",
     "two_dimensional",
@@ -41,21 +47,23 @@ __all__ = [
     "write_image",
 ]
 
-NAMES = ("warmup", "portrait-2d", "hopper-mnist")
+NAMES = ("warmup", "portrait-2d", "hopper-mnist", "photos", "digits")
 
 
-def from_name(name_or_path: str, *, seed: int = 0, levels: int | None = None) -> Dataset:
+def from_name(
+    name_or_path: str, *, seed: int = 0, levels: int | None = None, pixel_values: Sequence[int] | None = None
+) -> Dataset:
     """A dataset by name (`NAMES`) or path; write ./warmup for a file of that name.
 
     A .npy file that holds a two-dimensional array of floats is a joint distribution, to be drawn from; any other path
-    goes to `load_images`. `seed` draws the points of a joint distribution and the splits of your own images; the
-    warm-up and the coloured digits are always the same. `levels` is for your own images. Raises `DataError`.
+    goes to `load_images`. `seed` draws the points of a joint distribution and the splits of your own images; the other
+    sets are always the same. `levels` and `pixel_values` are for your own images. Raises `DataError`.
 
     >>> from_name("warmup").levels
     100
     >>> from_name("cifar")
     Traceback (most recent call last):
-    chainrule.errors.DataError: "cifar" is no dataset's name (warmup, portrait-2d, hopper-mnist) and no path; ...
+    chainrule.errors.DataError: "cifar" is no dataset's name (warmup, portrait-2d, ... and no path; ...
     """
     path = as_path(name_or_path)
     if name_or_path == "warmup":
@@ -64,12 +72,16 @@ def from_name(name_or_path: str, *, seed: int = 0, levels: int | None = None) ->
         data = two_dimensional(seed=seed)
     elif name_or_path == "hopper-mnist":
         data = hopper_mnist()
+    elif name_or_path == "photos":
+        data = photos()
+    elif name_or_path == "digits":
+        data = digits()
     elif not _exists(path):
         raise DataError(f'"{name_or_path}" is no dataset\'s name ({", ".join(NAMES)}) and no path; check its spelling.')
     elif path.suffix == ".npy" and path.is_file() and _is_joint(path):
         data = two_dimensional(load_joint(path), name=path.stem, seed=seed)
     else:
-        return load_images(path, levels=levels, seed=seed)
+        return load_images(path, levels=levels, seed=seed, pixel_values=pixel_values)
     if levels not in (None, data.levels):
         raise DataError(
             f"{data.name} has {data.levels} levels, not {levels}; levels are chosen for your own images only."

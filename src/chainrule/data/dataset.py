@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from chainrule.data.levels import checked_values
 from chainrule.errors import DataError
 
 MOST_LEVELS = 32_768  # values are kept as uint8 up to 256 levels and as int16 up to this
@@ -18,9 +19,10 @@ class Dataset:
     """Training, validation and test events of one discrete variable shape.
 
     Each split is an integer tensor (N, *shape) with values in [0, levels); images are NCHW. What a person reads is the
-    value plus `offset`. `truth` is the joint distribution p[i, j] = P(x₁ = i, x₂ = j), float64 (levels, levels), where
-    it is known. `labels` holds the class of each event, integers (N,), by split, where there are classes. `notes` are
-    sentences that a person should hear before training.
+    value plus `offset`; a picture shows the level v as the byte `pixel_values[v]`, or v · 255 // (levels − 1) without.
+    `truth` is the joint distribution p[i, j] = P(x₁ = i, x₂ = j), float64 (levels, levels), where it is known. `labels`
+    holds the class of each event, integers (N,), by split, where there are classes. `notes` are sentences that a person
+    should hear before training.
 
     Raises `DataError` when a split is empty, not of integers, out of range, or of another shape than its siblings.
 
@@ -38,6 +40,7 @@ class Dataset:
     offset: int = 0
     notes: tuple[str, ...] = ()
     labels: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    pixel_values: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         if not 2 <= self.levels <= MOST_LEVELS:
@@ -63,6 +66,8 @@ class Dataset:
         for split, labels in self.labels.items():
             if labels.shape != (len(getattr(self, split)),) or labels.is_floating_point():
                 raise DataError(f"The labels of the {split} split of {self.name} are not one integer for each event.")
+        if self.pixel_values is not None:
+            checked_values(self.pixel_values, self.levels)
         if self.truth is not None and self.truth.shape != (self.levels, self.levels):
             raise DataError(
                 f"The truth of {self.name} has shape {self.truth.shape}; with {self.levels} levels it must be "

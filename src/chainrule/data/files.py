@@ -1,14 +1,13 @@
-"""Reading and writing whole files: clear sentences for what fails, and never a half-written file."""
+"""Reading whole files: clear sentences for what fails."""
 
 from __future__ import annotations
 
 import gzip
 import hashlib
 import os
-import secrets
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ import platformdirs
 from rich.console import Console
 
 from chainrule.errors import DataError
+from chainrule.files import as_path
 
 
 def cache_folder(folder: str | os.PathLike | None = None) -> Path:
@@ -26,14 +26,6 @@ def cache_folder(folder: str | os.PathLike | None = None) -> Path:
     """
     chosen = folder or os.environ.get("CHAINRULE_CACHE") or platformdirs.user_cache_dir("chainrule", appauthor=False)
     return as_path(chosen)
-
-
-def as_path(path: str | os.PathLike) -> Path:
-    """The path with a leading ~ spelled out, where there is such a home."""
-    try:
-        return Path(path).expanduser()
-    except RuntimeError:
-        return Path(path)
 
 
 def say(sentence: str) -> None:
@@ -92,29 +84,3 @@ def read_npy(path: Path, mmap: bool = False) -> np.ndarray:
         if "Object arrays" in str(error) or "Python objects" in str(error):
             raise DataError(f"{path} holds an array of Python objects; save one array of numbers instead.") from None
         raise DataError(f"{path} is a damaged or truncated .npy file; write it again with numpy.save.") from None
-
-
-@contextmanager
-def replacing(path: str | os.PathLike) -> Iterator[Path]:
-    """A temporary name beside `path` to write to; renamed to `path` when all went well, deleted when not.
-
-    The folder is created if need be. Two processes that write the same path at once each leave a whole file.
-    """
-    path = as_path(path)
-    # the suffix stays, because Pillow chooses the format by it
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}-{secrets.token_hex(4)}.part{path.suffix}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        os.replace(temporary, path)
-    except OSError as error:
-        raise DataError(f"{path} cannot be written ({error.strerror or error}); choose another place.") from None
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-
-
-def write_bytes(path: str | os.PathLike, data: bytes) -> None:
-    """Write a whole file or none of it. Raises `DataError` when it cannot be written."""
-    with replacing(path) as temporary:
-        temporary.write_bytes(data)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from chainrule.data.files import reading
-from chainrule.data.pictures import quantise, read_pixels
+from chainrule.data.levels import Leveled, leveled
+from chainrule.data.pictures import Picture, read_pixels
 from chainrule.errors import DataError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
@@ -17,37 +19,37 @@ SPLITS = {"train": "train", "training": "train", "val": "validation", "valid": "
           "test": "test"}  # fmt: skip
 
 
-def read_folder(folder: Path, levels: int | None) -> tuple[dict[str, np.ndarray], int, list[str]]:
+NAMED = 10
+"""Pictures that an error names at most."""
+
+
+def read_folder(
+    folder: Path, levels: int | None, pixel_values: Sequence[int] | None = None
+) -> tuple[dict[str, np.ndarray], Leveled, list[str]]:
     """Read every picture below a folder, in the order of their paths.
 
     Returns the splits (N, H, W, C) uint8 under "train" and, where there are subfolders of those names, "validation" and
-    "test"; the number of levels (2 for pictures of one bit, else `levels` or 256); and sentences about what was found.
-    Hidden files are passed over; other files are counted. Raises `DataError` for an empty folder, for pictures of
-    different sizes, and for whatever `read_pixels` refuses.
+    "test"; what `leveled` found of all pixels together; and sentences about the files. Hidden files are passed over;
+    other files are counted. Raises `DataError` for an empty folder, for pictures of different sizes, and for whatever
+    `read_pixels` refuses, after all have been looked at.
     """
     found, others = _files(folder)
     paths = [path for split in found.values() for path in split]
     if not paths:
-        raise DataError(f"The folder {folder} holds no pictures ({', '.join(SUFFIXES)}); name one that does.")
-    pictures = [read_pixels(path) for path in paths]
-
-    sizes = Counter(picture.pixels.shape[:2] for picture in pictures)
-    if len(sizes) > 1:
-        (height, width), _ = sizes.most_common(1)[0]
-        odd = next(i for i, picture in enumerate(pictures) if picture.pixels.shape[:2] != (height, width))
-        h, w = pictures[odd].pixels.shape[:2]
-        raise DataError(
-            f"The pictures in {folder} have {len(sizes)} sizes ({paths[odd]} is {w}×{h}, most are {width}×{height}); "
-            f"resize or crop them to one size."
-        )
+        besides = f", only {_other(others, folder)}" if others else ""
+        raise DataError(f"The folder {folder} holds no pictures{besides}; name one with {', '.join(SUFFIXES)} files.")
+    pictures = _read(paths, folder)
+    _same_size(pictures, paths, folder)
 
     notes = []
     if others:
-        few = ", ".join(str(path.relative_to(folder)) for path in others[:3])
-        what = f"{len(others):,} files that are no pictures" if len(others) > 1 else "1 file that is no picture"
-        notes.append(f"Passed over {what} ({few}{', …' * (len(others) > 3)}).")
+        notes.append(f"Passed over {_other(others, folder)}.")
+    if all(picture.shows_gray for picture in pictures):  # a palette of grays is how some programs store gray pictures
+        pictures = [picture._replace(pixels=picture.pixels[..., :1]) for picture in pictures]
     if n := sum(picture.palette for picture in pictures):
-        notes.append(f"{_pictures(n)} had a palette and became RGB.")
+        notes.append(
+            f"{_pictures(n)} had a palette and became {'gray' if pictures[0].pixels.shape[2] == 1 else 'RGB'}."
+        )
     if n := sum(picture.opaque_alpha for picture in pictures):
         notes.append(f"{_pictures(n)} had a fully opaque alpha channel, which was dropped.")
     gray = sum(picture.pixels.shape[2] == 1 for picture in pictures)
@@ -55,22 +57,51 @@ def read_folder(folder: Path, levels: int | None) -> tuple[dict[str, np.ndarray]
         notes.append(f"{gray:,} of {_pictures(len(pictures))} were gray and became RGB like the others.")
     channels = 1 if gray == len(pictures) else 3
     pixels = np.stack([np.broadcast_to(picture.pixels, (*picture.pixels.shape[:2], channels)) for picture in pictures])
-
-    bilevel = all(picture.bilevel for picture in pictures)
-    levels = (2 if bilevel else 256) if levels is None else levels
-    values, exact = quantise(pixels, levels)
-    if bilevel:
-        notes.append("They have 1 bit a pixel.")
-    elif levels == 256:
-        notes.append("They were read as 8 bits a channel.")
-    elif exact:
-        notes.append(
-            f"They were read as 8 bits a channel, and every value is one of the {levels} levels scaled to 0…255."
-        )
-    else:
-        notes.append(f"Their 8 bits a channel were quantised to {levels} levels (v · {levels} // 256).")
+    if levels is None and all(picture.bilevel for picture in pictures):
+        levels = 2
+    result = leveled(pixels, str(folder), levels, pixel_values)
     ends = np.cumsum([len(split) for split in found.values()])
-    return dict(zip(found, np.split(values, ends[:-1]), strict=True)), levels, notes
+    return dict(zip(found, np.split(result.values, ends[:-1]), strict=True)), result, notes
+
+
+def _read(paths: list[Path], folder: Path) -> list[Picture]:
+    """Every picture, or one sentence that names those that cannot be used, and why."""
+    pictures, refusals = [], []
+    for path in paths:
+        try:
+            pictures.append(read_pixels(path))
+        except DataError as error:
+            refusals.append((path, str(error)))
+    if len(refusals) == 1:
+        raise DataError(refusals[0][1])
+    if refusals:
+        reasons = [
+            f"{path.relative_to(folder)} {message.removeprefix(f'{path} ').partition(';')[0]}"
+            for path, message in refusals[:NAMED]
+        ]
+        more = f", and {len(refusals) - NAMED:,} more" if len(refusals) > NAMED else ""
+        raise DataError(
+            f"{len(refusals):,} of {_pictures(len(paths))} in {folder} cannot be used ({', '.join(reasons)}{more}); "
+            f"convert or remove them."
+        )
+    return pictures
+
+
+def _same_size(pictures: list[Picture], paths: list[Path], folder: Path) -> None:
+    sizes = Counter(picture.pixels.shape[:2] for picture in pictures)
+    if len(sizes) == 1:
+        return
+    (height, width), most = sizes.most_common(1)[0]
+    odd = [
+        f"{path.relative_to(folder)} is {picture.pixels.shape[1]}×{picture.pixels.shape[0]}"
+        for path, picture in zip(paths, pictures, strict=True)
+        if picture.pixels.shape[:2] != (height, width)
+    ]
+    more = f", and {len(odd) - NAMED:,} more" if len(odd) > NAMED else ""
+    raise DataError(
+        f"The pictures in {folder} have {len(sizes)} sizes ({most:,} of {len(pictures):,} are {width}×{height}, "
+        f"{', '.join(odd[:NAMED])}{more}); resize or crop them to one size."
+    )
 
 
 def _files(folder: Path) -> tuple[dict[str, list[Path]], list[Path]]:
@@ -114,3 +145,9 @@ def _below(folder: Path) -> list[Path]:
 
 def _pictures(n: int) -> str:
     return f"{n:,} picture{'s' * (n != 1)}"
+
+
+def _other(others: list[Path], folder: Path) -> str:
+    few = ", ".join(str(path.relative_to(folder)) for path in others[:3])
+    what = f"{len(others):,} files that are no pictures" if len(others) > 1 else "1 file that is no picture"
+    return f"{what} ({few}{', …' * (len(others) > 3)})"

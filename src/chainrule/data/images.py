@@ -6,39 +6,51 @@ import os
 import stat
 import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from chainrule.data.dataset import MOST_LEVELS, Dataset, as_tensor
-from chainrule.data.files import as_path, read_npy, reading
+from chainrule.data.files import read_npy, reading
 from chainrule.data.folder import SPLITS, SUFFIXES, read_folder
 from chainrule.data.idx import read_idx
-from chainrule.data.pictures import quantise, read_image, save_grid, to_nchw, to_nhwc, write_image
+from chainrule.data.levels import Leveled, leveled
+from chainrule.data.pictures import read_image, save_grid, to_nchw, to_nhwc, write_image
 from chainrule.data.unpickle import read_pickle
 from chainrule.errors import DataError
+from chainrule.files import as_path
 
 __all__ = ["load_images", "read_image", "save_grid", "to_nchw", "to_nhwc", "write_image"]
 
 SMALL = 64  # values below this are taken for levels as they stand, others for 8-bit pixels
-MOST_CHANNELS = 4
+MOST_CHANNELS = 16
+USUAL_CHANNELS = 4  # an axis of up to so many, with more behind it, is taken for channels that come first
 
 
 def load_images(
-    path: str | os.PathLike, *, levels: int | None = None, validation: int | None = None, seed: int = 0
+    path: str | os.PathLike,
+    *,
+    levels: int | None = None,
+    validation: int | None = None,
+    seed: int = 0,
+    pixel_values: Sequence[int] | None = None,
 ) -> Dataset:
     """Images from a folder or a file → uint8 or int16 splits (N, C, H, W).
 
     - A folder of pictures (png, jpg, webp, bmp, gif, tiff), with or without subfolders train/, validation/ and test/.
     - A pickle or .npz with arrays named train and test (and validation), or one array; a .npy; an IDX file, also .gz;
-      a folder with MNIST-like IDX files. Arrays are of integers, (N, H, W) or (N, H, W, C). A pickle may hold NumPy
-      arrays and nothing else.
+      a folder with MNIST-like IDX files. Arrays are of integers, (N, H, W) or (N, H, W, C) with up to 16 channels. A
+      pickle may hold NumPy arrays and nothing else.
 
-    Without `levels`, arrays whose largest value m is below 64 have m + 1 levels, others 256; pictures have 256, or 2 if
-    each has one bit. With fewer `levels` than that, 8-bit values are quantised, v ↦ v · levels // 256 (exactly, where
-    they are `levels` values scaled to 0…255). Without a test split, `seed` draws 80 % for training and 10 % each for
-    validation and test; without a validation split, `seed` draws a twelfth of the training images (at most 5,000), or
-    `validation` of them. `notes` say what was found. Raises `DataError` for anything else.
+    Without `levels`, arrays whose largest value m is below 64 have m + 1 levels. Other arrays, and pictures, are of 8
+    bits: at most 16 different values are a level each, and the dataset's `pixel_values` unless they are spread evenly;
+    more are 256 levels. With fewer `levels`, 8-bit values are quantised, v ↦ v · levels // 256, except where they are
+    `levels` different values already. `pixel_values` are those of a trained model: other bytes are refused.
+
+    Without a test split, `seed` draws 80 % for training and 10 % each for validation and test; without a validation
+    split, `seed` draws a twelfth of the training images (at most 5,000), or `validation` of them. `notes` say what was
+    found. Raises `DataError` for anything else.
     """
     path = as_path(path)
     with reading(path):
@@ -47,31 +59,33 @@ def load_images(
         raise DataError(f"{levels} levels were asked for {path}; choose from 2 to {MOST_LEVELS:,}.")
     idx = _idx_files(path) if is_folder else {}
     if is_folder and not idx:
-        parts, levels, notes = read_folder(path, levels)
+        parts, found, notes = read_folder(path, levels, pixel_values)
     else:
         parts = {split: read_idx(file) for split, file in idx.items()} or _arrays(path)
         parts = {
             split: _checked(array, f"{path} ({split})" if len(parts) > 1 else str(path))
             for split, array in parts.items()
         }
-        parts, levels, notes = _leveled(parts, levels, path)
-    shapes = {split: array.shape[1:] for split, array in parts.items()}
-    if len(set(shapes.values())) > 1:
-        text = ", ".join(f"{split} {shape}" for split, shape in shapes.items())
-        raise DataError(f"The splits of {path} hold images of different shapes ({text}); make them one.")
-    found = " + ".join(f"{len(array):,} {split}" for split, array in parts.items()) if len(parts) > 1 else ""
+        shapes = {split: array.shape[1:] for split, array in parts.items()}
+        if len(set(shapes.values())) > 1:
+            text = ", ".join(f"{split} {shape}" for split, shape in shapes.items())
+            raise DataError(f"The splits of {path} hold images of different shapes ({text}); make them one.")
+        parts, found = _leveled(parts, levels, path, pixel_values)
+        notes = []
+    counts = " + ".join(f"{len(array):,} {split}" for split, array in parts.items()) if len(parts) > 1 else ""
     total = sum(len(array) for array in parts.values())
-    height, width, channels = next(iter(shapes.values()))
+    height, width, channels = parts["train"].shape[1:]
     first = (
-        f"{path} holds {total:,} images{f' ({found})' * bool(found)} of {width}×{height} pixels (width × height) with "
-        f"{channels} channel{'s' * (channels != 1)}, in {levels} levels."
+        f"{path} holds {total:,} images{f' ({counts})' * bool(counts)} of {width}×{height} pixels (width × height) "
+        f"with {channels} channel{'s' * (channels != 1)}, in {found.levels} levels."
     )
     parts, split_notes = _split(parts, validation, seed, path)
     train, held_out, test = (
-        as_tensor(parts[split].transpose(0, 3, 1, 2), levels) for split in ("train", "validation", "test")
+        as_tensor(parts[split].transpose(0, 3, 1, 2), found.levels) for split in ("train", "validation", "test")
     )
     name = path.resolve().name if is_folder else path.stem
-    return Dataset(name, levels, train, held_out, test, notes=(first, *notes, *split_notes))
+    sentences = (first, found.note, *notes, *split_notes)
+    return Dataset(name, found.levels, train, held_out, test, notes=sentences, pixel_values=found.pixel_values)
 
 
 def _idx_files(folder: Path) -> dict[str, Path]:
@@ -143,35 +157,36 @@ def _checked(array: object, what: str) -> np.ndarray:
         raise DataError(f"{what} has shape {array.shape}; images must be (N, H, W) or (N, H, W, C).")
     if array.size == 0:
         raise DataError(f"{what} has shape {array.shape}; it holds no images.")
-    if array.shape[3] > MOST_CHANNELS:
-        hint = "; channels come last, so transpose it" if array.shape[1] <= MOST_CHANNELS else ""
-        raise DataError(f"{what} has shape {array.shape}, {array.shape[3]} channels where at most 4 are read{hint}.")
+    channels_first = array.shape[1] <= USUAL_CHANNELS < array.shape[3]
+    if array.shape[3] > MOST_CHANNELS or channels_first:
+        wanted = "channels come last, so transpose it" if channels_first else f"at most {MOST_CHANNELS} are read"
+        raise DataError(f"{what} has shape {array.shape}, {array.shape[3]} channels; {wanted}.")
     return array
 
 
 def _leveled(
-    parts: dict[str, np.ndarray], levels: int | None, path: Path
-) -> tuple[dict[str, np.ndarray], int, list[str]]:
-    """Arrays → values in [0, levels), the number of levels, and a sentence about how."""
+    parts: dict[str, np.ndarray], levels: int | None, path: Path, pixel_values: Sequence[int] | None
+) -> tuple[dict[str, np.ndarray], Leveled]:
+    """Arrays → values in [0, levels), and what was found of all of them together."""
     low = min(int(array.min()) for array in parts.values())
     top = max(int(array.max()) for array in parts.values())
     if low < 0:
         raise DataError(f"{path} holds a negative value ({low}); values must be pixels or levels from 0.")
     if levels is None and top > 255:
         raise DataError(f"{path} holds values up to {top}, more than 8 bits; name the number of levels, or convert it.")
-    if levels is None:
-        levels = 256 if top >= SMALL else max(top + 1, 2)
-    if top < levels:
-        return parts, levels, [f"Its values, {low} to {top}, are taken as they stand."]
-    if not SMALL <= top <= 255:
+    shown = pixel_values is not None and all(np.isin(array, pixel_values).all() for array in parts.values())
+    if top < (SMALL if levels is None else levels) and not shown:
+        levels = max(top + 1, 2) if levels is None else levels
+        note = f"Its values, {low} to {top}, are taken as they stand."
+        return parts, Leveled(parts["train"], levels, None, note)
+    if top > 255 or (top < SMALL and not shown):
         raise DataError(
             f"{path} holds values up to {top}, neither {levels} levels nor 8-bit pixels; ask for other levels."
         )
-    joined, exact = quantise(np.concatenate([array.astype(np.uint8) for array in parts.values()]), levels)
+    joined = np.concatenate([array.astype(np.uint8) for array in parts.values()])
+    found = leveled(joined, str(path), levels, pixel_values)
     ends = np.cumsum([len(array) for array in parts.values()])
-    how = "Its 8-bit values are" if exact else "Its 8-bit values were quantised to"
-    rule = "scaled to 0…255, and were scaled back exactly" if exact else f"(v · {levels} // 256)"
-    return dict(zip(parts, np.split(joined, ends[:-1]), strict=True)), levels, [f"{how} {levels} levels {rule}."]
+    return dict(zip(parts, np.split(found.values, ends[:-1]), strict=True)), found
 
 
 def _split(

@@ -1,12 +1,9 @@
-"""The border between pictures and events: NHWC and NCHW, bytes and levels, image files and arrays.
-
-A level v of L is shown as the byte v · 255 // (L − 1), the scaled grid. Reading undoes that exactly when every byte
-lies on the grid; an ordinary picture is quantised instead, v ↦ v · L // 256.
-"""
+"""The border between pictures and events: NHWC and NCHW, image files and arrays; `levels` has the bytes."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,8 +11,10 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from chainrule.data.files import as_path, reading, replacing
+from chainrule.data.files import reading
+from chainrule.data.levels import grid_of, quantise
 from chainrule.errors import DataError
+from chainrule.files import as_path, replacing
 
 LOSSLESS = (".png", ".bmp", ".tif", ".tiff", ".webp")
 
@@ -27,6 +26,11 @@ class Picture(NamedTuple):
     bilevel: bool = False  # one bit a pixel, spread to 0 and 255
     palette: bool = False  # colours came from a palette
     opaque_alpha: bool = False  # had an alpha channel that hid nothing; it was dropped
+
+    @property
+    def shows_gray(self) -> bool:
+        """Whether it is a gray picture: of one channel, or with a palette of grays."""
+        return self.pixels.shape[2] == 1 or (self.palette and bool((self.pixels == self.pixels[..., :1]).all()))
 
 
 def to_nchw(images: np.ndarray) -> torch.Tensor:
@@ -51,37 +55,6 @@ def to_nhwc(x: torch.Tensor) -> np.ndarray:
     if x.ndim != 4:
         raise DataError(f"A tensor of shape {tuple(x.shape)} was given; images must be (N, C, H, W).")
     return np.array(x.detach().cpu().permute(0, 2, 3, 1).numpy(), order="C")
-
-
-def grid_of(levels: int) -> np.ndarray:
-    """The bytes that the levels are shown as, (levels,) uint8. Raises `DataError` unless 2 ≤ levels ≤ 256.
-
-    >>> grid_of(4)
-    array([  0,  85, 170, 255], dtype=uint8)
-    """
-    if not 2 <= levels <= 256:
-        raise DataError(f"Pictures of 8 bits cannot show {levels} levels; choose from 2 to 256.")
-    return (np.arange(levels) * 255 // (levels - 1)).astype(np.uint8)
-
-
-def quantise(pixels: np.ndarray, levels: int) -> tuple[np.ndarray, bool]:
-    """Bytes → levels, and whether that was exact: every byte lay on the scaled grid. Raises `DataError`.
-
-    >>> quantise(np.array([0, 85, 255], np.uint8), levels=4)
-    (array([0, 1, 3], dtype=uint8), True)
-    >>> quantise(np.array([0, 84, 255], np.uint8), levels=4)
-    (array([0, 1, 3], dtype=uint8), False)
-    """
-    grid = grid_of(levels)
-    if levels == 256:
-        return pixels, True
-    table = np.arange(256) * levels // 256
-    data = bytearray(pixels.tobytes())  # translated as bytes: as indices they would take eight times the memory
-    exact = not data.translate(None, grid.tobytes())
-    if exact:
-        table[grid] = np.arange(levels)
-    values = np.frombuffer(data.translate(table.astype(np.uint8).tobytes()), np.uint8)
-    return values.reshape(pixels.shape), exact
 
 
 def read_pixels(path: str | os.PathLike) -> Picture:
@@ -130,12 +103,14 @@ def _decoded(image: Image.Image, head: bytes, path: Path) -> Picture:
     return Picture(pixels[..., None] if gray else pixels, bilevel, palette, has_alpha)
 
 
-def read_image(path: str | os.PathLike, levels: int, shape: tuple[int, ...]) -> np.ndarray:
+def read_image(
+    path: str | os.PathLike, levels: int, shape: tuple[int, ...], pixel_values: Sequence[int] | None = None
+) -> np.ndarray:
     """Read one picture as an event: (C, H, W) uint8 with values in [0, levels).
 
-    Exact where every byte lies on the scaled grid (a picture that `write_image` wrote), else quantised. A gray picture
-    fits three channels, and a colour picture without colour fits one. Raises `DataError` for what `read_pixels` refuses
-    and for another size; nothing is ever resized.
+    Exact where a level is shown as each of its bytes (a picture that `write_image` wrote), else quantised. A gray
+    picture fits three channels, and a colour picture without colour fits one. Raises `DataError` for what `read_pixels`
+    refuses and for another size; nothing is ever resized.
     """
     channels, height, width = _image_shape(shape)
     pixels = read_pixels(path).pixels
@@ -148,28 +123,44 @@ def read_image(path: str | os.PathLike, levels: int, shape: tuple[int, ...]) -> 
         if (pixels != pixels[..., :1]).any():
             raise DataError(f"{path} is in colour and the model takes gray pictures; convert it first.")
         pixels = pixels[..., :1]
-    return np.ascontiguousarray(quantise(pixels, levels)[0].transpose(2, 0, 1))
+    return np.ascontiguousarray(quantise(pixels, levels, pixel_values)[0].transpose(2, 0, 1))
 
 
-def write_image(x: np.ndarray | torch.Tensor, levels: int, path: str | os.PathLike) -> None:
-    """Write one event (C, H, W) with values in [0, levels), C = 1 or 3, as a lossless picture on the scaled grid.
+def write_image(
+    x: np.ndarray | torch.Tensor, levels: int, path: str | os.PathLike, pixel_values: Sequence[int] | None = None
+) -> None:
+    """Write one event (C, H, W) with values in [0, levels), C = 1 or 3, as a lossless picture.
 
     `read_image` gives it back exactly. Raises `DataError` for values out of range, other shapes, more than 256 levels,
     and a path that does not end in a lossless format's suffix.
     """
-    _save(_shown(_array(x)[None], levels)[0], as_path(path))
+    grid, x = grid_of(levels, pixel_values), _checked(x, levels)
+    _image_shape(x.shape)
+    _save(grid[x.transpose(1, 2, 0)], as_path(path))
 
 
 def save_grid(
-    x: np.ndarray | torch.Tensor, levels: int, path: str | os.PathLike, columns: int = 10, scale: int = 3, gap: int = 2
+    x: np.ndarray | torch.Tensor,
+    levels: int,
+    path: str | os.PathLike,
+    columns: int = 10,
+    scale: int = 3,
+    gap: int = 2,
+    pixel_values: Sequence[int] | None = None,
 ) -> None:
     """Write events (N, C, H, W) as one picture: rows of `columns`, each pixel `scale` wide, `gap` gray pixels between.
 
-    Raises `DataError` as `write_image` does.
+    What a picture cannot show, `sheet_note` says: channels other than 1 or 3 stand side by side in gray, and more than
+    256 levels are shown by their highest 8 bits. Raises `DataError` for values out of range, a sheet of nothing, and a
+    path that does not end in a lossless format's suffix.
     """
-    if min(columns, scale) < 1 or gap < 0 or len(x) == 0:
-        raise DataError(f"A grid of {len(x)} images with {columns} columns at scale {scale} cannot be drawn.")
-    images = _shown(_array(x), levels).repeat(scale, axis=1).repeat(scale, axis=2)
+    x = _checked(x, levels)
+    if min(columns, scale) < 1 or gap < 0 or len(x) == 0 or x.ndim != 4:
+        raise DataError(f"A grid of events {x.shape} with {columns} columns at scale {scale} cannot be drawn.")
+    if x.shape[1] not in (1, 3):
+        x = np.concatenate([x[:, channel : channel + 1] for channel in range(x.shape[1])], axis=3)
+    shown = grid_of(levels, pixel_values)[x] if levels <= 256 else (x.astype(np.int64) * 256 // levels).astype(np.uint8)
+    images = shown.transpose(0, 2, 3, 1).repeat(scale, axis=1).repeat(scale, axis=2)
     count, height, width, channels = images.shape
     columns = min(columns, count)
     rows = -(-count // columns)
@@ -180,8 +171,15 @@ def save_grid(
     _save(sheet, as_path(path))
 
 
-def _array(x: np.ndarray | torch.Tensor) -> np.ndarray:
-    return x.detach().cpu().numpy() if isinstance(x, torch.Tensor) else np.asarray(x)
+def sheet_note(shape: tuple[int, ...], levels: int) -> str | None:
+    """What one must know to read a sheet of `save_grid`; None if it shows the images as they are.
+
+    >>> sheet_note((5, 8, 8), 4)
+    'On sheets of samples the 5 channels of an image stand side by side, in gray.'
+    """
+    if shape[0] not in (1, 3):
+        return f"On sheets of samples the {shape[0]} channels of an image stand side by side, in gray."
+    return f"Sheets of samples show the highest 8 bits of {levels:,} levels." if levels > 256 else None
 
 
 def _image_shape(shape: tuple[int, ...]) -> tuple[int, int, int]:
@@ -190,17 +188,15 @@ def _image_shape(shape: tuple[int, ...]) -> tuple[int, int, int]:
     return shape  # type: ignore[return-value]
 
 
-def _shown(x: np.ndarray, levels: int) -> np.ndarray:
-    """(N, C, H, W) levels → (N, H, W, C) bytes on the scaled grid."""
-    grid = grid_of(levels)
-    _image_shape(x.shape[1:])
-    if x.dtype.kind not in "ui" or x.size == 0:
+def _checked(x: np.ndarray | torch.Tensor, levels: int) -> np.ndarray:
+    x = x.detach().cpu().numpy() if isinstance(x, torch.Tensor) else np.asarray(x)
+    if x.dtype.kind not in "ui":
         raise DataError(f"Values of type {x.dtype} and shape {x.shape} were to be drawn; they must be integers.")
-    if x.min() < 0 or x.max() >= levels:
+    if x.size and (x.min() < 0 or x.max() >= levels):
         raise DataError(
             f"Values from {x.min()} to {x.max()} were to be drawn; with {levels} levels they must lie in range."
         )
-    return grid[x.transpose(0, 2, 3, 1)]
+    return x
 
 
 def _save(pixels: np.ndarray, path: Path) -> None:

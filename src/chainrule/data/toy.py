@@ -7,9 +7,10 @@ import os
 import numpy as np
 
 from chainrule.data.dataset import MOST_LEVELS, Dataset, as_tensor
-from chainrule.data.files import as_path, read_npy
+from chainrule.data.files import read_npy
 from chainrule.data.portrait import gray_portrait
 from chainrule.errors import DataError
+from chainrule.files import as_path
 
 
 def warmup() -> Dataset:

@@ -3,12 +3,22 @@
 from chainrule.models.base import AutoregressiveModel, Site
 from chainrule.models.conditional_mlp import ConditionalMLP
 from chainrule.models.gated_pixelcnn import GatedPixelCNN, GatedPixelCNNMADE
+from chainrule.models.grayscale_pixelcnn import GrayscalePixelCNN
 from chainrule.models.histogram import Histogram
 from chainrule.models.made import MADE
 from chainrule.models.pixelcnn import PixelCNN
 from chainrule.models.pixelcnn_made import PixelCNNMADE
 
-CLASSES = (Histogram, ConditionalMLP, MADE, PixelCNN, PixelCNNMADE, GatedPixelCNN, GatedPixelCNNMADE)
+CLASSES = (
+    Histogram,
+    ConditionalMLP,
+    MADE,
+    PixelCNN,
+    PixelCNNMADE,
+    GatedPixelCNN,
+    GatedPixelCNNMADE,
+    GrayscalePixelCNN,
+)
 REGISTRY: dict[str, type[AutoregressiveModel]] = {cls.__name__: cls for cls in CLASSES}
 
 __all__ = [
@@ -18,6 +28,7 @@ __all__ = [
     "ConditionalMLP",
     "GatedPixelCNN",
     "GatedPixelCNNMADE",
+    "GrayscalePixelCNN",
     "Histogram",
     "PixelCNN",
     "PixelCNNMADE",

@@ -25,8 +25,8 @@ from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
 from chainrule import heads, sampling
-from chainrule.data.files import write_bytes
 from chainrule.errors import DataError, ModelError
+from chainrule.files import write_bytes
 from chainrule.native import Program
 
 
@@ -71,6 +71,7 @@ class AutoregressiveModel(nn.Module, PyTorchModelHubMixin, library_name="chainru
         self.levels = int(levels)
         self.head = heads.Categorical()
         self.scales: dict[str, Any] | None = None
+        self.pixel_values: tuple[int, ...] | None = None
         if not self.shape or min(self.shape) < 1:
             raise ModelError(f"the event shape {tuple(shape)} is empty: every side must be at least 1")
         if self.levels < 2:
@@ -98,11 +99,13 @@ class AutoregressiveModel(nn.Module, PyTorchModelHubMixin, library_name="chainru
     def config(self) -> dict[str, Any]:
         """The class's name and the arguments that made this model; with the weights, all there is to it.
 
-        And the scales of its exact twin, once `chainrule.exact.calibrate` found them.
+        And the scales of its exact twin, once `chainrule.exact.calibrate` found them; and `pixel_values`, the bytes
+        that pictures show its levels as, where these are not v · 255 // (levels − 1).
         """
         arguments: dict[str, Any] = self.__dict__["_arguments"]
         scales = {} if self.scales is None else {"scales": self.scales}
-        return {"class": type(self).__name__, **arguments, **scales}
+        shown = {} if self.pixel_values is None else {"pixel_values": self.pixel_values}
+        return {"class": type(self).__name__, **arguments, **scales, **shown}
 
     def sites(self) -> list[Site]:
         """All entries in the order of the factorisation: raster order, and the channels of a pixel in turn."""
@@ -211,6 +214,10 @@ class AutoregressiveModel(nn.Module, PyTorchModelHubMixin, library_name="chainru
             DataError: the context is not one for `n` events.
         """
         self._refuse_context(context)
+        return None
+
+    def every_context(self, n: int) -> Any:
+        """A context for `n` events in which everything there is to be conditioned on comes in turn; None without."""
         return None
 
     def _shape_text(self) -> str:

@@ -24,6 +24,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from chainrule.errors import DataError, ModelError
+from chainrule.models.base import as_tensor
 from chainrule.models.pixelcnn import PixelCNN
 from chainrule.models.pixelcnn_made import PixelCNNMADE
 from chainrule.nn import ChannelLayerNorm, GatedBlock, GatedCache, LeftCache, LeftConv2d, RowCache, RowConv2d
@@ -33,7 +35,9 @@ FIRST, LATER = 7, 3
 
 
 class GatedPixelCNN(PixelCNN):
-    """Gated PixelCNN with the channels of a pixel independent of each other; arguments as for `PixelCNN`.
+    """Gated PixelCNN with the channels of a pixel independent of each other; arguments as for `PixelCNN`, and
+
+        classes: if not 0, the model is conditioned on a label, and every use of it takes labels as its context.
 
     Each of the two stacks has `filters` channels. The blocks are wider than `PixelCNN`'s, about 21 · filters² weights
     each in place of 2.5 · filters²: compare models of the same number of parameters, not of the same `filters`.
@@ -46,25 +50,78 @@ class GatedPixelCNN(PixelCNN):
         (torch.Size([2, 1, 4, 4]), torch.Size([2]))
     """
 
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        levels: int,
+        filters: int = 128,
+        blocks: int = 12,
+        layer_norm: bool = True,
+        classes: int = 0,
+    ) -> None:
+        if classes < 0 or classes == 1:
+            raise ModelError(f"{classes} classes tell nothing apart: use 0 for no labels, or 2 and more")
+        self.classes = int(classes)
+        super().__init__(shape, levels, filters, blocks, layer_norm)
+
+    @property
+    def needs_context(self) -> bool:  # type: ignore[override]
+        """Whether the model is conditioned on labels."""
+        return self.classes > 0
+
+    def checked_context(self, context: Any, n: int) -> Tensor | None:
+        """Labels, integers (n,) in [0, classes), on the model's device.
+
+        Raises:
+            ModelError: the model has no classes and is given labels, or the reverse.
+            DataError: they are no labels for `n` events.
+        """
+        if not self.needs_context:
+            return super().checked_context(context, n)
+        if context is None:
+            raise ModelError(f"this {type(self).__name__} is conditioned on a class: give labels as the context")
+        labels = as_tensor(context)
+        if labels.dtype.is_floating_point or labels.dtype == torch.bool or tuple(labels.shape) != (n,):
+            raise DataError(f"the context must be {n} labels, integers of shape ({n},), not {tuple(labels.shape)}")
+        if n and not 0 <= int(labels.min()) <= int(labels.max()) < self.classes:
+            raise DataError(f"the labels must lie from 0 to {self.classes - 1}, this model's classes")
+        return labels.to(self.device)
+
+    def every_context(self, n: int) -> Tensor | None:
+        """Labels 0, 1, … in turn, (n,)."""
+        return torch.arange(n, device=self.device) % self.classes if self.needs_context else None
+
+    def context_map(self, context: Any) -> Tensor | None:
+        """What the blocks see of a context: labels (B,) → one-hot vectors (B, classes, 1, 1)."""
+        if not self.needs_context:
+            return super().context_map(context)
+        hot = F.one_hot(context.long(), self.classes)[:, :, None, None]
+        return hot.to(self.hidden.weight.dtype)
+
+    def context_channels(self, filters: int) -> int:
+        """Channels of that map."""
+        return self.classes
+
     def _make_trunk(self, inputs: int, filters: int, blocks: int, layer_norm: bool) -> None:
         self.vertical_input = RowConv2d(inputs, filters, FIRST, include=False)
         self.horizontal_input = LeftConv2d(inputs, filters, FIRST, include=False)
         self.blocks = nn.ModuleList(
-            GatedBlock(filters, LATER, layer_norm=layer_norm, depth=blocks) for _ in range(blocks)
+            GatedBlock(filters, LATER, layer_norm=layer_norm, depth=blocks, context=self.context_channels(filters))
+            for _ in range(blocks)
         )
         self.norm = ChannelLayerNorm(filters) if layer_norm else None
 
-    def _trunk(self, x: Tensor) -> Tensor:
+    def _trunk(self, x: Tensor, context: Tensor | None) -> Tensor:
         v = self.vertical_input(x)
         h = self.horizontal_input(x) + v
         for block in self.blocks:
-            v, h = block(v, h)
+            v, h = block(v, h, context)
         return h
 
     # ---------------------------------------------------------------------------------------------------------- steps
 
     def start(self, batch: int, context: Any = None) -> GatedState:  # type: ignore[override]
-        self._refuse_context(context)
+        features = self.context_map(context)
         channels, _, width = self.shape
         values = torch.zeros(batch, channels, dtype=torch.long, device=self.device)
         row = self.horizontal_input.weight.new_zeros(batch, width, self.horizontal_input.in_channels)
@@ -73,13 +130,17 @@ class GatedPixelCNN(PixelCNN):
             row,
             self.vertical_input.start(batch, width),
             self.horizontal_input.start(batch),
-            [block.start(batch, width) for block in self.blocks],  # type: ignore[operator]
+            [block.start(batch, width, features) for block in self.blocks],  # type: ignore[operator]
             self._start_head(),
         )
 
     def conditional(self, state: GatedState) -> Tensor:  # type: ignore[override]
+        return self.head.pmf(self.next_logits(state))
+
+    def next_logits(self, state: GatedState) -> Tensor:
+        """Logits of the next site, (B, levels)."""
         self._step_to_pixel(state)
-        return self.head.pmf(self._step_logits(state))  # type: ignore[arg-type]
+        return self._step_logits(state)  # type: ignore[arg-type]
 
     def observe(self, state: GatedState, value: Tensor) -> GatedState:  # type: ignore[override]
         self._step_to_pixel(state)

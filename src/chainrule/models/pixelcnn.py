@@ -79,16 +79,20 @@ class PixelCNN(AutoregressiveModel):
     # -------------------------------------------------------------------------------------------------- parallel pass
 
     def _logits(self, v: Tensor, context: Any = None) -> Tensor:
-        self._refuse_context(context)
-        return self._head(self._features(v), v)
+        return self._head(self._features(v, self.context_map(context)), v)
 
-    def _features(self, v: Tensor) -> Tensor:
+    def context_map(self, context: Any) -> Tensor | None:
+        """What the trunk sees of a context: here there is none."""
+        self._refuse_context(context)
+        return None
+
+    def _features(self, v: Tensor, context: Tensor | None = None) -> Tensor:
         """φ: what each pixel knows of the earlier ones; (B, C, H, W) → (B, filters, H, W)."""
-        h = self._trunk(self._encode(v.permute(0, 2, 3, 1)).permute(0, 3, 1, 2))
+        h = self._trunk(self._encode(v.permute(0, 2, 3, 1)).permute(0, 3, 1, 2), context)
         h = h if self.norm is None else self.norm(h)
         return F.relu(self.hidden(F.relu(h)))
 
-    def _trunk(self, x: Tensor) -> Tensor:
+    def _trunk(self, x: Tensor, context: Tensor | None) -> Tensor:
         """(B, inputs, H, W) → (B, filters, H, W)."""
         h = self.input(x)
         for block in self.blocks:

@@ -2,6 +2,7 @@
 
 from chainrule.nn.conv import MaskedConv2d, WindowCache
 from chainrule.nn.encoding import one_hot
+from chainrule.nn.full import FullConv2d, ImageEncoder
 from chainrule.nn.gated import GatedBlock, GatedCache
 from chainrule.nn.linear import MaskedLinear
 from chainrule.nn.made import MADENetwork
@@ -11,8 +12,10 @@ from chainrule.nn.stacks import LeftCache, LeftConv2d, RowCache, RowConv2d
 
 __all__ = [
     "ChannelLayerNorm",
+    "FullConv2d",
     "GatedBlock",
     "GatedCache",
+    "ImageEncoder",
     "LeftCache",
     "LeftConv2d",
     "MADENetwork",

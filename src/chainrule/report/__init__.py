@@ -15,7 +15,7 @@ import jinja2
 from markupsafe import Markup
 
 import chainrule
-from chainrule.checkpoint import write_atomically
+from chainrule.files import write_bytes
 from chainrule.report.bonus import section
 from chainrule.report.bonus_runs import read_bonus
 from chainrule.report.compression import compressions
@@ -52,8 +52,8 @@ def build(
     html = render(page(read) | shown)
     figures = results(read) | ({} if models is None else {"bonus": models.results})
     out = Path(out)
-    write_atomically(out / "results.json", (json.dumps(figures, indent=2) + "\n").encode())
-    write_atomically(out / "index.html", html.encode())
+    write_bytes(out / "results.json", (json.dumps(figures, indent=2) + "\n").encode())
+    write_bytes(out / "index.html", html.encode())
     return out / "index.html"
 
 

@@ -163,10 +163,10 @@ def excess(value: float | None, base: float | None) -> str:
 
 def overhead(result: dict[str, Any]) -> str:
     """What the file holds beyond the model's own count of bits."""
-    promised = result["exact_bits_per_dim"] * result["raw_bytes"] / 8
+    promised = result["file_bytes"] * result["exact_bits_per_dim"] / result["file_bits_per_dim"]
     return (
         f"The file has {words.count(result['file_bytes'])} bytes for {words.count(result['raw_bytes'])} bytes of raw "
-        f"pixels (one for each value). By the exact model's own likelihoods it should have {promised:,.0f}; the rest, "
+        f"pixels. By the exact model's own likelihoods it should have {promised:,.0f}; the rest, "
         f"{result['file_bytes'] - promised:,.0f} bytes, is headers, checksums and the coder's rounding."
     )
 

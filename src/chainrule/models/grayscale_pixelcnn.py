@@ -1,0 +1,200 @@
+"""Grayscale PixelCNN: first the gray image, then the colours given all of it.
+
+    p(x) = p(g) p(x | g),   g = gray(x)                                       (equations 2 and 5 of the paper)
+
+g is a function of x and so adds no information: a value of a channel that contradicts the pixel's gray level gets no
+mass, the rest is normalised, and the product is the probability of the image itself. The gray image settles what is
+where before any colour is drawn, which a model of raw pixels can only do as it goes.
+
+Both factors are gated PixelCNNs. A convolutional network that sees the whole gray image, in no order, gives the second
+its context. Deviations from the paper: gray is the sum of the channels in up to 16 steps rather than a weighted sum;
+trunks are gated PixelCNNs with a MADE over the channels rather than PixelCNN++.
+
+Reference: Kolesnikov & Lampert, PixelCNN Models with Auxiliary Variables, 2017, https://arxiv.org/abs/1612.08185
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from chainrule import sampling
+from chainrule.errors import DataError, ModelError
+from chainrule.gray import gray_of, possible
+from chainrule.models.base import AutoregressiveModel, Site
+from chainrule.models.gated_pixelcnn import GatedPixelCNN, GatedPixelCNNMADE, GatedState
+from chainrule.nn import ImageEncoder, one_hot
+
+MOST_GRAYS = 16
+
+
+class ColorPixelCNN(GatedPixelCNNMADE):
+    """The second factor, before colours are excluded; its context is the gray image as floats, (B, H, W)."""
+
+    needs_context = True  # type: ignore[assignment]
+
+    def __init__(
+        self, shape: tuple[int, int, int], levels: int, filters: int, blocks: int, layer_norm: bool, grays: int
+    ) -> None:
+        self.grays = grays
+        super().__init__(shape, levels, filters, blocks, layer_norm)
+        self.encoder = ImageEncoder(grays, filters)
+
+    def context_channels(self, filters: int) -> int:
+        return filters
+
+    def context_map(self, context: Tensor) -> Tensor:
+        return self.encoder(one_hot(context, self.grays).permute(0, 3, 1, 2))
+
+
+class GrayscalePixelCNN(AutoregressiveModel):
+    """PixelCNN with the gray image as an auxiliary variable.
+
+    Args:
+        shape: (C, H, W) with at least two channels.
+        levels: of every channel.
+        filters, blocks, layer_norm: of each of the two gated PixelCNNs.
+        grays: gray levels; by default as many as there are sums of the channels, but at most 16.
+
+    Example:
+        >>> _ = torch.manual_seed(0)
+        >>> model = GrayscalePixelCNN((3, 2, 2), 4, filters=8, blocks=1)
+        >>> x = model.sample(2, generator=torch.Generator().manual_seed(0))
+        >>> gray = gray_of(x, model.levels, model.grays)
+        >>> bool((gray_of(model.colorize(gray), model.levels, model.grays) == gray).all())
+        True
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        levels: int,
+        filters: int = 40,
+        blocks: int = 10,
+        layer_norm: bool = True,
+        grays: int | None = None,
+    ) -> None:
+        super().__init__(shape, levels)
+        if len(self.shape) != 3 or self.shape[0] < 2:
+            raise ModelError(f"a GrayscalePixelCNN models images of two or more channels, not events of {self.shape}")
+        if blocks < 1:
+            raise ModelError("the gray image reaches the colours through the blocks: use at least one")
+        channels, height, width = self.shape
+        sums = channels * (levels - 1) + 1
+        self.grays = min(MOST_GRAYS, sums) if grays is None else int(grays)
+        if not 2 <= self.grays <= sums:
+            raise ModelError(f"{self.grays} gray levels do not fit {channels} channels of {levels}: use 2 to {sums}")
+        self.gray = GatedPixelCNN((1, height, width), self.grays, filters, blocks, layer_norm)
+        self.colors = ColorPixelCNN((channels, height, width), levels, filters, blocks, layer_norm, self.grays)
+
+    # ------------------------------------------------------------------------------------------- the auxiliary variable
+
+    def sites(self) -> list[Site]:
+        """All gray entries in raster order, then all colours as in a PixelCNN; gray is the channel after the last."""
+        channels = self.shape[0]
+        gray = [Site((channels, *site.index[1:]), self.grays) for site in self.gray.sites()]
+        return gray + self.colors.sites()
+
+    @property
+    def walk_shape(self) -> tuple[int, ...]:
+        return (self.shape[0] + 1, *self.shape[1:])
+
+    def with_auxiliaries(self, x: Tensor) -> Tensor:
+        return torch.cat([x, gray_of(x, self.levels, self.grays)[:, None].to(x.dtype)], 1)
+
+    def without_auxiliaries(self, y: Tensor) -> Tensor:
+        return y[:, :-1]
+
+    def known_sites(self, known: Tensor) -> Tensor:
+        """A pixel's gray is known where all its channels are.
+
+        Raises:
+            DataError: of some pixel one channel is known and another is not.
+        """
+        whole = known.all(1, keepdim=True)
+        if bool((known.any(1, keepdim=True) != whole).any()):
+            raise DataError("a GrayscalePixelCNN completes whole pixels: `known` must be the same for all channels")
+        return torch.cat([known, whole], 1)
+
+    def colorize(self, gray: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Draw colours given gray images: integers (B, H, W) in [0, grays) → (B, C, H, W).
+
+        Raises:
+            DataError: the gray images have another shape, or other values.
+        """
+        gray = torch.as_tensor(gray).to(self.device)
+        if gray.dtype.is_floating_point or tuple(gray.shape[1:]) != self.shape[1:] or gray.ndim != 3:
+            raise DataError(f"gray images are integers of shape (B, {self.shape[1]}, {self.shape[2]})")
+        if gray.numel() and not (int(gray.min()) >= 0 and int(gray.max()) < self.grays):
+            raise DataError(f"gray levels go from 0 to {self.grays - 1}")
+        draw = sampling.random_choice(sampling.uniforms(self, len(gray), generator))
+
+        def choose(position: int, site: Site, pmf: Tensor) -> Tensor:
+            channel, row, column = site.index
+            return gray[:, row, column] if channel == self.shape[0] else draw(position, site, pmf)
+
+        return sampling.walk(self, len(gray), choose)
+
+    # -------------------------------------------------------------------------------------------------- parallel pass
+
+    def _logits(self, v: Tensor, context: Any = None) -> Tensor:
+        self._refuse_context(context)
+        channels = self.shape[0]
+        gray_logits = self.gray._logits(v[:, channels:])
+        logits = self.colors._logits(v[:, :channels], v[:, channels])
+        whole = v.detach().round().long()
+        so_far = whole[:, :channels].cumsum(1) - whole[:, :channels]
+        allowed = [self._possible(whole[:, channels], so_far[:, c], c) for c in range(channels)]
+        logits = logits.masked_fill(~torch.stack(allowed, 1), -torch.inf)
+        most = max(self.levels, self.grays)
+        parts = [F.pad(part, (0, most - part.shape[-1]), value=-torch.inf) for part in (logits, gray_logits)]
+        return torch.cat(parts, 1)
+
+    def _possible(self, gray: Tensor, so_far: Tensor, channel: int) -> Tensor:
+        channels = self.shape[0]
+        return possible(gray, so_far, channels - 1 - channel, channels, self.levels, self.grays)
+
+    # ---------------------------------------------------------------------------------------------------------- steps
+
+    def start(self, batch: int, context: Any = None) -> GrayscaleState:
+        self._refuse_context(context)
+        _, height, width = self.shape
+        gray = torch.zeros(batch, height * width, dtype=torch.long, device=self.device)
+        return GrayscaleState(gray, self.gray.start(batch))
+
+    def conditional(self, state: GrayscaleState) -> Tensor:
+        if state.colors is None:
+            return self.gray.conditional(state.walk)
+        channel = state.colors.channel
+        gray = state.gray[:, state.position // self.shape[0]]
+        allowed = self._possible(gray, state.colors.values[:, :channel].sum(1), channel)
+        logits = self.colors.next_logits(state.colors)
+        return self.head.pmf(logits.masked_fill(~allowed, -torch.inf))
+
+    def observe(self, state: GrayscaleState, value: Tensor) -> GrayscaleState:
+        if state.colors is not None:
+            state.colors = self.colors.observe(state.colors, value)
+            state.position += 1
+            return state
+        state.gray[:, state.position] = value
+        state.walk = self.gray.observe(state.walk, value)
+        state.position += 1
+        if state.position == state.gray.shape[1]:  # the gray image is complete
+            batch, (_, height, width) = len(value), self.shape
+            image = state.gray.view(batch, height, width).to(self.colors.encoder.first.weight.dtype)
+            state.colors, state.position = self.colors.start(batch, image), 0
+        return state
+
+
+@dataclass
+class GrayscaleState:
+    """Where a walk stands: in the gray image, and when that is complete, in the colours."""
+
+    gray: Tensor  # (B, H · W), as far as it is known
+    walk: Any  # of the gray model
+    colors: GatedState | None = None  # the walk of the colours
+    position: int = 0  # in the gray image, then in the colours
