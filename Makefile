@@ -18,7 +18,7 @@ SHOWN_BONUS ?= $(wildcard recorded/bonus)
 SEEDED := pixelcnn-made pixelcnn-made-1 pixelcnn-made-2 iqn iqn-1 iqn-2
 BONUS_STEPS := $(SEEDED) pixelcnn gated gated-made logistic grayscale class-conditional
 # NAME:STEPS, as many as take as long as the 3200 of pixelcnn-made, which stands in steps/: .venv/bin/chainrule bench steps
-TIME_STEPS := pixelcnn:3400 gated:1850 gated-made:1850
+TIME_STEPS := pixelcnn:3750 gated:2050 gated-made:1900 class-conditional:1850 grayscale:1500
 BONUS_PHOTOS := pixelcnn pixelcnn-made logistic
 BONUS_QUALITY := $(foreach model,iqn pixelcnn-made,$(foreach seed,0 1 2,$(model)-$(seed)))
 BONUS_FULL := $(filter-out %-1 %-2,$(BONUS_STEPS))

@@ -77,7 +77,8 @@ def section(bonus: Bonus) -> dict[str, Any]:
             sentence
             for sentence in (words.gains(steps, "steps"), words.gains(time, "time"), *words.seeds(steps or time))
             if sentence
-        ] + words.pairs(bonus),
+        ]
+        + words.pairs(bonus),
         "missing": missing(main),
         "sheets": sheets(main),
         "gray": colorings(gray) if gray else None,
@@ -93,7 +94,7 @@ def section(bonus: Bonus) -> dict[str, Any]:
         "full_sentence": words.gains(full, "full"),
         "pace": bonus.pace,
         "runs": bonus.runs,
-    }  # fmt: skip
+    }
 
 
 def table(budgets: dict[str, list[Entry]]) -> Table | None:
@@ -185,14 +186,18 @@ def colorings(entry: Entry) -> Image | None:
 
 
 def side_by_side(parts: Sequence[np.ndarray]) -> np.ndarray:
-    """Pictures (H, W, 1 or 3) of one height as one (H, W', 3), with white between them.
+    """Pictures (H, W, 1 or 3) of one height as one (H, W', 4), with transparent pixels between them.
 
-    >>> side_by_side([np.zeros((1, 2, 1), np.uint8), np.ones((1, 1, 3), np.uint8)])[0, :, 0].tolist()
-    [0, 0, 255, 255, 255, 255, 255, 255, 1]
+    >>> side_by_side([np.zeros((1, 2, 1), np.uint8), np.ones((1, 1, 3), np.uint8)])[0, :, 3].tolist()
+    [255, 255, 0, 0, 0, 0, 0, 0, 255]
     """
     height = parts[0].shape[0]
-    between = np.full((height, SEPARATION, 3), 255, np.uint8)
-    colored = [np.broadcast_to(part, (*part.shape[:2], 3)) for part in parts]
+    between = np.zeros((height, SEPARATION, 4), np.uint8)
+    opaque = [np.full((*part.shape[:2], 1), 255, np.uint8) for part in parts]
+    colored = [
+        np.concatenate([np.broadcast_to(part, (*part.shape[:2], 3)), alpha], axis=2)
+        for part, alpha in zip(parts, opaque, strict=True)
+    ]
     pieces = [piece for part in colored for piece in (between, part)][1:]
     return np.concatenate(pieces, axis=1)
 

@@ -95,7 +95,7 @@ def themed(svg: str) -> str:
 
 
 def png_uri(pixels: np.ndarray) -> str:
-    """Bytes (H, W, 1 or 3) as the data URI of a PNG."""
+    """Bytes (H, W, 1, 3 or 4) as the data URI of a PNG."""
     buffer = io.BytesIO()
     image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
     image.save(buffer, format="PNG", optimize=True)
