@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from chainrule.cli import VERBS, main
-from chainrule.models import MADE, PixelCNNMADE
+from chainrule.models import MADE, PixelCNNMADE, PixelIQN
 
 TINY_IMAGES = ["--model.filters", "8", "--model.blocks", "1", "--train.batch-size", "8", "--train.eval-every", "5"]
 
@@ -43,6 +43,32 @@ def fails(capsys, *args, saying=()):
     for word in saying:
         assert word in lines[0], lines[0]
     return lines[0]
+
+
+def test_quality_wants_coloured_digits(image_model, capsys):
+    """A model of other events is refused before anything is drawn, and so is a sample too small to measure."""
+    fails(capsys, "quality", image_model, saying=("(3, 6, 5)", "(3, 28, 28)"))
+    fails(capsys, "quality", "pixelcnn-made", "-n", "1", saying=("at least 2",))
+
+
+def test_quality_prints_a_table(tmp_path, capsys):
+    """One row of samples, one of real images; for a model without a likelihood too, and the same from the same seed."""
+    draw = np.random.RandomState(0).randint
+    sets = {split: draw(0, 4, (12, 28, 28, 3), np.uint8) for split in ("train", "test")}
+    np.savez(tmp_path / "digits.npz", **sets)
+    PixelIQN((3, 28, 28), 4, filters=4, blocks=0).save_pretrained(tmp_path / "model")
+    command = ["quality", str(tmp_path / "model"), "-n", "4", "--data", str(tmp_path / "digits.npz")]
+    assert main(command) == 0
+    table = capsys.readouterr().out
+    assert [line.split()[0] for line in table.splitlines()] == ["set", "samples", "real"]
+    assert "frechet distance" in table
+    for _ in range(2):
+        assert main([*command, "--json"]) == 0
+    text = capsys.readouterr().out
+    first, second = text[: len(text) // 2], text[len(text) // 2 :]
+    assert first == second
+    figures = json.loads(first)
+    assert (figures["samples"]["images"], figures["real"]["images"], figures["samples"]["against"]) == (4, 4, 6)
 
 
 def test_help_names_every_command(capsys):

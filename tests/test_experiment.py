@@ -16,7 +16,7 @@ import torch
 from chainrule import experiment, training
 from chainrule.data import Dataset
 from chainrule.errors import ChainruleError, DataError, ModelError
-from chainrule.evaluation import bits_per_dim
+from chainrule.evaluation import bits_per_dim, validation_loss
 from chainrule.experiment import read_run, run
 from chainrule.models import Histogram, PixelCNN, PixelCNNMADE
 from chainrule.recipes import RECIPES, HistogramConfig, get_recipe
@@ -90,12 +90,14 @@ def test_a_run_leaves_all_files(name, files, tmp_path, labelled):
     assert {path.name for path in out.iterdir()} == LEFT | ({"samples.png"} if images else set())
     model = load(out)
     assert json.loads((out / "result.json").read_text()) == result
-    assert {"test_bits_per_dim", "parameters", "steps", "train_seconds", "seed", "device", "command"} <= set(result)
+    loss = "test_quantile_loss" if name == "iqn" else "test_bits_per_dim"
+    assert {"test_bits_per_dim", "test_quantile_loss"} & set(result) == {loss}
+    assert {"parameters", "steps", "train_seconds", "seed", "device", "command"} <= set(result)
     assert result["recipe"] == name
     assert result["model"] == type(model).__name__
     assert result["parameters"] == sum(p.numel() for p in model.parameters())
     dataset = experiment.open_dataset(tiny(name, files))
-    assert result["test_bits_per_dim"] == pytest.approx(bits_per_dim(model, dataset), abs=1e-6)
+    assert result[loss] == pytest.approx(validation_loss(model, dataset, "test"), abs=1e-6)
     assert result["test_events"] == len(dataset.test)
     again, metrics, arrays = read_run(out)
     assert again == result
@@ -114,7 +116,10 @@ def test_a_run_leaves_all_files(name, files, tmp_path, labelled):
         assert (gray.numpy() == arrays["gray_given"]).all()
         for colored in arrays["colorings"].swapaxes(0, 1):
             assert torch.equal(model.with_auxiliaries(torch.from_numpy(colored).long())[:, -1], gray)
-    if images:
+    if name == "iqn":
+        assert set(arrays) == {"samples"}  # there is no log p to differentiate
+        assert arrays["samples"].shape[0] == 100
+    elif images:
         assert arrays["receptive_field"].shape == (6, 5)
         assert arrays["receptive_field"].any()
         assert name == "grayscale" or not arrays["receptive_field"][4:].any()  # its colours see all gray

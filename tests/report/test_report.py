@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from chainrule.errors import DataError
+from chainrule.experiment import save_arrays, write_json
 from chainrule.report import build
 
 from .page import Page, page_of
@@ -204,6 +205,24 @@ def test_figures_that_a_run_does_not_have_are_left_out(tmp_path: Path) -> None:
     page = page_of(tmp_path / "out")
     assert "holds no receptive field" in page.text("part-3-receptive-field-pixelcnn")
     assert "holds no samples" in page.text("part-2-samples-2d-made")
+
+
+def test_a_run_without_likelihood_is_shown_with_its_own_loss(tmp_path: Path) -> None:
+    """No bits anywhere: the loss under its name, the samples, a dash in the table of bits, nothing in the strip."""
+    write_run(tmp_path / "twin", "pixelcnn-made", test_bits_per_dim=9.0)
+    result = write_run(tmp_path / "iqn", "iqn")
+    losses = {"test_quantile_loss": 0.0123, "validation_quantile_loss": 0.0456}
+    bits = {"test_bits_per_dim", "validation_bits_per_dim"}
+    write_json(tmp_path / "iqn" / "result.json", {k: v for k, v in result.items() if k not in bits} | losses)
+    arrays = np.load(tmp_path / "iqn" / "arrays.npz")
+    save_arrays(tmp_path / "iqn" / "arrays.npz", {"samples": arrays["samples"]})
+    build([tmp_path / "twin", tmp_path / "iqn"], tmp_path / "out")
+    page = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
+    assert "0.0123 <small>quantile loss</small>" in page
+    assert "Quantile-Huber loss of Another model" in page
+    assert "20 samples of PixelCNN-MADE" in page
+    assert json.loads((tmp_path / "out" / "results.json").read_text())["iqn"]["test_quantile_loss"] == 0.0123
+    build([tmp_path / "iqn"], tmp_path / "alone")
 
 
 @pytest.mark.slow

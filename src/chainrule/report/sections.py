@@ -97,10 +97,10 @@ def block(run: Run) -> Block:
 
 
 def curves(run: Run) -> Image:
-    axis = f"{words.loss(run)} ({words.unit(run)})"
+    axis = f"{words.loss(run).lower()} ({words.unit(run)})"
     uri = plots.curves(run.curve, run.validation, axis, run.result.get("entropy_bits_per_dim"))
     alt = (
-        f"{words.loss(run).capitalize()} of {run.name} against training steps, in {words.unit(run)}: every minibatch "
+        f"{words.loss(run)} of {run.name} against training steps, in {words.unit(run)}: every minibatch "
         f"of the training data and the whole validation set. Best on validation data: "
         f"{words.number(run.validation_loss)}."
     )

@@ -71,7 +71,7 @@ def unit(run: Run) -> str:
 
 def loss(run: Run) -> str:
     """What a run minimised."""
-    return "negative log-likelihood" if run.has_likelihood else "quantile-Huber loss"
+    return "Negative log-likelihood" if run.has_likelihood else "Quantile-Huber loss"
 
 
 def facts(run: Run) -> list[tuple[str, str, bool]]:
