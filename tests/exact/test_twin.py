@@ -16,7 +16,16 @@ from chainrule.errors import ModelError
 from chainrule.evaluation import enumerate_events
 from chainrule.exact import calibrate, certificate, exact, exact_arithmetic, fingerprint, is_exact, probe
 from chainrule.exact.layers import ExactProduct
-from chainrule.models import MADE, ConditionalMLP, GatedPixelCNN, Histogram, LogisticPixelCNN, PixelCNN, PixelCNNMADE
+from chainrule.models import (
+    MADE,
+    ConditionalMLP,
+    GatedPixelCNN,
+    GatedPixelCNNMADE,
+    Histogram,
+    LogisticPixelCNN,
+    PixelCNN,
+    PixelCNNMADE,
+)
 from laws import events, randomised
 
 
@@ -69,7 +78,7 @@ def test_float64_changes_nothing(twin, engine):
     assert torch.equal(walked(twin, x), expected)
 
 
-@pytest.mark.parametrize("cls", [PixelCNN, PixelCNNMADE, LogisticPixelCNN])
+@pytest.mark.parametrize("cls", [PixelCNN, PixelCNNMADE, GatedPixelCNN, GatedPixelCNNMADE, LogisticPixelCNN])
 @pytest.mark.parametrize("levels", [4, 18])
 @pytest.mark.parametrize("layer_norm", [True, False])
 def test_larger_images(cls, levels, layer_norm, engine):
@@ -94,7 +103,7 @@ def test_larger_images(cls, levels, layer_norm, engine):
     assert torch.equal(frequencies(in_float64(twin), x[:9]), expected[:9])
 
 
-@pytest.mark.parametrize("cls", [PixelCNN, PixelCNNMADE, LogisticPixelCNN])
+@pytest.mark.parametrize("cls", [PixelCNN, PixelCNNMADE, GatedPixelCNN, GatedPixelCNNMADE, LogisticPixelCNN])
 def test_logits_are_identical(cls, monkeypatch):
     """Not only the integers made of them: the logits themselves, in every batch, layout and step."""
     monkeypatch.setenv("CHAINRULE_NATIVE", "0")
@@ -125,9 +134,10 @@ def test_logits_are_identical(cls, monkeypatch):
             state = twin.observe(state, x[sampling.at(site)])
 
 
+@pytest.mark.parametrize("cls", [PixelCNNMADE, GatedPixelCNNMADE])
 @pytest.mark.parametrize("carrier", ["float32", "float64"])
-def test_forced_carriers(carrier, engine):
-    model = image_model()
+def test_forced_carriers(carrier, cls, engine):
+    model = image_model(cls)
     twin = exact(model, calibrate(model, carrier=carrier))
     rows = certificate(twin)
     assert {row.carrier for row in rows if "norm" not in row.layer} == {carrier}
@@ -171,8 +181,8 @@ print(fingerprint(twin).hex(), probe(twin).hex(), hashlib.sha256(x.numpy().tobyt
 """
 
 
-@pytest.mark.parametrize("cls", [PixelCNNMADE, LogisticPixelCNN])
-def test_other_processors_give_the_same_bits(tmp_path, cls):
+@pytest.mark.parametrize("cls", [PixelCNNMADE, GatedPixelCNNMADE, LogisticPixelCNN])
+def test_other_processors_give_the_same_bits(cls, tmp_path):
     """No vector instructions, no oneDNN, other threads: the same scales, probe and samples, from the float model."""
     image_model(cls).save_pretrained(tmp_path)
     twin = exact(zoo.load(tmp_path))
@@ -303,8 +313,10 @@ def test_calibrated_on_given_events():
 def test_what_has_no_twin_is_refused():
     with pytest.raises(ModelError, match="entry by entry"):
         exact(torch.nn.Linear(2, 2))
-    with pytest.raises(ModelError, match="vertical_input is a RowConv2d, which has no exact form"):
-        exact(GatedPixelCNN((1, 3, 3), 2, 4, 1))
+    model = GatedPixelCNN((1, 3, 3), 2, 4, 1)
+    model.norm = torch.nn.BatchNorm2d(4)
+    with pytest.raises(ModelError, match="norm is a BatchNorm2d, which has no exact form"):
+        exact(model)
     model = Histogram(3)
     model.head = object()
     with pytest.raises(ModelError, match="categorical"):
@@ -353,13 +365,14 @@ def test_conditional_mlp_in_every_type(encoding):
     assert torch.equal(walked(twin, x), frequencies(twin, x))
 
 
-def test_costs_next_to_nothing_on_a_trained_model():
-    """A PixelCNN-MADE trained for a moment: its bits hardly change, in float32 nor in float64."""
+@pytest.mark.parametrize(("cls", "filters"), [(PixelCNNMADE, 24), (GatedPixelCNNMADE, 12)])
+def test_costs_next_to_nothing_on_a_trained_model(cls, filters):
+    """A model trained for a moment: its bits hardly change, in float32 nor in float64."""
     generator = torch.Generator().manual_seed(0)
     rows = torch.randint(0, 4, (2000, 3, 8, 1), generator=generator)
     noise = torch.rand(2000, 3, 8, 8, generator=generator) < 0.1
     x = torch.where(noise, torch.randint(0, 4, noise.shape, generator=generator), rows.expand(noise.shape))
-    model = image_model(shape=(3, 8, 8), filters=24)
+    model = image_model(cls, shape=(3, 8, 8), filters=filters)
     optimiser = torch.optim.Adam(model.parameters(), 3e-3)
     for step in range(150):
         loss = -model.log_prob(x[step * 10 % 1500 :][:32]).mean()

@@ -49,13 +49,18 @@ def model_from(config_bytes: bytes, weights_bytes: bytes, header: Header) -> Aut
 
 def least_weights(config: dict[str, Any], header: Header) -> int:
     """A lower bound, up to a small factor, of the weights that a model of this configuration allocates."""
-    numbers = {key: value for key, value in config.items() if key in ("filters", "blocks", "hidden", "embedding")}
+    numbers = {
+        key: value for key, value in config.items() if key in ("filters", "blocks", "classes", "hidden", "embedding")
+    }
     flat = [n for value in numbers.values() for n in (value if isinstance(value, list | tuple) else [value])]
     if any(type(number) is not int or number < 0 for number in flat):
         raise CodecError("the archive's embedded model claims sizes that it does not have: the file is damaged")
     shape = tuple(config.get("shape", header.shape))
     if (shape, config.get("levels")) != (header.shape, header.levels):
         raise CodecError("the archive's embedded model is for other images than the archive's")
+    if str(config.get("class")).startswith("GatedPixelCNN"):
+        filters, blocks = config.get("filters", 128), config.get("blocks", 12)
+        return blocks * filters * (21 * filters + 4 * config.get("classes", 0)) // 2 + filters**2
     if "filters" in config or str(config.get("class")).startswith("PixelCNN"):
         filters, blocks = config.get("filters", 128), config.get("blocks", 12)
         return filters**2 + blocks * filters * (filters // 2)

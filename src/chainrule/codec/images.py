@@ -17,7 +17,7 @@ from chainrule.codec import pixels
 from chainrule.codec.coder import Decoder, encode
 from chainrule.codec.container import Chunk, Header, Reader, Writer
 from chainrule.codec.embedding import model_bytes, model_from
-from chainrule.errors import CodecError
+from chainrule.errors import CodecError, ModelError
 from chainrule.exact import ARITHMETIC_VERSION, exact, fingerprint, frequencies, order_of, probe
 from chainrule.models import AutoregressiveModel
 
@@ -37,7 +37,12 @@ def chunk_events(model: AutoregressiveModel, asked: int | None = None) -> int:
 
 
 def make_header(model: AutoregressiveModel, members: list[dict[str, Any]], count: int, embedded: bool) -> Header:
-    """The header of an archive by an exact model."""
+    """The header of an archive by an exact model. Raises `ModelError` if the model needs more than the events."""
+    if model.needs_context:
+        raise ModelError(
+            f"an archive has no place for the context of a conditional {type(model).__name__}: "
+            f"compress with a model without one"
+        )
     name, version = type(model).__name__, ARITHMETIC_VERSION
     return Header(version, fingerprint(model), probe(model), name, model.shape, model.levels, count, members, embedded)
 

@@ -38,12 +38,15 @@ NORM_BITS = 12
 Carrier = Literal["auto", "float32", "float64"]
 
 
-def calibrate(model: AutoregressiveModel, x: Tensor | None = None, *, carrier: Carrier = "auto") -> dict[str, Any]:
+def calibrate(
+    model: AutoregressiveModel, x: Tensor | None = None, context: Any = None, *, carrier: Carrier = "auto"
+) -> dict[str, Any]:
     """The scales with which `exact` quantises a model.
 
     Args:
         model: a float model.
         x: events like those to come, integers of shape (B, *shape); by default the model's own samples, seed 0.
+        context: of the events, for models that have one; by default `model.example_context`.
         carrier: "auto" takes float32 where its 24 bits are enough and float64 elsewhere; or force one.
 
     Returns:
@@ -64,8 +67,10 @@ def calibrate(model: AutoregressiveModel, x: Tensor | None = None, *, carrier: C
     with torch.no_grad():
         if x is None:
             n = max(EVENTS, min(ENTRIES // model.dims, 4096))
-            x = wide.sample(n, generator=torch.Generator().manual_seed(0))
-        statistics = observe(wide, x)
+            context = wide.example_context(n) if context is None else context
+            x = wide.sample(n, context, generator=torch.Generator().manual_seed(0))
+        context = wide.example_context(len(x)) if context is None else context
+        statistics = observe(wide, x, wide.checked_context(context, len(x)))
     layers: dict[str, Any] = {}
     for name, norm in norms(model):
         high, mean, _ = statistics[name]
@@ -133,7 +138,7 @@ def provisional(model: AutoregressiveModel) -> dict[str, Any]:
     return {"layers": layers}
 
 
-def observe(twin: AutoregressiveModel, x: Tensor) -> dict[str, tuple[float, float, bool]]:
+def observe(twin: AutoregressiveModel, x: Tensor, context: Any = None) -> dict[str, tuple[float, float, bool]]:
     """For each layer's input: its largest absolute value, the mean of the absolute values above zero, whether ≥ 0."""
     seen: dict[str, list[int]] = {}
 
@@ -153,8 +158,11 @@ def observe(twin: AutoregressiveModel, x: Tensor) -> dict[str, tuple[float, floa
         if hasattr(layer, "inputs") and not layer.inputs.levels:
             hooks.append(layer.register_forward_pre_hook(lambda _, args, name=name: look(name, args[0])))
     try:
-        for batch in x.split(32 if twin.dims > 64 else 4096):
-            twin._logits(twin._float(twin.with_auxiliaries(batch)))  # layer by layer, where the hooks look on
+        size = 32 if twin.dims > 64 else 4096
+        for k in range(0, len(x), size):
+            given = None if context is None else context[k : k + size]
+            batch = twin._float(twin.with_auxiliaries(x[k : k + size]))
+            twin._logits(batch, given)  # layer by layer, where the hooks look on
     finally:
         for hook in hooks:
             hook.remove()

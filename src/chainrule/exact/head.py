@@ -7,6 +7,8 @@ so that the conditional is the same everywhere, sums to 2²² exactly, and leave
 from __future__ import annotations
 
 import functools
+import itertools
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -27,27 +29,36 @@ LARGEST = 2**24
 MOST_LEVELS = 2**16
 
 
+ONE = 1 << 192
+"""The number 1 where tables are made: in units of 2^-192."""
+
+
+def powers() -> Iterator[int]:
+    """exp(−d / 2^10) for d = 0, 1, … without end, in units of 2^-192; the same on every machine.
+
+    exp(−2^-10) comes from its Taylor series in integers, the rest from multiplying by it.
+    """
+    ratio, term = 0, ONE
+    for k in range(1, 64):
+        ratio += term
+        term = -term // (k << LOGIT_BITS)
+    value = ONE
+    while True:
+        yield value
+        value = value * ratio >> 192
+
+
 @functools.cache
 def exp_table() -> tuple[int, ...]:
-    """⌊2^31 · exp(−d / 2^10) + ½⌋ for d = 0, 1, … until it is zero; the same on every machine.
-
-    exp(−2^-10) comes from its Taylor series in integers of 192 bits, the rest from multiplying by it.
+    """⌊2^31 · exp(−d / 2^10) + ½⌋ for d = 0, 1, … until it is zero.
 
     >>> table = exp_table()
     >>> table[0] == 2**31, table[1024], len(table)
     (True, 790015084, 22714)
     """
-    one = 1 << 192
-    ratio, term = 0, one
-    for k in range(1, 64):
-        ratio += term
-        term = -term // (k << LOGIT_BITS)
-    table, value = [], one
     half = 1 << (192 - WEIGHT_BITS - 1)
-    while (entry := (value + half) >> (192 - WEIGHT_BITS)) > 0:
-        table.append(entry)
-        value = value * ratio >> 192
-    return tuple(table)
+    entries = ((value + half) >> (192 - WEIGHT_BITS) for value in powers())
+    return tuple(itertools.takewhile(bool, entries))
 
 
 @known

@@ -72,10 +72,11 @@ def probe(model: AutoregressiveModel) -> bytes:
     """
     twin = exact(model)
     x = twin.with_auxiliaries(probe_events(twin))
-    digest = hashlib.sha256()
+    context, digest = twin.example_context(len(x)), hashlib.sha256()
     with torch.no_grad():
-        digest.update(canonical(twin.head.frequencies(twin._logits(twin._float(x)))))  # type: ignore[attr-defined]
-        state = twin.start(len(x))
+        logits = twin._logits(twin._float(x), context)
+        digest.update(canonical(twin.head.frequencies(logits)))  # type: ignore[attr-defined]
+        state = twin.start(len(x), context)
         for site in twin.sites()[:PROBE_SITES]:
             digest.update(canonical((twin.conditional(state) * 2.0**TOTAL_BITS).long()))
             state = twin.observe(state, x[at(site)])

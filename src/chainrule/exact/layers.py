@@ -98,6 +98,12 @@ class GridConv:
         return getattr(self.conv, {"weight": "grid_weight", "bias": "grid_bias"}.get(name, name))
 
 
+def gathered(padded: Tensor, taps: list[tuple[int, int]], height: int, width: int) -> Tensor:
+    """The values that a kernel meets at each pixel, side by side: (B, …, …, C) → (B, height, width, taps · C)."""
+    parts = [padded[:, i : i + height, j : j + width] for i, j in taps]
+    return torch.cat(parts or [padded[:, :height, :width, :0]], -1)
+
+
 @known
 class ExactConv2d(ExactProduct, MaskedConv2d):
     """`MaskedConv2d` as one matrix product over gathered taps: no Winograd, no FFT, no choice of algorithm."""
@@ -115,7 +121,7 @@ class ExactConv2d(ExactProduct, MaskedConv2d):
         q = self.quantised(x.permute(0, 2, 3, 1))  # channels innermost, as the products want them
         if len(self.taps) != 1 or self.kernel != 1:
             padded = F.pad(q, (0, 0, self.radius, self.radius, self.radius, 0))
-            q = torch.cat([padded[:, i : i + height, j : j + width] for i, j in self.taps] or [q[..., :0]], -1)
+            q = gathered(padded, self.taps, height, width)
         return F.linear(q, self.matrix, self.grid_bias).float().permute(0, 3, 1, 2)
 
     def matrix_and_bias(self) -> tuple[Tensor, Tensor]:

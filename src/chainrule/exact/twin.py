@@ -14,18 +14,22 @@ from torch import Tensor, nn
 from chainrule import heads, native
 from chainrule.errors import ModelError
 from chainrule.exact.arithmetic import CARRIERS, exactly
+from chainrule.exact.gates import ExactGate, ExactLeftConv2d, ExactRowConv2d
 from chainrule.exact.grid import Part, choose_rows, inputs_from
 from chainrule.exact.head import TOTAL_BITS, ExactCategorical
 from chainrule.exact.layers import ExactConv2d, ExactLayerNorm, ExactLinear, ExactMaskedLinear, ExactProduct
 from chainrule.exact.logistic import ExactLogisticMixture
 from chainrule.models import REGISTRY, AutoregressiveModel
 from chainrule.models.conditional_mlp import ConditionalMLP
+from chainrule.models.gated_pixelcnn import GatedPixelCNN
 from chainrule.models.pixelcnn import PixelCNN
-from chainrule.nn import ChannelLayerNorm, MADENetwork, MaskedConv2d, MaskedLinear
+from chainrule.nn import ChannelLayerNorm, Gate, LeftConv2d, MADENetwork, MaskedConv2d, MaskedLinear, RowConv2d
 
 TWINS: dict[type[nn.Module], type[nn.Module]] = {
     MaskedConv2d: ExactConv2d,
     MaskedLinear: ExactMaskedLinear,
+    RowConv2d: ExactRowConv2d,
+    LeftConv2d: ExactLeftConv2d,
     nn.Linear: ExactLinear,
     ChannelLayerNorm: ExactLayerNorm,
 }
@@ -34,6 +38,10 @@ HEADS: dict[type, Callable[[AutoregressiveModel], nn.Module]] = {
     heads.Categorical: lambda model: ExactCategorical(model.levels),
     heads.LogisticMixture: lambda model: ExactLogisticMixture(model.head),  # type: ignore[arg-type]
 }
+
+
+INPUTS = ("input", "vertical_input", "horizontal_input")
+"""The layers of PixelCNNs that read pixels."""
 
 
 class ExactTwin(AutoregressiveModel):
@@ -111,6 +119,10 @@ def convert(model: AutoregressiveModel, scales: dict[str, Any]) -> Autoregressiv
     for name, norm in norms(twin):
         norm.__class__ = ExactLayerNorm
         norm.adopt(inputs_from(name, layers.get(name)), name)
+    gates: list[Any] = [layer for layer in twin.modules() if isinstance(layer, Gate)]
+    for gate in gates:
+        gate.__class__ = ExactGate
+        gate.adopt()
     for names, members in groups(twin):
         found = [layers.get(name) or {} for name in names]
         inputs = [inputs_from(name, scale) for name, scale in zip(names, found, strict=True)]
@@ -149,15 +161,17 @@ def groups(model: nn.Module) -> Iterator[tuple[list[str], list[Any]]]:
             second[f"{name}.layers.0"] = (f"{name}.from_auxiliary", layer.from_auxiliary)
     joined = {name for name, _ in second.values()}
     for name, layer in model.named_modules():
-        if isinstance(layer, MaskedConv2d | MaskedLinear | nn.Linear) and name not in joined:
+        if isinstance(layer, tuple(set(TWINS) - {ChannelLayerNorm})) and name not in joined:
             other = [second[name]] if name in second else []
             yield [name, *(n for n, _ in other)], [layer, *(module for _, module in other)]
 
 
 def one_hot_levels(model: nn.Module, name: str) -> int:
     """The length of the one-hot vectors that a layer reads; 0 if it reads something else."""
-    if isinstance(model, PixelCNN) and name == "input" and model.one_hot_input:
+    if isinstance(model, PixelCNN) and name in INPUTS and model.one_hot_input:
         return model.levels
+    if isinstance(model, GatedPixelCNN) and name.endswith("_context"):
+        return model.classes
     if isinstance(model, ConditionalMLP) and name == "mlp.0" and model.encoding == "onehot":
         return model.levels
     parent, _, child = name.rpartition(".layers.")
