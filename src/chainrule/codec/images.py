@@ -17,8 +17,9 @@ from chainrule.codec import pixels
 from chainrule.codec.coder import Decoder, encode
 from chainrule.codec.container import Chunk, Header, Reader, Writer
 from chainrule.codec.embedding import model_bytes, model_from
-from chainrule.errors import CodecError, ModelError
-from chainrule.exact import ARITHMETIC_VERSION, exact, fingerprint, frequencies, order_of, probe
+from chainrule.errors import CodecError
+from chainrule.evaluation import log_probs
+from chainrule.exact import ARITHMETIC_VERSION, TOTAL_BITS, exact, fingerprint, frequencies, order_of, probe
 from chainrule.models import AutoregressiveModel
 
 CHUNK = 2000
@@ -37,12 +38,7 @@ def chunk_events(model: AutoregressiveModel, asked: int | None = None) -> int:
 
 
 def make_header(model: AutoregressiveModel, members: list[dict[str, Any]], count: int, embedded: bool) -> Header:
-    """The header of an archive by an exact model. Raises `ModelError` if the model needs more than the events."""
-    if model.needs_context:
-        raise ModelError(
-            f"an archive has no place for the context of a conditional {type(model).__name__}: "
-            f"compress with a model without one"
-        )
+    """The header of an archive by an exact model."""
     name, version = type(model).__name__, ARITHMETIC_VERSION
     return Header(version, fingerprint(model), probe(model), name, model.shape, model.levels, count, members, embedded)
 
@@ -79,12 +75,31 @@ def digest_of(x: Tensor, levels: int) -> bytes:
     return hashlib.sha256(x.cpu().numpy().astype("u1" if levels <= 256 else "<u2").tobytes()).digest()
 
 
+def likeliest_labels(model: Any, x: Tensor) -> Tensor:
+    """For a model that is conditioned on labels: the label under which each event is shortest, int64 (N,) on the CPU.
+
+    Nobody need know the labels of what is to be compressed; they are coded in front of the events.
+    """
+    labels = [torch.full((len(x),), label) for label in range(model.classes)]
+    return torch.stack([log_probs(model, x, given) for given in labels]).argmax(0)
+
+
+def label_frequencies(model: Any) -> Tensor:
+    """All labels alike: integers (1, classes) with sum 2^22, the first takes what is left over."""
+    frequency = torch.full((1, model.classes), (1 << TOTAL_BITS) // model.classes)
+    frequency[0, 0] += (1 << TOTAL_BITS) - int(frequency.sum())
+    return frequency
+
+
 def encode_chunk(model: AutoregressiveModel, x: Tensor) -> tuple[int, bytes, bytes]:
     """Events (N, *shape) of an exact model → (N, SHA-256 of them, payload)."""
     x = model.checked(x)
-    table = frequencies(model, x)
+    parts, start, labels = [], 0, None
+    if model.needs_context:
+        labels = likeliest_labels(model, x)
+        parts.append((labels, label_frequencies(model).expand(len(x), -1)))
+    table = frequencies(model, x, labels)
     symbols = model.with_auxiliaries(x).cpu().flatten(1)[:, order_of(model)].T
-    parts, start = [], 0
     for levels, sites in itertools.groupby(model.sites(), key=lambda site: site.levels):
         end = start + len(list(sites))
         parts.append((symbols[start:end].reshape(-1), table[start:end, :, :levels].reshape(-1, levels)))
@@ -94,8 +109,12 @@ def encode_chunk(model: AutoregressiveModel, x: Tensor) -> tuple[int, bytes, byt
 
 def decode_chunk(model: AutoregressiveModel, chunk: Chunk) -> Tensor:
     """The events of a chunk, int64 (N, *shape), on the CPU. Raises `CodecError` if they are not those encoded."""
-    decoder = Decoder(chunk.payload)
-    x = sampling.walk(model, chunk.count, lambda _, __, pmf: decoder.decode(pmf).to(pmf.device)).cpu()
+    decoder, labels = Decoder(chunk.payload), None
+    if model.needs_context:
+        pmf = label_frequencies(model).double().mul(2.0**-TOTAL_BITS)
+        labels = decoder.decode(pmf.repeat(chunk.count, 1)).to(model.device)
+    choose = lambda _, __, pmf: decoder.decode(pmf).to(pmf.device)  # noqa: E731
+    x = sampling.walk(model, chunk.count, choose, context=labels).cpu()
     decoder.finish()
     if digest_of(x, model.levels) != chunk.digest:
         raise CodecError("the archive is damaged: a chunk's images are not those that were encoded")

@@ -6,7 +6,7 @@ from typing import Any
 
 from chainrule.exact.arithmetic import ARITHMETIC_VERSION, exact_arithmetic
 from chainrule.exact.calibration import calibrate
-from chainrule.exact.head import ExactCategorical
+from chainrule.exact.head import TOTAL_BITS, ExactCategorical
 from chainrule.exact.identity import Certified, certificate, fingerprint, probe
 from chainrule.exact.making import exact
 from chainrule.exact.scoring import frequencies, order_of
@@ -14,6 +14,7 @@ from chainrule.exact.twin import is_exact
 
 __all__ = [
     "ARITHMETIC_VERSION",
+    "TOTAL_BITS",
     "Certified",
     "ExactCategorical",
     "calibrate",

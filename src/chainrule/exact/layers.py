@@ -6,6 +6,7 @@ integers made from them are laid beside them as buffers that are not saved.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ from chainrule.errors import ModelError
 from chainrule.exact.arithmetic import CARRIERS, LIMITS
 from chainrule.exact.grid import Inputs, Rows
 from chainrule.native import known
-from chainrule.nn import ChannelLayerNorm, MaskedConv2d, MaskedLinear, WindowCache
+from chainrule.nn import ChannelLayerNorm, FullConv2d, MaskedConv2d, MaskedLinear, WindowCache
 from chainrule.nn.linear import PreparedLinear
 
 
@@ -139,6 +140,22 @@ class ExactConv2d(ExactProduct, MaskedConv2d):
 
     def remember(self, x: Tensor, cache: WindowCache, column: int) -> None:
         cache.write(self.quantised(x), column)
+
+
+class ExactFullConv2d(ExactProduct, FullConv2d):
+    """`FullConv2d` with exact sums."""
+
+    matrix: Tensor
+
+    def adopt(self, inputs: Inputs, rows: Rows, part: int, carrier: str) -> None:
+        super().adopt(inputs, rows, part, carrier)
+        self.register_buffer("matrix", self.grid_weight.permute(0, 2, 3, 1).flatten(1), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        (height, width), side = x.shape[2:], self.kernel_size[0]
+        padded = F.pad(self.quantised(x.permute(0, 2, 3, 1)), (0, 0, *[side // 2] * 4))
+        taps = list(itertools.product(range(side), range(side)))
+        return F.linear(gathered(padded, taps, height, width), self.matrix, self.grid_bias).float().permute(0, 3, 1, 2)
 
 
 @known

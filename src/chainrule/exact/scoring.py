@@ -22,7 +22,7 @@ def order_of(model: AutoregressiveModel) -> Tensor:
     return torch.stack([places[site.index] for site in model.sites()])
 
 
-def frequencies(model: AutoregressiveModel, x: Tensor) -> Tensor:
+def frequencies(model: AutoregressiveModel, x: Tensor, context: Any = None) -> Tensor:
     """The frequencies of every level at every site of given events.
 
     Compiled code walks over the events where it can; elsewhere parallel passes give the same integers.
@@ -30,6 +30,7 @@ def frequencies(model: AutoregressiveModel, x: Tensor) -> Tensor:
     Args:
         model: made exact if it is not.
         x: integers of shape (B, *shape).
+        context: what the model is conditioned on.
 
     Returns:
         int32 (sites, B, levels) on the CPU, with sum 2^22; sites in the order of the walk. Each is at least 1, or 0 for
@@ -42,17 +43,19 @@ def frequencies(model: AutoregressiveModel, x: Tensor) -> Tensor:
     """
     twin: Any = exact(model)
     x = twin.with_auxiliaries(twin.checked(x))
+    context = twin.checked_context(context, len(x))
     with torch.no_grad(), sampling.evaluating(twin):
         program = twin.program()
-        return native.score(program, x.cpu()) if program is not None else _by_passes(twin, x)
+        return native.score(program, x.cpu()) if program is not None else _by_passes(twin, x, context)
 
 
-def _by_passes(twin: Any, x: Tensor) -> Tensor:
+def _by_passes(twin: Any, x: Tensor, context: Any) -> Tensor:
     order, n = order_of(twin), len(x)
     levels = max(site.levels for site in twin.sites())
     batch = max(1, min(PASS_EVENTS, PASS_ENTRIES // (len(order) * levels)))
     table = torch.empty(len(order), n, levels, dtype=torch.int32)
     for start in range(0, n, batch):
-        part = twin.head.frequencies(twin._logits(twin._float(x[start : start + batch])))
+        given = None if context is None else context[start : start + batch]
+        part = twin.head.frequencies(twin._logits(twin._float(x[start : start + batch]), given))
         table[:, start : start + batch] = part.flatten(1, -2).cpu()[:, order].transpose(0, 1)
     return table

@@ -17,19 +17,37 @@ from chainrule.exact.arithmetic import CARRIERS, exactly
 from chainrule.exact.gates import ExactGate, ExactLeftConv2d, ExactRowConv2d
 from chainrule.exact.grid import Part, choose_rows, inputs_from
 from chainrule.exact.head import TOTAL_BITS, ExactCategorical
-from chainrule.exact.layers import ExactConv2d, ExactLayerNorm, ExactLinear, ExactMaskedLinear, ExactProduct
+from chainrule.exact.layers import (
+    ExactConv2d,
+    ExactFullConv2d,
+    ExactLayerNorm,
+    ExactLinear,
+    ExactMaskedLinear,
+    ExactProduct,
+)
 from chainrule.exact.logistic import ExactLogisticMixture
 from chainrule.models import REGISTRY, AutoregressiveModel
 from chainrule.models.conditional_mlp import ConditionalMLP
 from chainrule.models.gated_pixelcnn import GatedPixelCNN
+from chainrule.models.grayscale_pixelcnn import ColorPixelCNN, GrayscalePixelCNN
 from chainrule.models.pixelcnn import PixelCNN
-from chainrule.nn import ChannelLayerNorm, Gate, LeftConv2d, MADENetwork, MaskedConv2d, MaskedLinear, RowConv2d
+from chainrule.nn import (
+    ChannelLayerNorm,
+    FullConv2d,
+    Gate,
+    LeftConv2d,
+    MADENetwork,
+    MaskedConv2d,
+    MaskedLinear,
+    RowConv2d,
+)
 
 TWINS: dict[type[nn.Module], type[nn.Module]] = {
     MaskedConv2d: ExactConv2d,
     MaskedLinear: ExactMaskedLinear,
     RowConv2d: ExactRowConv2d,
     LeftConv2d: ExactLeftConv2d,
+    FullConv2d: ExactFullConv2d,
     nn.Linear: ExactLinear,
     ChannelLayerNorm: ExactLayerNorm,
 }
@@ -137,10 +155,12 @@ def convert(model: AutoregressiveModel, scales: dict[str, Any]) -> Autoregressiv
         for part, (layer, grid) in enumerate(zip(members, inputs, strict=True)):
             layer.__class__ = TWINS[type(layer)]
             layer.adopt(grid, rows, part, carrier)
-    twin.head = HEADS[type(model.head)](model)
     twin.scales = copy.deepcopy(scales)
-    cls: Any = type(model)
-    twin.__class__ = twin_class(cls)
+    whole: list[Any] = [part for part in twin.modules() if isinstance(part, AutoregressiveModel)]
+    for part in whole:  # a model may be made of models
+        part.head = HEADS[type(part.head)](part)
+        cls: Any = type(part)
+        part.__class__ = twin_class(cls)
     return twin.to(device).eval()
 
 
@@ -168,6 +188,11 @@ def groups(model: nn.Module) -> Iterator[tuple[list[str], list[Any]]]:
 
 def one_hot_levels(model: nn.Module, name: str) -> int:
     """The length of the one-hot vectors that a layer reads; 0 if it reads something else."""
+    if isinstance(model, GrayscalePixelCNN):
+        part, _, rest = name.partition(".")
+        return one_hot_levels(model.get_submodule(part), rest)
+    if isinstance(model, ColorPixelCNN) and name == "encoder.first":
+        return model.grays
     if isinstance(model, PixelCNN) and name in INPUTS and model.one_hot_input:
         return model.levels
     if isinstance(model, GatedPixelCNN) and name.endswith("_context"):
