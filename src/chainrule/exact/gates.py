@@ -55,7 +55,7 @@ class ExactGate(Gate):
     def _tanh(self, x: Tensor, bits: int) -> Tensor:
         """tanh of x · 2^(bits − 11)."""
         place = x.mul(2.0**bits).round_().clamp_(-self.most, self.most).add_(self.most)
-        return self.table[place.int()]
+        return self.table.take(place.long())
 
 
 class ExactRowConv2d(ExactProduct, RowConv2d):
