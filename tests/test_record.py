@@ -25,7 +25,7 @@ def tool():
 
 
 def test_the_example_holds(tool):
-    assert doctest.testmod(tool) == (0, 1)
+    assert doctest.testmod(tool) == (0, 2)
 
 
 def test_a_recorded_run_is_the_run_with_fewer_training_lines(tool, tmp_path):

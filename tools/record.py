@@ -1,13 +1,15 @@
 """Keep a finished run for the report: python tools/record.py RUN DEST
 
-Copies config.json, result.json and arrays.npz of the run folder RUN into the new folder DEST, as they are, and leaves
-out the checkpoint, the model and samples.png, whose images arrays.npz holds too. Of metrics.jsonl every 10th training
-step is kept and every line of a validation: the curves that the report draws look the same.
+Copies config.json, result.json and arrays.npz of the run folder RUN into the new folder DEST and leaves out the
+checkpoint, the model and samples.png, whose images arrays.npz holds too. Of metrics.jsonl every 10th training step is
+kept and every line of a validation: the curves that the report draws look the same. In the command that made the run,
+the folder after --out becomes runs/NAME: where it lay says something of a machine, nothing of the run.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -28,12 +30,25 @@ def thinned(lines: list[str]) -> list[str]:
     return [line for row, line in rows if "train" not in row or row["step"] % EVERY == 0]
 
 
+def without_place(command: str) -> str:
+    """A command whose --out is named by its last part alone.
+
+    >>> without_place("chainrule train gated --out /somewhere/deep/gated --train.seed 1")
+    'chainrule train gated --out runs/gated --train.seed 1'
+    """
+    return re.sub(r"--out[ =](\S*/)?([^/\s]+)", r"--out runs/\2", command)
+
+
 def record(run: Path, dest: Path) -> None:
     """Copy what the report reads of a run; raises `DataError` when `run` holds no finished run."""
     read_run(run)
     dest.mkdir(parents=True)
-    for name in ("config.json", "result.json", "arrays.npz"):
-        shutil.copyfile(run / name, dest / name)
+    shutil.copyfile(run / "arrays.npz", dest / "arrays.npz")
+    for name in ("config.json", "result.json"):
+        content = json.loads((run / name).read_text(encoding="utf-8"))
+        if "command" in content:
+            content["command"] = without_place(content["command"])
+        (dest / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     (dest / "metrics.jsonl").write_text("".join(f"{line}\n" for line in thinned(lines)), encoding="utf-8")
 

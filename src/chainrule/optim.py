@@ -56,8 +56,8 @@ class Muon(torch.optim.Optimizer):
 
     A matrix's step has all singular values near 1, so that rare directions learn as fast as common ones. Kernels of a
     convolution count as matrices of (outputs, inputs · taps). Parameters of the same shape are orthogonalised together.
-    The first layer and the layers that give logits (every weight whose module's name ends in `input` or `output`),
-    biases and gains are left to Adam, at `ADAM_LR_RATIO` times the learning rate.
+    The first layers, those that give logits, those that read a context (every weight whose module's name ends in
+    `input`, `output` or `context`), biases and gains are left to Adam, at `ADAM_LR_RATIO` times the learning rate.
 
     Reference: Jordan, Muon, 2024, https://kellerjordan.github.io/posts/muon/
     """
@@ -68,7 +68,7 @@ class Muon(torch.optim.Optimizer):
         hidden: list[Tensor] = []
         others: list[Tensor] = []
         for name, parameter in model.named_parameters():
-            outer = any(part.endswith(("input", "output")) for part in name.split("."))
+            outer = any(part.endswith(("input", "output", "context")) for part in name.split("."))
             (hidden if parameter.ndim >= 2 and not outer else others).append(parameter)
         groups: list[dict[str, Any]] = [
             {"params": hidden, "matrix": True, "scale": 1.0},

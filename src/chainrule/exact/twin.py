@@ -191,7 +191,7 @@ def one_hot_levels(model: nn.Module, name: str) -> int:
     if isinstance(model, GrayscalePixelCNN):
         part, _, rest = name.partition(".")
         return one_hot_levels(model.get_submodule(part), rest)
-    if isinstance(model, ColorPixelCNN) and name == "encoder.first":
+    if isinstance(model, ColorPixelCNN) and name == "encoder.input":
         return model.grays
     if isinstance(model, PixelCNN) and name in INPUTS and model.one_hot_input:
         return model.levels

@@ -182,7 +182,7 @@ class GrayscalePixelCNN(AutoregressiveModel):
         state.position += 1
         if state.position == state.gray.shape[1]:  # the gray image is complete
             batch, (_, height, width) = len(value), self.shape
-            image = state.gray.view(batch, height, width).to(self.colors.encoder.first.weight.dtype)
+            image = state.gray.view(batch, height, width).to(self.colors.encoder.input.weight.dtype)
             state.colors, state.position = self.colors.start(batch, image), 0
         return state
 

@@ -28,12 +28,12 @@ class ImageEncoder(nn.Module):
 
     def __init__(self, in_channels: int, filters: int, blocks: int = 2) -> None:
         super().__init__()
-        self.first = FullConv2d(in_channels, filters, 7)
+        self.input = FullConv2d(in_channels, filters, 7)
         self.blocks = nn.ModuleList(FullConv2d(filters, filters, 3) for _ in range(blocks))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, in_channels, H, W) → (B, filters, H, W)."""
-        h = self.first(x)
+        h = self.input(x)
         for block in self.blocks:
             h = h + block(F.relu(h))
         return h

@@ -63,10 +63,12 @@ class GatedBlock(nn.Module):
         self.horizontal_context: MaskedConv2d | None = None
 
     def condition(self, channels: int) -> None:
-        """Give the block a context of so many channels; its other weights stay as they are."""
+        """Give the block a context of so many channels, adding nothing at first; other weights stay as they are."""
         outputs = self.link.out_channels
         self.vertical_context = MaskedConv2d(channels, outputs, 1, "B")
         self.horizontal_context = MaskedConv2d(channels, outputs, 1, "B")
+        for parameter in (*self.vertical_context.parameters(), *self.horizontal_context.parameters()):
+            nn.init.zeros_(parameter)
 
     def forward(self, v: Tensor, h: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Both stacks, (B, filters, H, W) each → the same shapes."""
