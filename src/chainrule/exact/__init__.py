@@ -8,6 +8,7 @@ from chainrule.exact.arithmetic import ARITHMETIC_VERSION, exact_arithmetic
 from chainrule.exact.calibration import calibrate
 from chainrule.exact.head import ExactCategorical
 from chainrule.exact.identity import Certified, certificate, fingerprint, probe
+from chainrule.exact.logistic import ExactLogisticMixture
 from chainrule.exact.making import exact
 from chainrule.exact.scoring import frequencies, order_of
 from chainrule.exact.twin import is_exact
@@ -16,6 +17,7 @@ __all__ = [
     "ARITHMETIC_VERSION",
     "Certified",
     "ExactCategorical",
+    "ExactLogisticMixture",
     "calibrate",
     "certificate",
     "exact",
