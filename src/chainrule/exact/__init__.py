@@ -8,6 +8,7 @@ from chainrule.exact.arithmetic import ARITHMETIC_VERSION, exact_arithmetic
 from chainrule.exact.calibration import calibrate
 from chainrule.exact.head import TOTAL_BITS, ExactCategorical
 from chainrule.exact.identity import Certified, certificate, fingerprint, probe
+from chainrule.exact.logistic import ExactLogisticMixture
 from chainrule.exact.making import exact
 from chainrule.exact.scoring import frequencies, order_of
 from chainrule.exact.twin import is_exact
@@ -17,6 +18,7 @@ __all__ = [
     "TOTAL_BITS",
     "Certified",
     "ExactCategorical",
+    "ExactLogisticMixture",
     "calibrate",
     "certificate",
     "exact",
