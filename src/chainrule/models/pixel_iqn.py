@@ -121,7 +121,7 @@ class PixelIQN(GenerativeModel):
         tau = torch.as_tensor(tau, dtype=v.dtype, device=v.device)
         if tau.numel() and not bool(((tau >= 0) & (tau <= 1)).all()):
             raise DataError("a quantile is named by a number from 0 to 1: pass such `tau`")
-        q = self._quantiles(self._hidden(v), tau.broadcast_to(v.shape))
+        q = self._quantiles(self._hidden(v), tau[(None,) * (v.ndim - tau.ndim)])
         return (q + 1.0) * ((self.levels - 1) / 2.0)
 
     def loss(self, x: Tensor, context: Any = None) -> Tensor:
@@ -136,7 +136,7 @@ class PixelIQN(GenerativeModel):
         v = self._float(x)
         h = self._hidden(v)
         taus = [(k + 0.5) / VALIDATION_TAUS for k in range(VALIDATION_TAUS)]
-        return torch.stack([self._loss(v, h, torch.full_like(v, tau)) for tau in taus]).mean()
+        return torch.stack([self._loss(v, h, v.new_full((1, 1, 1, 1), tau)) for tau in taus]).mean()
 
     def _loss(self, v: Tensor, h: Tensor, tau: Tensor) -> Tensor:
         q, target = self._quantiles(h, tau).to(v.dtype), quantiles.scaled(v, self.levels)
@@ -149,12 +149,12 @@ class PixelIQN(GenerativeModel):
         return F.relu(pre).unflatten(-1, (self.shape[0], self.width))
 
     def _quantiles(self, h: Tensor, tau: Tensor) -> Tensor:
-        """(B, H, W, C, width) and τ (B, C, H, W) → quantiles on the scale of [-1, 1], (B, C, H, W)."""
+        """(B, H, W, C, width) and τ, which broadcasts to the (B, C, H, W) quantiles on the scale of [-1, 1]."""
         q = self._quantile(h, tau.permute(0, 2, 3, 1), self.output.weight, self.output.bias)
         return q.permute(0, 3, 1, 2)
 
     def _quantile(self, h: Tensor, tau: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        """(…, width) and τ (…) → (…)."""
+        """(…, width) and τ, which broadcasts to (…) → (…). One τ for all is embedded once."""
         k = torch.arange(self.tau_input.in_features, dtype=h.dtype, device=h.device)
         embedded = F.relu(self.tau_input(torch.cos(math.pi * tau[..., None] * k)))
         return (F.relu(self.mix(h * embedded)) * weight).sum(-1) + bias

@@ -95,7 +95,7 @@ def distribution_functions(model: GenerativeModel, x: Tensor) -> Tensor:
         h, levels = model._hidden(v), torch.arange(model.levels, device=x.device)
         cdf = torch.zeros(*x.shape, model.levels, dtype=torch.float64, device=x.device)
         for k in range(TAUS):
-            q = model._quantiles(h, torch.full_like(v, (k + 0.5) / TAUS))
+            q = model._quantiles(h, v.new_full((1, 1, 1, 1), (k + 0.5) / TAUS))
             cdf += (nearest_level(q, model.levels)[..., None] <= levels).double() / TAUS
         return cdf
     if isinstance(model, AutoregressiveModel) and model.walk_shape == model.shape:
