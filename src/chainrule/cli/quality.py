@@ -43,7 +43,7 @@ def quality(args: list[str]) -> None:
         if n < 2:
             raise DataError(f"{n} samples cannot be measured: draw at least 2")
         test = open_data_of(model, data, loaded).test
-        samples = loaded.sample(n, loaded.every_context(n), torch.Generator().manual_seed(seed)).cpu()
+        samples = loaded.sample(n, loaded.example_context(n), torch.Generator().manual_seed(seed)).cpu()
         rows = quality.compare(samples, test, quality.load_classifier())
         if json:
             report_figures({"model": model, "data": data, "seed": seed, **rows}, True)
