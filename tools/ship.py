@@ -20,6 +20,7 @@ from chainrule.evaluation import bits_per_dim
 from chainrule.exact import exact, fingerprint
 from chainrule.experiment import open_data
 from chainrule.provenance import commit
+from record import without_place
 
 SAMPLES = 100
 
@@ -31,6 +32,8 @@ def main(run: Path, name: str) -> None:
         raise SystemExit(f"{out} is there already: a shipped model never changes, choose the next number")
     record = json.loads((run / "config.json").read_text())
     result = json.loads((run / "result.json").read_text())
+    for content in (record, result):
+        content["command"] = without_place(content["command"])
     model = zoo.load(run)
     dataset = open_data(result["data"], result["seed"], result["levels"], record["recipe"]["validation"])
     with torch.no_grad():

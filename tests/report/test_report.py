@@ -219,7 +219,7 @@ def test_a_run_without_likelihood_is_shown_with_its_own_loss(tmp_path: Path) -> 
     build([tmp_path / "twin", tmp_path / "iqn"], tmp_path / "out")
     page = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
     assert "0.0123 <small>quantile loss</small>" in page
-    assert "Quantile-Huber loss of Another model" in page
+    assert "Quantile-Huber loss of PixelIQN" in page
     assert "20 samples of PixelCNN-MADE" in page
     assert json.loads((tmp_path / "out" / "results.json").read_text())["iqn"]["test_quantile_loss"] == 0.0123
     build([tmp_path / "iqn"], tmp_path / "alone")
