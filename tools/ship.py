@@ -13,6 +13,7 @@ from pathlib import Path
 
 import safetensors.torch
 import torch
+from record import without_place
 
 from chainrule import zoo
 from chainrule.data import save_grid
@@ -20,7 +21,6 @@ from chainrule.evaluation import bits_per_dim
 from chainrule.exact import exact, fingerprint
 from chainrule.experiment import open_data
 from chainrule.provenance import commit
-from record import without_place
 
 SAMPLES = 100
 
