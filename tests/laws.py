@@ -144,6 +144,13 @@ def events(model, n, seed=0):
     return torch.randint(0, model.levels, (n, *model.shape), generator=torch.Generator().manual_seed(seed))
 
 
+def some_known(model, x, seed=9):
+    """About half of all entries; of whole pixels for a model that completes no parts of them."""
+    whole = isinstance(model, GrayscalePixelCNN)
+    shape = (len(x), 1, *x.shape[2:]) if whole else x.shape
+    return (torch.rand(shape, generator=torch.Generator().manual_seed(seed)) < 0.5).expand(x.shape)
+
+
 def codes(x, levels):
     """The index of each event in the list of all outcomes, as `enumerate_events` orders them."""
     flat = x.reshape(len(x), -1)

@@ -12,7 +12,7 @@ from chainrule import sampling
 from chainrule.errors import DataError, ModelError
 from chainrule.evaluation import enumerate_events
 from chainrule.models import MADE, ConditionalMLP, Histogram, PixelCNN, PixelCNNMADE
-from laws import chi_square_p, codes, events, randomised
+from laws import chi_square_p, codes, events, randomised, some_known
 
 ALMOST_ONE = 1 - 2.0**-53
 
@@ -158,7 +158,7 @@ def test_walk_asks_for_every_site_in_order():
 def test_known_entries_are_kept(model, method):
     """Whatever is drawn around them."""
     x = events(model, 20, seed=8)
-    known = torch.rand(x.shape, generator=seeded(9)) < 0.5
+    known = some_known(model, x)
     y = model.complete(x, known, generator=seeded(), method=method)
     assert torch.equal(y[known], x[known])
     assert y.shape == x.shape
@@ -180,7 +180,7 @@ def test_everything_known_is_the_identity(model):
 def test_naive_and_cached_completions_are_identical(model):
     """Completion walks as sampling does."""
     x = events(model, 20, seed=8)
-    known = torch.rand(x.shape, generator=seeded(9)) < 0.5
+    known = some_known(model, x)
     first, second = (model.complete(x, known, generator=seeded(), method=method) for method in ("cached", "naive"))
     assert torch.equal(first, second)
 
@@ -188,7 +188,7 @@ def test_naive_and_cached_completions_are_identical(model):
 def test_unknown_entries_given_do_not_matter(model):
     """What stands at an unknown entry has no influence."""
     x = events(model, 20, seed=8)
-    known = torch.rand(x.shape, generator=seeded(9)) < 0.5
+    known = some_known(model, x)
     other = torch.where(known, x, (x + 1) % model.levels)
     first, second = (model.complete(given, known, generator=seeded()) for given in (x, other))
     assert torch.equal(first, second)
