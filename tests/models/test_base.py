@@ -10,7 +10,16 @@ import pytest
 import torch
 
 from chainrule.errors import DataError, ModelError
-from chainrule.models import MADE, ConditionalMLP, GatedPixelCNN, Histogram, LogisticPixelCNN, PixelCNN, PixelCNNMADE
+from chainrule.models import (
+    MADE,
+    ConditionalMLP,
+    GatedPixelCNN,
+    GrayscalePixelCNN,
+    Histogram,
+    LogisticPixelCNN,
+    PixelCNN,
+    PixelCNNMADE,
+)
 from laws import events
 
 METHODS = ["log_prob", "site_log_probs", "log_pmf"]
@@ -89,9 +98,10 @@ def test_the_three_views_agree(model):
     """log_prob is the sum of site_log_probs, which are log_pmf at the observed levels; forward is log_prob."""
     x = events(model, 7)
     sites = model.site_log_probs(x)
-    assert sites.shape == x.shape
+    y = model.with_auxiliaries(x)
+    assert sites.shape == y.shape
     torch.testing.assert_close(model.log_prob(x), sites.flatten(1).sum(1), rtol=0, atol=1e-12)
-    torch.testing.assert_close(model.log_pmf(x).gather(-1, x[..., None])[..., 0], sites, rtol=0, atol=1e-12)
+    torch.testing.assert_close(model.log_pmf(x).gather(-1, y[..., None])[..., 0], sites, rtol=0, atol=1e-12)
     torch.testing.assert_close(model(x), model.log_prob(x), rtol=0, atol=0)
     small = x.to(torch.uint8)
     torch.testing.assert_close(model.log_prob(small), model.log_prob(x), rtol=0, atol=0)
@@ -119,12 +129,16 @@ def test_gradients_reach_every_parameter(case):
             found[name] |= parameter.grad is not None and bool(parameter.grad.ne(0).any())
     # With one pixel, nothing but biases reaches the output of a convolution that sees neighbours alone; nor does it in
     # a single row what sees rows above, and in a single column what sees pixels to the left.
-    if isinstance(model, GatedPixelCNN):
+    gray = isinstance(model, GrayscalePixelCNN)
+    for prefix, part in {"gray.": model.gray, "colors.": model.colors}.items() if gray else [("", model)]:
         for side, name in ((1, "vertical_input.weight"), (2, "horizontal_input.weight")):
-            if model.shape[side] == 1:
-                found.pop(name)
-    elif model.shape[1:] == (1, 1):
+            if isinstance(part, GatedPixelCNN) and part.shape[side] == 1:
+                found.pop(prefix + name)
+    if isinstance(model, PixelCNN) and not isinstance(model, GatedPixelCNN) and model.shape[1:] == (1, 1):
         found.pop("input.weight")
+    # The second of two channels is known from the first and the gray level, if that is the sum itself.
+    if gray and model.shape[0] == 2 and model.grays == 2 * model.levels - 1:
+        found.pop("colors.made.layers.0.weight")
     # And a single variable is seen by no conditional of its MADE.
     if model.shape == (1,) and isinstance(model, MADE):
         found.pop("network.layers.0.weight")

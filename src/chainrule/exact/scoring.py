@@ -49,7 +49,7 @@ def frequencies(model: AutoregressiveModel, x: Tensor, context: Any = None) -> T
         return native.score(program, x.cpu()) if program is not None else _by_passes(twin, x, context)
 
 
-def _by_passes(twin: Any, x: Tensor, context: Any) -> Tensor:
+def _by_passes(twin: Any, x: Tensor, context: Any = None) -> Tensor:
     order, n = order_of(twin), len(x)
     levels = max(site.levels for site in twin.sites())
     batch = max(1, min(PASS_EVENTS, PASS_ENTRIES // (len(order) * levels)))

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 class FullConv2d(nn.Conv2d):
     """A convolution without a mask, of the same height and width as its input.
 
+    >>> import torch
     >>> FullConv2d(2, 3, 5)(torch.zeros(1, 2, 4, 6)).shape
     torch.Size([1, 3, 4, 6])
     """
