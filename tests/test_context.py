@@ -114,6 +114,16 @@ def test_data_without_labels_are_refused():
         fit(ByLabel(4), labelled(labels=False), steps=1, batch_size=2, device="cpu", quiet=True)
 
 
+def test_labels_beyond_the_classes_are_refused():
+    """Before training, and by the model's own check."""
+    torch.manual_seed(0)
+    x = torch.zeros(4, 1, 2, 2, dtype=torch.long)
+    splits = {"train": x, "validation": x, "test": x}
+    dataset = Dataset("d", 2, **splits, labels={name: torch.arange(4) for name in splits})
+    with pytest.raises(DataError, match="3 classes"):
+        fit(cr.GatedPixelCNN((1, 2, 2), 2, 4, 1, classes=3), dataset, steps=1, batch_size=2, device="cpu", quiet=True)
+
+
 def test_labels_must_match_their_events():
     """One integer for each event of the split."""
     x = torch.zeros(4, 1, dtype=torch.long)

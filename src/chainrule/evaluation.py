@@ -67,13 +67,15 @@ def context_of(model: Any, dataset: Dataset, split: str) -> Tensor | None:
     """The labels of a split for a model that is conditioned on them; None for other models.
 
     Raises:
-        DataError: the model needs labels and the data have none.
+        DataError: the model needs labels and the data have none, or others than it has classes.
     """
     if not model.needs_context:
         return None
     if split not in dataset.labels:
         raise DataError(f"{type(model).__name__} is conditioned on labels, and {dataset.name} has none: use other data")
-    return dataset.labels[split]
+    labels = dataset.labels[split]
+    model.checked_context(labels, len(labels))
+    return labels
 
 
 def validation_loss(model: Any, dataset: Dataset, split: str = "validation") -> float:

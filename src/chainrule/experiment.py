@@ -30,7 +30,7 @@ import torch
 
 from chainrule import data, metrics, zoo
 from chainrule.errors import ChainruleError, DataError, ModelError
-from chainrule.evaluation import bits_per_dim, log2_joint, receptive_field, validation_loss
+from chainrule.evaluation import bits_per_dim, context_of, log2_joint, receptive_field, validation_loss
 from chainrule.exact import exact
 from chainrule.files import write_bytes
 from chainrule.models import AutoregressiveModel, ConditionalMLP, GrayscalePixelCNN
@@ -87,11 +87,12 @@ def run(recipe: Recipe, out: str | Path, *, resume: bool = False, quiet: bool = 
         for note in dataset.notes:
             say(note, quiet=quiet)
         arrays = before_training(recipe, dataset)
+        torch.manual_seed(recipe.train.seed)
+        model = recipe.model.build(dataset.shape, dataset.levels)
+        model.pixel_values = dataset.pixel_values
+        context_of(model, dataset, "train")  # says what is wrong before anything is written
     if len(dataset.shape) == 3 and (legend := data.sheet_note(dataset.shape, dataset.levels)):
         say(legend, quiet=quiet)
-    torch.manual_seed(recipe.train.seed)
-    model = recipe.model.build(dataset.shape, dataset.levels)
-    model.pixel_values = dataset.pixel_values
     if recipe.init is not None:
         say(start_from(model, recipe.init), quiet=quiet)
     parameters = sum(p.numel() for p in model.parameters())
