@@ -12,8 +12,8 @@ setup(
     ext_modules=[
         Extension(
             "chainrule.native._walk",
-            sources=["src/chainrule/native/walk.c"],
-            depends=["src/chainrule/native/threads.h"],
+            sources=["src/chainrule/native/walk.c", "src/chainrule/native/layers.c"],
+            depends=["src/chainrule/native/processors.h", "src/chainrule/native/threads.h"],
             extra_compile_args=["-O3", "-pthread", *FLAGS],
             extra_link_args=["-pthread"],
             optional=True,

@@ -25,12 +25,17 @@ def make_optimizer(
     if name == "sgd":
         return torch.optim.SGD(parameters, lr, momentum=betas[0], weight_decay=weight_decay)
     if name == "adam":
-        return torch.optim.Adam(parameters, lr, betas=betas, weight_decay=weight_decay)
+        return torch.optim.Adam(parameters, lr, betas=betas, weight_decay=weight_decay, fused=fusible(parameters))
     if name == "adamw":
-        return torch.optim.AdamW(parameters, lr, betas=betas, weight_decay=weight_decay)
+        return torch.optim.AdamW(parameters, lr, betas=betas, weight_decay=weight_decay, fused=fusible(parameters))
     if name == "muon":
         return Muon(model, lr, weight_decay, betas)
     raise ModelError(f"there is no optimiser {name!r}: use {', '.join(get_args(OptimizerName))}")
+
+
+def fusible(parameters: Iterable[Tensor]) -> bool:
+    """Whether PyTorch can update these in one pass; a hundred small tensors one by one take milliseconds on a CPU."""
+    return all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in parameters)
 
 
 def orthogonalised(m: Tensor, iterations: int = 5) -> Tensor:

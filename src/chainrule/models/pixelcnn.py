@@ -84,8 +84,8 @@ class PixelCNN(AutoregressiveModel):
     def _features(self, v: Tensor, context: Any = None) -> Tensor:
         """φ: what each pixel knows of the earlier ones; (B, C, H, W) → (B, filters, H, W)."""
         h = self._trunk(self._encode(v.permute(0, 2, 3, 1)).permute(0, 3, 1, 2), context)
-        h = h if self.norm is None else self.norm(h)
-        return F.relu(self.hidden(F.relu(h)))
+        h = F.relu(h) if self.norm is None else self.norm.activated(h)
+        return self.hidden(h).relu_()
 
     def _trunk(self, x: Tensor, context: Any) -> Tensor:
         """(B, inputs, H, W) → (B, filters, H, W)."""

@@ -10,10 +10,16 @@ from pathlib import Path
 
 from chainrule.native.program import OperationRecord, ProgramRecord
 
-P, N = ctypes.c_void_p, ctypes.c_int64
+P, N, R = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double
 FUNCTIONS = {
+    "chainrule_gate": [N, N, N, N, P, P, P],
+    "chainrule_lookup": [N, N, N, N, N, N, P, P, P, P, P],
+    "chainrule_lookup_back": [N, N, N, N, N, N, P, P, P, P, P],
+    "chainrule_norm": [N, N, N, N, N, R, P, P, P, P, P],
+    "chainrule_norm_back": [N, N, N, N, N, P, P, P, P, P, P, P, P],
     "chainrule_limit": [N],
     "chainrule_advance": [P, P, P, P, N, N, N, N, P, P],
+    "chainrule_relu_pad": [N, N, N, N, N, N, N, P, P, P],
     "chainrule_score": [P, P, P, P, N, N, N, P, P],
 }
 

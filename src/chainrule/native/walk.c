@@ -11,6 +11,7 @@
    single operations in a fixed order; a compiler that fused a product and a sum there would change them, which is why
    they are functions of their own. */
 
+#include "processors.h"
 #include "threads.h"
 
 #include <math.h>
@@ -20,45 +21,8 @@
 #define TAPS 128 /* of a kernel, at most */
 #define MOST 12 /* images in a tile, at most */
 
-typedef float floats __attribute__((vector_size(64), aligned(4), may_alias));
-typedef double doubles __attribute__((vector_size(64), aligned(8), may_alias));
-typedef float halves __attribute__((vector_size(32), aligned(4), may_alias)); /* as many floats as doubles */
-#define FLOATS 16
-#define DOUBLES 8
-
-#define UNROLL _Pragma("GCC unroll 16")
-#define INLINE static inline __attribute__((always_inline))
-
-/* FOR_EVERY_PROCESSOR(name, (parameters), (arguments)) { body } compiles the body for what every processor of the family
-   has and, on x86, for the wider registers that most have; a call takes what the processor at hand can do. Within the
-   body, `tile` is how many images' sums its registers hold. */
-#define LIST(...) __VA_ARGS__
-static int widest = 2;
-void chainrule_limit(int64_t registers) { widest = (int)registers; } /* for tests: 0 none beyond the family's, 1 AVX2 */
-#if defined(__x86_64__) && defined(__GNUC__)
-#define AVX2 __attribute__((noinline, target("avx2,fma")))
-#define AVX512 __attribute__((noinline, target("avx512f,avx512dq,avx512bw,avx512vl,fma")))
-#define FOR_EVERY_PROCESSOR(NAME, PARAMETERS, ARGUMENTS)                                                               \
-    INLINE void NAME##_body(const int tile, LIST PARAMETERS);                                                          \
-    AVX512 static void NAME##_avx512 PARAMETERS { NAME##_body(12, LIST ARGUMENTS); }                                   \
-    AVX2 static void NAME##_avx2 PARAMETERS { NAME##_body(6, LIST ARGUMENTS); }                                        \
-    __attribute__((noinline)) static void NAME##_base PARAMETERS { NAME##_body(3, LIST ARGUMENTS); }                   \
-    __attribute__((noinline)) static void NAME PARAMETERS {                                                            \
-        if (widest > 1 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&                   \
-            __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl"))                                  \
-            NAME##_avx512 ARGUMENTS;                                                                                   \
-        else if (widest > 0 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))                        \
-            NAME##_avx2 ARGUMENTS;                                                                                     \
-        else                                                                                                           \
-            NAME##_base ARGUMENTS;                                                                                     \
-    }                                                                                                                  \
-    INLINE void NAME##_body(const int tile, LIST PARAMETERS)
-#else
-#define FOR_EVERY_PROCESSOR(NAME, PARAMETERS, ARGUMENTS)                                                               \
-    INLINE void NAME##_body(const int tile, LIST PARAMETERS);                                                          \
-    __attribute__((noinline)) static void NAME PARAMETERS { NAME##_body(6, LIST ARGUMENTS); }                                 \
-    INLINE void NAME##_body(const int tile, LIST PARAMETERS)
-#endif
+int chainrule_widest = 2;
+void chainrule_limit(int64_t registers) { chainrule_widest = (int)registers; } /* for tests */
 
 enum { NORM, ACTIVATE, PRODUCT, WIDE_PRODUCT, ADD };
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from chainrule.masks import MaskType, kernel_mask
-from chainrule.native import Program, Window, known
+from chainrule.native import Program, Window, known, layers
 
 
 @known
@@ -53,6 +53,12 @@ class MaskedConv2d(nn.Module):
             return F.conv2d(x, self.weight, self.bias)
         padded = F.pad(x, (self.radius, self.radius, self.radius, 0))
         return F.conv2d(padded, self.weight * self.mask, self.bias)
+
+    def activated(self, x: Tensor) -> Tensor:
+        """`forward` of relu(x); `x` may be overwritten."""
+        if self.kernel > 1 and layers.fits(x):
+            return F.conv2d(layers.relu_pad(x, self.radius), self.weight * self.mask, self.bias)
+        return self(x.relu_())
 
     def pointwise(self, x: Tensor) -> Tensor:
         """A 1×1 convolution at single pixels: (..., in_channels) → (..., out_channels)."""

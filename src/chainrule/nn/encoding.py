@@ -23,11 +23,17 @@ def one_hot(v: Tensor, levels: int) -> Tensor:
     >>> one_hot(torch.tensor([0.0, 1.5]), 3).tolist()
     [[1.0, 0.0, 0.0], [0.0, 0.5, 0.5]]
     """
-    if not v.requires_grad:
-        whole = v.long()
-        if torch.equal(whole.to(v.dtype), v):
-            return F.one_hot(whole, levels).to(v.dtype)
+    if (whole := levels_of(v)) is not None:
+        return F.one_hot(whole, levels).to(v.dtype)
     low = v.detach().floor().clamp(0, levels - 2)
     above = (v - low).unsqueeze(-1)
     index = low.long()
     return F.one_hot(index, levels) * (1 - above) + F.one_hot(index + 1, levels) * above
+
+
+def levels_of(v: Tensor) -> Tensor | None:
+    """Levels given as floats, as integers; none if some lie between levels, or are differentiated."""
+    if v.requires_grad:
+        return None
+    whole = v.long()
+    return whole if torch.equal(whole.to(v.dtype), v) else None

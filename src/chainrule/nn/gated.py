@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from chainrule.native import layers
 from chainrule.nn.conv import MaskedConv2d
 from chainrule.nn.norm import ChannelLayerNorm
 from chainrule.nn.stacks import LeftCache, LeftConv2d, RowCache, RowConv2d
@@ -21,6 +22,8 @@ class Gate(nn.Module):
 
     def forward(self, x: Tensor, dim: int = 1) -> Tensor:
         """(…, 2 · filters, …) → (…, filters, …) along `dim`."""
+        if dim == 1 and layers.fits(x):
+            return layers.gate(x)
         a, b = x.chunk(2, dim)
         return a.tanh() * b.sigmoid()
 
@@ -77,7 +80,7 @@ class GatedBlock(nn.Module):
         known = self.link(above)
         known = known if self.horizontal_context is None else known + self.horizontal_context(context)
         left = self.horizontal(h if self.horizontal_norm is None else self.horizontal_norm(h))
-        return self.gate(above), h + self.expand(self.gate(left + known))
+        return self.gate(above), self.expand(self.gate(left.add_(known))).add_(h)
 
     def start(self, batch: int, width: int, context: Tensor | None = None) -> GatedCache:
         """A fresh cache for a walk over `batch` images."""

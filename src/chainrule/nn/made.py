@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from chainrule.masks import hidden_ranks, rank_mask
-from chainrule.native import Program, known
-from chainrule.nn.encoding import one_hot
+from chainrule.native import Program, known, layers
+from chainrule.nn.encoding import levels_of, one_hot
 from chainrule.nn.linear import MaskedLinear, PreparedLinear
 
 
@@ -38,12 +38,12 @@ class MADENetwork(nn.Module):
         ranks = range(lowest, variables) if variables > 1 else [0]
         inputs = torch.arange(1, variables + 1).repeat_interleave(levels)
         outputs = torch.arange(1, variables + 1).repeat_interleave(levels)
-        below, layers = inputs, []
+        below, hidden_layers = inputs, []
         for width in hidden:
             unit_ranks = hidden_ranks(width, ranks)
-            layers.append(MaskedLinear(rank_mask(below, unit_ranks)))
+            hidden_layers.append(MaskedLinear(rank_mask(below, unit_ranks)))
             below = unit_ranks
-        self.layers = nn.ModuleList(layers)
+        self.layers = nn.ModuleList(hidden_layers)
         self.output = MaskedLinear(rank_mask(below, outputs, strict=True))
         self.output.weight.data.mul_(0.1)  # near uniform at first, yet with a gradient everywhere
         self.from_auxiliary: nn.Linear | None = nn.Linear(auxiliary, hidden[0], bias=False) if auxiliary else None
@@ -52,12 +52,24 @@ class MADENetwork(nn.Module):
 
     def forward(self, v: Tensor, auxiliary: Tensor | None = None) -> Tensor:
         """Levels as floats (..., D) and the auxiliary vector (..., A) → logits (..., D, L)."""
-        h = self.layers[0](one_hot(v, self.levels).flatten(-2))
-        if self.from_auxiliary is not None:
-            h = h + self.from_auxiliary(auxiliary)
+        h = self._first(v, auxiliary)
         for layer in self.layers[1:]:
-            h = layer(F.relu(h))
-        return self.output(h.relu_()).unflatten(-1, (self.variables, self.levels))
+            h = layer(h).relu_()
+        return self.output(h).unflatten(-1, (self.variables, self.levels))
+
+    def _first(self, v: Tensor, auxiliary: Tensor | None) -> Tensor:
+        """The first hidden layer: levels (..., D) and the auxiliary vector (..., A) → (..., width)."""
+        layer = self.layers[0]
+        if self.from_auxiliary is None:
+            return layer(one_hot(v, self.levels).flatten(-2)).relu_()
+        plus = self.from_auxiliary(auxiliary)
+        if type(layer) is MaskedLinear and layers.lookup_fits(self.variables * self.levels, layer.weight, plus):
+            whole = levels_of(v)
+            if whole is not None:
+                table = layer.masked_weight().T.unflatten(0, (self.variables, self.levels))
+                h = layers.lookup_relu(whole.flatten(0, -2), table, layer.bias, plus.flatten(0, -2))
+                return h.view(plus.shape)
+        return (layer(one_hot(v, self.levels).flatten(-2)) + plus).relu_()
 
     def start(self, batch: int, auxiliary: Tensor | None = None, weights: StepWeights | None = None) -> MADEWalk:
         """Begin a walk over the variables of `batch` events; `weights` spares many walks the masking."""
@@ -110,9 +122,9 @@ class MADENetwork(nn.Module):
 
     def step_weights(self) -> StepWeights:
         """The masked weights in the form that a walk uses."""
-        layers = [layer.prepare() for layer in self.layers]  # type: ignore[operator]
-        table = layers[0].columns().unflatten(0, (self.variables, self.levels))
-        return StepWeights(layers, self.output.prepare(), table)
+        prepared = [layer.prepare() for layer in self.layers]  # type: ignore[operator]
+        table = prepared[0].columns().unflatten(0, (self.variables, self.levels))
+        return StepWeights(prepared, self.output.prepare(), table)
 
 
 @dataclass

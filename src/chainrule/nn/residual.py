@@ -33,10 +33,9 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, filters, H, W) → the same shape."""
-        h = F.relu(x if self.norm is None else self.norm(x))
-        h = self.reduce(h).relu_()
-        h = self.spatial(h).relu_()
-        return x + self.expand(h)
+        h = F.relu(x) if self.norm is None else self.norm.activated(x)
+        h = self.spatial.activated(self.reduce(h))
+        return self.expand.activated(h).add_(x)
 
     def add_to(self, program: Program, stream: int) -> None:
         """Add the block to the program of a compiled walk, whose residual stream lies at `stream`."""

@@ -1,0 +1,231 @@
+"""What stands between convolutions as compiled code, for training on a CPU: one pass over memory each way.
+
+In mixed precision PyTorch casts to float32 in front of a layer norm and back behind it, and takes ReLU, tanh, σ and
+their product one after the other. For networks of few filters these passes cost more than the convolutions.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from chainrule.native.library import available, library
+
+MOST_CHANNELS = 1024
+MOST_ROWS = 64
+SHARE = 1 << 14
+"""Numbers that are worth a thread of their own."""
+
+
+def fits(x: Tensor) -> bool:
+    """Whether the compiled layers take `x`, (B, C, H, W): on a CPU, in channels_last memory, float32 or bfloat16."""
+    return (
+        x.device.type == "cpu"
+        and x.dtype in (torch.float32, torch.bfloat16)
+        and x.dim() == 4
+        and 0 < x.shape[1] <= MOST_CHANNELS
+        and x.permute(0, 2, 3, 1).is_contiguous()
+        and not torch.compiler.is_compiling()
+        and available()
+    )
+
+
+def layer_norm(x: Tensor, gain: Tensor, bias: Tensor, eps: float, *, relu: bool = False) -> Tensor:
+    """Layer normalisation over the channels of a pixel, then ReLU if asked for, in the type of `x`.
+
+    Args:
+        x: (B, C, H, W), which `fits`.
+        gain, bias: (C,), float32.
+        eps: added to the variance.
+        relu: whether negative outputs become 0.
+
+    >>> x = torch.tensor([[[[1.0]], [[3.0]]]])
+    >>> layer_norm(x, torch.ones(2), torch.zeros(2), 0.0, relu=True).flatten().tolist()
+    [0.0, 1.0]
+    """
+    y: Tensor = LayerNorm.apply(x, gain, bias, eps, relu)  # type: ignore[no-untyped-call]
+    return y
+
+
+def gate(x: Tensor) -> Tensor:
+    """tanh(a) · σ(b) of the two halves of the channels: (B, 2 · filters, H, W), which `fits` → (B, filters, H, W)."""
+    y: Tensor = Gate.apply(x)  # type: ignore[no-untyped-call]
+    return y
+
+
+def relu_pad(x: Tensor, border: int) -> Tensor:
+    """ReLU, then a border of zeros above, left and right: (B, C, H, W), which `fits` → (B, C, border + H, …)."""
+    y: Tensor = ReLUPad.apply(x, border)  # type: ignore[no-untyped-call]
+    return y
+
+
+def lookup_fits(rows: int, table: Tensor, plus: Tensor) -> bool:
+    """Whether `lookup_relu` takes these: few rows, of which every thread keeps sums; `plus` on a CPU, (..., units)."""
+    return (
+        plus.device.type == "cpu"
+        and plus.dtype in (torch.float32, torch.bfloat16)
+        and table.dtype == torch.float32
+        and rows <= MOST_ROWS
+        and plus.is_contiguous()
+        and not torch.compiler.is_compiling()
+        and available()
+    )
+
+
+def lookup_relu(v: Tensor, table: Tensor, bias: Tensor, plus: Tensor) -> Tensor:
+    """relu(bias + Σ_d table[d, v_d] + plus), in the type of `plus`: a layer of one-hot vectors, without multiplying.
+
+    Args:
+        v: integers (N, D), each in 0 … L - 1.
+        table: (D, L, units), float32.
+        bias: (units,), float32.
+        plus: (N, units), which `lookup_fits`.
+
+    >>> table = torch.tensor([[[1.0], [2.0]], [[10.0], [-20.0]]])
+    >>> lookup_relu(torch.tensor([[1, 0], [1, 1]]), table, torch.zeros(1), torch.ones(2, 1)).tolist()
+    [[13.0], [0.0]]
+    """
+    variables, levels, _ = table.shape
+    row = (v + torch.arange(0, variables * levels, levels)).contiguous()
+    y: Tensor = Lookup.apply(row, table.flatten(0, 1).contiguous(), bias, plus)  # type: ignore[no-untyped-call]
+    return y
+
+
+def shares(numbers: int) -> int:
+    """Threads for a pass over so many numbers."""
+    return max(1, min(torch.get_num_threads(), numbers // SHARE))
+
+
+class LayerNorm(torch.autograd.Function):
+    """Layer norm and, after it, ReLU."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, gain: Tensor, bias: Tensor, eps: float, relu: bool) -> Tensor:
+        pixels, channels, brain = x.numel() // x.shape[1], x.shape[1], x.dtype == torch.bfloat16
+        gain, bias = gain.contiguous(), bias.contiguous()
+        y, moments = torch.empty_like(x), torch.empty(pixels, 2)
+        code: Any = library()
+        code.chainrule_norm(
+            *(shares(x.numel()), pixels, channels, brain, relu, eps),
+            *(tensor.data_ptr() for tensor in (x, gain, bias, y, moments)),
+        )
+        ctx.save_for_backward(x, gain, bias, moments)
+        ctx.relu = relu
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
+        x, gain, bias, moments = ctx.saved_tensors
+        count, channels = shares(x.numel()), x.shape[1]
+        slope = channels_last(slope)
+        x_slope, sums = torch.empty_like(x), torch.zeros(count, 2, channels)
+        code: Any = library()
+        code.chainrule_norm_back(
+            *(count, x.numel() // channels, channels, x.dtype == torch.bfloat16, ctx.relu),
+            *(tensor.data_ptr() for tensor in (x, gain, bias, moments, slope)),
+            *(None, x_slope.data_ptr(), sums.data_ptr()),
+        )
+        of_gain, of_bias = sums.sum(0)
+        return x_slope, of_gain, of_bias, None, None
+
+
+class Gate(torch.autograd.Function):
+    """The product of the halves' tanh and σ."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        batch, channels, height, width = x.shape
+        y = torch.empty(batch, channels // 2, height, width, dtype=x.dtype, memory_format=torch.channels_last)
+        run_gate(x, None, y)
+        ctx.save_for_backward(x)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, slope: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        x_slope = torch.empty_like(x)
+        run_gate(x, channels_last(slope), x_slope)
+        return x_slope
+
+
+class ReLUPad(torch.autograd.Function):
+    """ReLU inside a border; only what comes out is kept for the way back."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, border: int) -> Tensor:
+        batch, channels, height, width = x.shape
+        y = x.new_empty(batch, border + height, width + 2 * border, channels).permute(0, 3, 1, 2)
+        run_relu_pad(x, None, y, x.shape, border)
+        ctx.save_for_backward(y)
+        ctx.border, ctx.shape = border, x.shape
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
+        (y,) = ctx.saved_tensors
+        batch, channels, height, width = ctx.shape
+        x_slope = y.new_empty(batch, height, width, channels).permute(0, 3, 1, 2)
+        run_relu_pad(channels_last(slope), y, x_slope, ctx.shape, ctx.border)
+        return x_slope, None
+
+
+class Lookup(torch.autograd.Function):
+    """Rows of a table, looked up and added to what there is, then ReLU."""
+
+    @staticmethod
+    def forward(ctx: Any, row: Tensor, table: Tensor, bias: Tensor, plus: Tensor) -> Tensor:
+        y, code = torch.empty_like(plus), library()
+        assert code is not None
+        code.chainrule_lookup(
+            *(shares(plus.numel()), *plus.shape, plus.dtype == torch.bfloat16, row.shape[1], len(table)),
+            *(tensor.data_ptr() for tensor in (row, table, bias.contiguous(), plus, y)),
+        )
+        ctx.save_for_backward(row, y)
+        ctx.rows = len(table)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
+        row, y = ctx.saved_tensors
+        variables, slope, code = row.shape[1], slope.contiguous(), library()
+        count, units = shares(y.numel()), y.shape[1]
+        plus_slope, sums = torch.empty_like(y), torch.zeros(count, ctx.rows, units)
+        assert code is not None
+        code.chainrule_lookup_back(
+            *(count, *y.shape, y.dtype == torch.bfloat16, variables, ctx.rows),
+            *(tensor.data_ptr() for tensor in (row, y, slope, plus_slope, sums)),
+        )
+        of_table = sums.sum(0)
+        # Every event has one row of the first variable, and each adds the bias.
+        return None, of_table, of_table[: ctx.rows // variables].sum(0), plus_slope
+
+
+def run_gate(x: Tensor, slope: Tensor | None, to: Tensor) -> None:
+    filters, code = x.shape[1] // 2, library()
+    assert code is not None
+    code.chainrule_gate(
+        *(shares(x.numel()), x.numel() // x.shape[1], filters, x.dtype == torch.bfloat16),
+        *(x.data_ptr(), None if slope is None else slope.data_ptr(), to.data_ptr()),
+    )
+
+
+def run_relu_pad(x: Tensor, y: Tensor | None, to: Tensor, shape: torch.Size, border: int) -> None:
+    batch, channels, height, width = shape
+    code = library()
+    assert code is not None
+    code.chainrule_relu_pad(
+        *(shares(x.numel()), batch, height, width, channels, x.dtype == torch.bfloat16, border),
+        *(x.data_ptr(), None if y is None else y.data_ptr(), to.data_ptr()),
+    )
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """The same numbers with a pixel's channels side by side."""
+    return x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)

@@ -1,0 +1,161 @@
+"""The compiled layers: the same numbers and gradients as PyTorch's operations, on every kind of processor."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from chainrule import native
+from chainrule.models import GatedPixelCNNMADE, PixelCNN, PixelCNNMADE
+from chainrule.native import layers
+from chainrule.native.library import library
+from laws import events
+
+pytestmark = pytest.mark.skipif(not native.available(), reason="chainrule was installed without a C compiler")
+
+CHANNELS = [2, 8, 16, 20, 24, 64, 130]
+PRECISION = {torch.float32: 2e-6, torch.bfloat16: 2e-2}
+"""Largest error, as a share of the largest number: of sums in float32, and of one rounding to bfloat16."""
+
+
+@pytest.fixture(params=[0, 1, 2], ids=["base", "avx2", "widest"])
+def registers(request):
+    code = library()
+    code.chainrule_limit(request.param)
+    yield request.param
+    code.chainrule_limit(2)
+
+
+@pytest.fixture(params=[1, 3])
+def threads(request, monkeypatch):
+    """So many threads, also for small tensors."""
+    monkeypatch.setattr(layers, "SHARE", 1)
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+def images(channels, dtype=torch.float32, height=5, width=7):
+    x = 2 * torch.randn(3, channels, height, width)
+    return x.to(dtype).contiguous(memory_format=torch.channels_last).requires_grad_()
+
+
+def agree(compiled, plain, inputs, tolerance):
+    """Outputs and all gradients, against PyTorch's in float64."""
+    wide = [x.detach().double().requires_grad_() for x in inputs]
+    y, expected = compiled(*inputs), plain(*wide)
+    assert y.dtype == inputs[-1].dtype or y.dtype == inputs[0].dtype
+    slope = torch.randn(y.shape).to(y.dtype)  # not in channels_last memory
+    found = torch.autograd.grad(y, inputs, slope)
+    wanted = torch.autograd.grad(expected, wide, slope.double())
+    for a, b in zip((y.detach(), *found), (expected.detach(), *wanted), strict=True):
+        assert float((a.double() - b).abs().max()) <= tolerance * max(float(b.abs().max()), 1e-3)
+
+
+@pytest.mark.parametrize("dtype", PRECISION, ids=str)
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("channels", CHANNELS)
+def test_layer_norm(channels, relu, dtype, registers, threads):
+    torch.manual_seed(0)
+    gain, bias = torch.randn(channels, requires_grad=True), torch.randn(channels, requires_grad=True)
+    if channels == 2:  # two channels are +1 and -1 whatever they were, and their gradients 0 but for eps
+        gain, bias = gain.detach().requires_grad_(), bias.detach().requires_grad_()
+
+    def plain(x, gain, bias):
+        y = F.layer_norm(x.permute(0, 2, 3, 1), (channels,), gain, bias, 0.1).permute(0, 3, 1, 2)
+        return F.relu(y) if relu else y
+
+    def compiled(x, gain, bias):
+        return layers.layer_norm(x, gain, bias, 0.1, relu=relu)
+
+    agree(compiled, plain, [images(channels, dtype), gain, bias], 5 * PRECISION[dtype])
+
+
+@pytest.mark.parametrize("dtype", PRECISION, ids=str)
+@pytest.mark.parametrize("channels", [c for c in CHANNELS if c % 2 == 0])
+def test_gate(channels, dtype, registers, threads):
+    torch.manual_seed(0)
+    agree(
+        layers.gate,
+        lambda x: x.chunk(2, 1)[0].tanh() * x.chunk(2, 1)[1].sigmoid(),
+        [images(channels, dtype)],
+        PRECISION[dtype],
+    )
+
+
+@pytest.mark.parametrize("dtype", PRECISION, ids=str)
+@pytest.mark.parametrize("border", [1, 3])
+@pytest.mark.parametrize("channels", CHANNELS)
+def test_relu_and_border(channels, border, dtype, registers, threads):
+    """Nothing is rounded."""
+    torch.manual_seed(0)
+    agree(
+        lambda x: layers.relu_pad(x, border),
+        lambda x: F.pad(F.relu(x), (border, border, border, 0)),
+        [images(channels, dtype)],
+        0.0,
+    )
+
+
+@pytest.mark.parametrize("dtype", PRECISION, ids=str)
+@pytest.mark.parametrize("variables", [1, 3, 4])
+@pytest.mark.parametrize("units", [5, 24, 64])
+def test_lookup(units, variables, dtype, registers, threads):
+    torch.manual_seed(0)
+    v = torch.randint(0, 5, (variables, 50)).T  # not contiguous, as the pixels of one image are
+    inputs = [torch.randn(variables, 5, units), torch.randn(units), torch.randn(50, units).to(dtype)]
+
+    def plain(table, bias, plus):
+        return F.relu(bias + sum(table[d, v[:, d]] for d in range(variables)) + plus)
+
+    def compiled(table, bias, plus):
+        return layers.lookup_relu(v, table, bias, plus)
+
+    agree(compiled, plain, [x.requires_grad_() for x in inputs], PRECISION[dtype])
+
+
+@pytest.mark.parametrize("dtype", PRECISION, ids=str)
+def test_numbers_at_the_ends(dtype, registers):
+    """What is not a number stays none, so that training is told of it; what is large does not become one."""
+    ends = torch.tensor([float("nan"), 1e30, -1e30, float("inf"), -float("inf"), 0.0, 50.0, -50.0], dtype=dtype)
+    x = ends.repeat(2).view(1, 16, 1, 1)
+    y = layers.gate(x).flatten().double()
+    expected = ends.double().tanh() * ends.double().sigmoid()
+    assert torch.allclose(y, expected, atol=1e-6, rtol=1e-2, equal_nan=True)
+    negative = torch.full((1, 8, 1, 1), -float("nan"), dtype=dtype)
+    for broken in (
+        layers.relu_pad(negative, 1)[:, :, 1, 1],
+        layers.layer_norm(negative, torch.ones(8), torch.zeros(8), 1e-5, relu=True),
+        layers.lookup_relu(torch.zeros(1, 1).long(), torch.zeros(1, 2, 8), torch.zeros(8), negative.view(1, 8)),
+    ):
+        assert bool(broken.isnan().all())
+
+
+@pytest.mark.parametrize("batch", [1, 5])
+@pytest.mark.parametrize("cls", [PixelCNN, PixelCNNMADE, GatedPixelCNNMADE])
+def test_models_with_and_without(cls, batch, monkeypatch):
+    """The loss and every gradient of a model, from compiled layers and from PyTorch's."""
+    torch.manual_seed(0)
+    model = cls((2, 4, 5), 3, filters=12, blocks=2)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape))
+    x = events(model, batch)
+    found = {}
+    for native_code in ("1", "0"):
+        monkeypatch.setenv("CHAINRULE_NATIVE", native_code)
+        loss = model.loss(x)
+        found[native_code] = [loss.detach(), *torch.autograd.grad(loss, list(model.parameters()))]
+    for a, b in zip(found["1"], found["0"], strict=True):
+        assert torch.allclose(a, b, atol=1e-5)
+
+
+def test_what_does_not_fit_is_left_to_pytorch():
+    x = images(8)
+    assert layers.fits(x)
+    assert not layers.fits(x.double())
+    assert not layers.fits(x.contiguous(memory_format=torch.contiguous_format))
+    assert not layers.fits(x[:, :4])
+    assert not layers.fits(x[0])
