@@ -104,7 +104,7 @@ $(BONUS)/steps.json: | $(STAMP)
 
 test: $(STAMP)
 	@echo "==> running the test suite"
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist worksteal
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
