@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
+# Threads that wait, in the few tests that ask for two, leave the cores to the other processes rather than spin on them.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read when PyTorch is first imported
+
 import pytest
 import torch
 
