@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from chainrule.data import Dataset
+from chainrule.exact import exact
 from chainrule.models import (
     MADE,
     AutoregressiveModel,
@@ -137,6 +138,17 @@ def randomised(model, std=0.3, dtype=torch.float64, seed=0):
         for parameter in model.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=generator, dtype=torch.float64) * std)
     return model
+
+
+SCALES: dict[str, dict] = {}
+"""Of the cases so far: a process calibrates a model once, not for every test."""
+
+
+def exact_twin(case):
+    """The exact twin of a case's model with random weights in float32."""
+    found = exact(randomised(case.build(), dtype=torch.float32), SCALES.get(case.name))
+    SCALES.setdefault(case.name, found.scales)
+    return found
 
 
 def events(model, n, seed=0):

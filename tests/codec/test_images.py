@@ -21,7 +21,7 @@ from chainrule.evaluation import bits_per_dim
 from chainrule.exact import exact
 from chainrule.models import MADE, Histogram, PixelCNN, PixelCNNMADE
 from codec.reference import AnsDecoder
-from laws import events, randomised
+from laws import events, exact_twin
 
 
 def as_given(model, x):
@@ -35,7 +35,7 @@ def small(cls=PixelCNNMADE, shape=(3, 6, 5), levels=4, filters=12, blocks=2):
 
 
 def test_every_model(exact_case):
-    model = randomised(exact_case.build(), dtype=torch.float32)
+    model = exact_twin(exact_case)
     given = as_given(model, events(model, 40)).astype(np.int16)
     for chunk in (None, 7):
         back = decompress(model, compress(model, given, chunk=chunk))
