@@ -9,10 +9,15 @@ import time
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from chainrule.cli import VERBS, main
-from chainrule.models import MADE, PixelCNNMADE, PixelIQN
+from chainrule.cli.quality import calibration_figures
+from chainrule.data import Dataset
+from chainrule.models import MADE, GatedPixelCNN, GrayscalePixelCNN, PixelCNNMADE, PixelIQN
+from chainrule.quality import calibration
+from chainrule.zoo import load
 
 TINY_IMAGES = ["--model.filters", "8", "--model.blocks", "1", "--train.batch-size", "8", "--train.eval-every", "5"]
 
@@ -52,7 +57,8 @@ def test_quality_wants_coloured_digits(image_model, capsys):
 
 
 def test_quality_prints_a_table(tmp_path, capsys):
-    """One row of samples, one of real images; for a model without a likelihood too, and the same from the same seed."""
+    """One row of samples, one of real images, and the calibration; for a model without a likelihood too, and the same
+    from the same seed."""
     draw = np.random.RandomState(0).randint
     sets = {split: draw(0, 4, (12, 28, 28, 3), np.uint8) for split in ("train", "test")}
     np.savez(tmp_path / "digits.npz", **sets)
@@ -60,7 +66,9 @@ def test_quality_prints_a_table(tmp_path, capsys):
     command = ["quality", str(tmp_path / "model"), "-n", "4", "--data", str(tmp_path / "digits.npz")]
     assert main(command) == 0
     table = capsys.readouterr().out
-    assert [line.split()[0] for line in table.splitlines()] == ["set", "samples", "real"]
+    names = [line.split("  ")[0].strip() or line.split()[0] for line in table.splitlines() if line]
+    assert names[:3] == ["set", "samples", "real"]
+    assert names[3:] == ["calibration images", "calibration error", "uncertain share", "uncertain calibration error"]
     assert "frechet distance" in table
     for _ in range(2):
         assert main([*command, "--json"]) == 0
@@ -69,6 +77,37 @@ def test_quality_prints_a_table(tmp_path, capsys):
     assert first == second
     figures = json.loads(first)
     assert (figures["samples"]["images"], figures["real"]["images"], figures["samples"]["against"]) == (4, 4, 6)
+    assert figures["calibration_images"] == 12
+    measured = calibration(load(tmp_path / "model"), torch.from_numpy(sets["test"]).permute(0, 3, 1, 2))
+    assert figures["calibration_error"] == pytest.approx(measured.error)
+    assert figures["uncertain_share"] == pytest.approx(measured.uncertain)
+    assert figures["uncertain_calibration_error"] == pytest.approx(measured.uncertain_error)
+    assert main([*command, "--calibration-images", "0", "--json"]) == 0
+    assert "calibration_error" not in json.loads(capsys.readouterr().out)
+    fails(capsys, *command, "--calibration-images", "-1", saying=("-1 images",))
+
+
+def test_quality_measures_the_calibration_where_it_can(tmp_path, capsys):
+    """Of a model that is told labels with those of the test images; of others that have none, it is left out aloud."""
+    draw = np.random.RandomState(0).randint
+    sets = {split: draw(0, 4, (8, 28, 28, 3), np.uint8) for split in ("train", "test")}
+    np.savez(tmp_path / "digits.npz", **sets)
+    small = {"shape": (3, 28, 28), "levels": 4, "filters": 4, "blocks": 1}
+    GatedPixelCNN(**small, classes=10).save_pretrained(tmp_path / "told")
+    GrayscalePixelCNN(**small).save_pretrained(tmp_path / "gray")
+    for name, why in (("told", "has none"), ("gray", "entry by entry")):
+        assert main(["quality", str(tmp_path / name), "-n", "2", "--data", str(tmp_path / "digits.npz"), "--json"]) == 0
+        captured = capsys.readouterr()
+        assert {"samples", "real"} <= json.loads(captured.out).keys()
+        assert "calibration_error" not in json.loads(captured.out)
+        assert "calibration is left out" in captured.err
+        assert why in captured.err
+    test = torch.from_numpy(sets["test"]).permute(0, 3, 1, 2)
+    labelled = Dataset("labelled", 4, test, test, test, labels={"test": torch.arange(8)})
+    figures = calibration_figures(load(tmp_path / "told"), labelled, 3, seed=1)
+    rows = torch.randperm(8, generator=torch.Generator().manual_seed(1))[:3]
+    assert figures["calibration_error"] == calibration(load(tmp_path / "told"), test[rows], rows).error
+    assert figures["calibration_images"] == 3
 
 
 def test_help_names_every_command(capsys):

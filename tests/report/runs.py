@@ -145,8 +145,10 @@ def write_bonus(folder: Path, **changes: Any) -> Path:
         real = {"images": 2000, "frechet_distance": 1.5, "class_entropy_bits": 3.3, "sure_90": 0.99, "novelty": 0.5}
         iqn = real | {"frechet_distance": 20.0 + seed, "class_entropy_bits": 3.2, "sure_90": 0.7 + seed / 100}
         made = real | {"frechet_distance": 30.0 + seed, "class_entropy_bits": 3.2 + seed / 10, "sure_90": 0.8}
-        for name, row in (("iqn", iqn), ("pixelcnn-made", made)):
-            content = {"model": name, "data": "hopper-mnist", "seed": seed, "samples": row, "real": real}
+        for name, row, error in (("iqn", iqn, 0.02), ("pixelcnn-made", made, 0.005)):
+            content = {"model": name, "data": "hopper-mnist", "seed": seed, "calibration_images": 250}
+            content |= {"calibration_error": error + seed / 1000, "uncertain_share": 0.05}
+            content |= {"uncertain_calibration_error": 4 * error, "samples": row, "real": real}
             (folder / "quality" / f"{name}-{seed}.json").write_text(json.dumps(content))
     row = {"recipe": "gated", "parameters": 99, "milliseconds": 31.25, "milliseconds_least": 30.5}
     row |= {"milliseconds_most": 40.25, "ratio": 1.6, "steps": 2000}
@@ -160,7 +162,7 @@ def write_bonus_run(folder: Path, name: str, budget: str, bits: float | None, **
     result: dict[str, Any] = {"test_bits_per_dim": bits, "seed": int(seed), "shape": [3, 8, 8], "parameters": 1000}
     result |= {"data": "photos", "levels": 256} if budget == "photos" else {"data": "hopper-mnist", "levels": 4}
     result |= {"gray_bits_per_dim": 0.05, "color_bits_per_dim": 0.1} if recipe == "grayscale" else {}
-    result |= {"test_quantile_loss": 0.0123, "calibration_error": 0.02, "parameters": 1010} if recipe == "iqn" else {}
+    result |= {"test_quantile_loss": 0.0123, "parameters": 1010} if recipe == "iqn" else {}
     result |= {"steps": 2000 if budget == "time" else 3200, "train_seconds": 100.0 + len(name)} | changes
     write_run(folder, recipe, **result)
     if bits is None:

@@ -102,7 +102,40 @@ def test_quality_is_compared_over_seeds(page: Page) -> None:
     assert "PixelCNN-MADE is nearer to real images on average, but the seeds overlap" in text
     assert "PixelIQN is the nearer on 1 and PixelCNN-MADE on 2 of these 3 measures" in text
     assert "1,010 parameters, 1.0 % more than PixelCNN-MADE with 1,000" in text
-    assert "calibration error of its quantiles is 0.0200" in text
+
+
+def test_calibration_is_compared_over_seeds(page: Page) -> None:
+    text = page.text("bonus-quality")
+    assert "Calibration of the conditionals on 250 test images" in text
+    assert "PixelIQN 3 seeds 0.0210 ± 0.0010 0.0500 ± 0.0000 0.0800 ± 0.0000" in text
+    assert "PixelCNN-MADE 3 seeds 0.0060 ± 0.0010 0.0500 ± 0.0000 0.0200 ± 0.0000" in text
+    assert (
+        "calibration error of its quantiles is 0.0210 ± 0.0010, 0.0800 ± 0.0000 among the entries of which it is not "
+        "certain; that of PixelCNN-MADE's distributions is 0.0060 ± 0.0010, 0.0200 ± 0.0000 among such entries."
+    ) in text
+
+
+def test_files_without_calibration_are_shown_without(folder: Path, tmp_path: Path) -> None:
+    """Of a model with one such file the other seeds count; with none of another kind there is no table."""
+    shutil.copytree(folder, tmp_path / "bonus")
+    files = sorted((tmp_path / "bonus" / "quality").glob("*.json"))
+    for path in files:
+        content = json.loads(path.read_text())
+        kept = {
+            name: value for name, value in content.items() if "calibration" not in name and name != "uncertain_share"
+        }
+        if path.stem != "iqn-1":
+            path.write_text(json.dumps(kept))
+    build([], tmp_path / "out", bonus=tmp_path / "bonus")
+    text = page_of(tmp_path / "out").text("bonus-quality")
+    assert "PixelIQN 3 seeds 21.000 ± 1.000" in text
+    assert "PixelIQN 0.0210 0.0500 0.0800" in text
+    assert "of its quantiles is 0.0210, 0.0800 among the entries of which it is not certain." in text
+    (tmp_path / "bonus" / "quality" / "iqn-1.json").unlink()
+    build([], tmp_path / "out", bonus=tmp_path / "bonus")
+    text = page_of(tmp_path / "out").text("bonus-quality")
+    assert "PixelIQN 2 seeds" in text
+    assert "alibration" not in text
 
 
 def test_pictures_are_described_and_inside_the_page(page: Page, out: Path) -> None:
@@ -265,9 +298,11 @@ def test_a_folder_without_a_run_in_it_is_one_sentence(tmp_path: Path) -> None:
 def test_quality_files_may_be_flat(tmp_path: Path) -> None:
     (tmp_path / "quality").mkdir()
     content = {"samples": 2000, "frechet_distance": 3.5, "reference": {"frechet_distance": 1.25}}
+    content |= {"calibration_images": 9, "calibration_error": 0.25, "uncertain_share": "much"}
     (tmp_path / "quality" / "iqn-0.json").write_text(json.dumps(content))
     (one,) = read_bonus(tmp_path).quality
     assert (one.key, one.seeds, one.real) == ("iqn", [{"frechet_distance": 3.5}], [{"frechet_distance": 1.25}])
+    assert one.calibration == [{"calibration_images": 9, "calibration_error": 0.25}]
     assert words.quality([one]) == []
 
 

@@ -15,6 +15,7 @@ probability integral transform)
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -42,12 +43,12 @@ class Calibration:
     error: float
     """Mean of |share - t|."""
     uncertain: float
-    """Share of entries for which the model allows more than one level."""
+    """Share of entries for which no level has all the probability, but for less than half of one of the `TAUS`."""
     uncertain_error: float
     """The error among these alone: the others are calibrated or wrong whatever t is, and most entries are such."""
 
 
-def calibration(model: GenerativeModel, x: Tensor) -> Calibration:
+def calibration(model: GenerativeModel, x: Tensor, context: Any = None) -> Calibration:
     """Measure the calibration of a model's conditionals on real events.
 
     The distribution function of a `PixelIQN` is read from an even grid of quantiles, as the share of them at or below
@@ -56,9 +57,11 @@ def calibration(model: GenerativeModel, x: Tensor) -> Calibration:
     Args:
         model: of either kind.
         x: real events, integers (N, *shape), N ≥ 1.
+        context: what the model is conditioned on, one for each event; None for models that are not.
 
     Raises:
         DataError: there are no events, or not of the model's shape.
+        ModelError: the model does not go entry by entry of the event.
 
     Example:
         >>> import chainrule as cr
@@ -73,7 +76,7 @@ def calibration(model: GenerativeModel, x: Tensor) -> Calibration:
     with torch.no_grad(), evaluating(model):
         for i in range(0, len(x), BATCH):
             part = model.checked(x[i : i + BATCH]).long()
-            cdf = distribution_functions(model, part)
+            cdf = distribution_functions(model, part, None if context is None else context[i : i + BATCH])
             upper = cdf.gather(-1, part[..., None])[..., 0].flatten().cpu()
             lower = (cdf - _steps(cdf)).gather(-1, part[..., None])[..., 0].flatten().cpu()
             unsure = (_steps(cdf).amax(-1) < 1 - 0.5 / TAUS).flatten().cpu()
@@ -88,7 +91,7 @@ def calibration(model: GenerativeModel, x: Tensor) -> Calibration:
     return Calibration(t.tolist(), shares[0].tolist(), float(errors[0]), float(counts[1] / counts[0]), float(errors[1]))
 
 
-def distribution_functions(model: GenerativeModel, x: Tensor) -> Tensor:
+def distribution_functions(model: GenerativeModel, x: Tensor, context: Any = None) -> Tensor:
     """P(entry ≤ level | earlier entries) of every entry and level, float64 of shape (B, *shape, levels)."""
     if isinstance(model, PixelIQN):
         v = model._float(x)
@@ -99,7 +102,7 @@ def distribution_functions(model: GenerativeModel, x: Tensor) -> Tensor:
             cdf += (nearest_level(q, model.levels)[..., None] <= levels).double() / TAUS
         return cdf
     if isinstance(model, AutoregressiveModel) and model.walk_shape == model.shape:
-        return model.log_pmf(x).double().exp().cumsum(-1)
+        return model.log_pmf(x, context).double().exp().cumsum(-1)
     raise ModelError(f"{type(model).__name__} does not go entry by entry of the event: its calibration is not defined")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.report import bonus_words as words
-from chainrule.report.bonus_runs import BASE, ORDER, Bonus, Entry, Measured, find
+from chainrule.report.bonus_runs import BASE, CALIBRATION, CALIBRATION_IMAGES, ORDER, Bonus, Entry, Measured, find
 from chainrule.report.ink import png_uri, tiles
 from chainrule.report.runs import MODELS
 from chainrule.report.sections import Image
@@ -85,6 +85,7 @@ def section(bonus: Bonus) -> dict[str, Any]:
         "gray_sentence": words.gray(gray, steps if gray in steps else time) if gray else "",
         "classes": columns(conditional) if conditional else None,
         "quality": quality(bonus.quality),
+        "calibration": calibration(bonus.quality),
         "quality_sentences": words.quality(bonus.quality),
         "twins": words.size(bonus),
         "photos": table({"photos": photos}),
@@ -227,3 +228,14 @@ def quality(found: Sequence[Measured]) -> dict[str, Any]:
     if any(real.values()):
         rows.append(("Real images", 0, [words.spread(real[name], 3) for name in names]))
     return {"titles": titles, "rows": rows}
+
+
+def calibration(found: Sequence[Measured]) -> dict[str, Any]:
+    """How well each model's conditionals are calibrated; seeds as mean and spread. Nothing if not measured."""
+    there = [one for one in found if any(one.values(name) for name in CALIBRATION)]
+    images = sorted({int(number) for one in there for number in one.values(CALIBRATION_IMAGES)})
+    rows = [
+        (one.name, len(one.values(CALIBRATION[0])), [words.spread(one.values(name)) for name in CALIBRATION])
+        for one in there
+    ]
+    return {"rows": rows, "images": words.between(images, count) if images else ""} if rows else {}

@@ -32,6 +32,10 @@ ORDER = ("pixelcnn", BASE, "gated", "gated-made", "logistic", "grayscale", "clas
 """The models as the page lists them; others follow."""
 NOT_MEASURES = ("images", "against", "seed", "n", "samples")
 """Figures of a quality file that say how was measured."""
+CALIBRATION = ("calibration_error", "uncertain_share", "uncertain_calibration_error")
+"""Figures of a quality file that measure the model rather than its samples; older files have none."""
+CALIBRATION_IMAGES = "calibration_images"
+"""How many test images these were measured on."""
 NEEDED_OF_PACE: dict[str, Any] = {
     "recipe": str,
     "parameters": int,
@@ -81,13 +85,15 @@ class Measured:
     key: str
     seeds: list[dict[str, float]]
     real: list[dict[str, float]]
+    calibration: list[dict[str, float]]
+    """How well the model's conditionals are calibrated, one dictionary a seed; empty ones where it is not known."""
 
     @property
     def name(self) -> str:
         return MODELS.get(self.key, self.key)
 
     def values(self, measure: str) -> list[float]:
-        return [seed[measure] for seed in self.seeds if measure in seed]
+        return [row[measure] for row in self.calibration + self.seeds if measure in row]
 
 
 @dataclass(frozen=True)
@@ -208,9 +214,10 @@ def measured(folder: Path, files: dict[str, Any]) -> list[Measured]:
         if not measures(own or content):
             raise damaged(folder / "quality" / f"{name}.json", "chainrule quality MODEL --json")
         key = re.sub(r"-\d+$", "", name)
-        group = groups.setdefault(key, Measured(key, [], []))
+        group = groups.setdefault(key, Measured(key, [], [], []))
         group.seeds.append(measures(own or content))
         group.real.append(measures(real))
+        group.calibration.append(figures(content, (*CALIBRATION, CALIBRATION_IMAGES)))
     return sorted(in_order(groups.values()), key=lambda one: one.key != "iqn")
 
 
@@ -222,9 +229,13 @@ def part_of(content: Any, *names: str) -> dict[str, Any]:
 
 def measures(row: Any) -> dict[str, float]:
     """The figures of a row that say how good samples are."""
-    if not isinstance(row, dict):
-        return {}
-    return {name: float(value) for name, value in row.items() if name not in NOT_MEASURES and is_number(value)}
+    aside = (*NOT_MEASURES, *CALIBRATION, CALIBRATION_IMAGES)
+    return figures(row, [name for name in row if name not in aside]) if isinstance(row, dict) else {}
+
+
+def figures(row: Any, names: Sequence[str]) -> dict[str, float]:
+    """Those of the named entries of a row that are numbers."""
+    return {name: float(row[name]) for name in names if is_number(row.get(name))}
 
 
 def is_pace(content: Any) -> bool:

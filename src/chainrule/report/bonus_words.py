@@ -231,7 +231,7 @@ def verdict(best: str, other: str, distances: dict[str, list[float]]) -> str:
 
 
 def size(bonus: Bonus) -> str:
-    """How alike PixelIQN and its twin were trained, and how well its quantiles are calibrated."""
+    """How alike PixelIQN and its twin were trained, and how well their conditionals are calibrated."""
     entries = bonus.budgets["steps"]
     one, two = find(entries, "iqn"), find(entries, BASE)
     said = []
@@ -242,9 +242,25 @@ def size(bonus: Bonus) -> str:
             f"{'more' if more > 0 else 'fewer'} than {two.name} with {count(two.result['parameters'])}; they were "
             f"trained for {count(one.steps)} and {count(two.steps)} steps."
         )
-    if one is not None and (errors := one.values("calibration_error")):
-        said.append(f"The mean absolute calibration error of its quantiles is {spread(errors)}.")
-    return " ".join(said)
+    return " ".join([*said, *calibration(bonus.quality, "its quantiles" if said else "PixelIQN's quantiles")])
+
+
+def calibration(found: Sequence[Measured], whose: str) -> list[str]:
+    """How well PixelIQN's quantiles are calibrated, beside its twin's distributions if these were measured."""
+    one, two = find(found, "iqn"), find(found, BASE)
+    errors, unsure, others, others_unsure = (
+        model.values(name) if model else []
+        for model in (one, two)
+        for name in ("calibration_error", "uncertain_calibration_error")
+    )
+    if not errors:
+        return []
+    said = f"The mean absolute calibration error of {whose} is {spread(errors)}"
+    said += f", {spread(unsure)} among the entries of which it is not certain" if unsure else ""
+    if others:
+        said += f"; that of {two.name}'s distributions is {spread(others)}"
+        said += f", {spread(others_unsure)} among such entries" if others_unsure else ""
+    return [said + "."]
 
 
 def headline(bonus: Bonus) -> str:
