@@ -23,6 +23,7 @@ BONUS_STEPS := $(SEEDED) pixelcnn gated gated-made logistic grayscale class-cond
 # .venv/bin/chainrule bench steps prints, which counts from the preset's 3200.
 TIME_STEPS := gated-made:900
 BONUS_PHOTOS := pixelcnn-made logistic
+BONUS_DIGITS := $(foreach model,pixelcnn-made gated-made logistic,$(model) $(model)-1 $(model)-2)
 BONUS_QUALITY := $(foreach model,iqn pixelcnn-made,$(foreach seed,0 1 2,$(model)-$(seed)))
 BONUS_FULL := $(filter-out %-1 %-2,$(BONUS_STEPS))
 
@@ -33,7 +34,8 @@ unseeded = $(patsubst %-0,%,$1)
 seed = $(or $(filter 1 2,$(lastword $(subst -, ,$1))),0)
 resume = $(if $(wildcard $1/checkpoint.pt),--resume)
 BONUS_FILES := $(BONUS_STEPS:%=$(BONUS)/steps/%/result.json) $(bonus_time:%=$(BONUS)/time/%/result.json) \
-  $(BONUS_PHOTOS:%=$(BONUS)/photos/%/result.json) $(BONUS_QUALITY:%=$(BONUS)/quality/%.json) $(BONUS)/steps.json
+  $(BONUS_PHOTOS:%=$(BONUS)/photos/%/result.json) $(BONUS_DIGITS:%=$(BONUS)/digits/%/result.json) \
+  $(BONUS_QUALITY:%=$(BONUS)/quality/%.json) $(BONUS)/steps.json
 
 .DEFAULT_GOAL := help
 .PHONY: help report report-full bonus bonus-full test lint bench clean
@@ -85,6 +87,10 @@ $(BONUS)/time/%/result.json: | $(STAMP)
 $(BONUS)/photos/%/result.json: | $(STAMP)
 	@echo "==> training $* on 8-bit colour images into $(BONUS)/photos/$*"
 	$(BIN)/chainrule train $* --data photos --train.steps $(BONUS_LENGTH) --out $(BONUS)/photos/$* $(call resume,$(BONUS)/photos/$*)
+
+$(BONUS)/digits/%/result.json: | $(STAMP)
+	@echo "==> training $* on small gray digits into $(BONUS)/digits/$*"
+	$(BIN)/chainrule train $(call recipe,$*) --data digits --train.steps $(BONUS_LENGTH) --train.seed $(call seed,$*) --out $(BONUS)/digits/$* $(call resume,$(BONUS)/digits/$*)
 
 $(BONUS)/full/%/result.json: | $(STAMP)
 	@echo "==> training $* (full preset) into $(BONUS)/full/$*"

@@ -24,6 +24,7 @@ def write_run(folder: Path, recipe: str, *, jitter: float = 0.0, steps: int = 50
     """A run folder of `recipe`; `changes` replace entries of result.json, which is returned."""
     rng = np.random.default_rng(len(recipe))
     title, data, levels, shape = MODELS.get(recipe, ("Another model", "mine", 4, [3, 8, 8]))
+    shape = changes.get("shape") or shape
     result: dict[str, Any] = {
         "recipe": recipe,
         "title": title,
@@ -121,6 +122,7 @@ BONUS_BITS = {
     },
     "time": {"pixelcnn": 0.199, "gated": 0.195, "gated-made": 0.152, "class-conditional": 0.1505},
     "photos": {"pixelcnn": 5.0, "pixelcnn-made": 4.8, "logistic": 4.56},
+    "digits": {"pixelcnn-made": 1.8, "pixelcnn-made-1": 1.9, "gated-made": 1.7, "logistic": 1.665},
 }  # fmt: skip
 """Made-up bits/dim of a bonus folder; None where there is no likelihood."""
 
@@ -160,7 +162,9 @@ def write_bonus_run(folder: Path, name: str, budget: str, bits: float | None, **
     """One run of a bonus folder."""
     recipe, _, seed = name.rpartition("-") if name[-1].isdigit() else (name, "", "0")
     result: dict[str, Any] = {"test_bits_per_dim": bits, "seed": int(seed), "shape": [3, 8, 8], "parameters": 1000}
-    result |= {"data": "photos", "levels": 256} if budget == "photos" else {"data": "hopper-mnist", "levels": 4}
+    data, levels = {"photos": ("photos", 256), "digits": ("digits", 17)}.get(budget, ("hopper-mnist", 4))
+    result |= {"data": data, "levels": levels}
+    result |= {"shape": [1, 8, 8], "train_events": 1257} if budget == "digits" else {}
     result |= {"gray_bits_per_dim": 0.05, "color_bits_per_dim": 0.1} if recipe == "grayscale" else {}
     result |= {"test_quantile_loss": 0.0123, "parameters": 1010} if recipe == "iqn" else {}
     result |= {"steps": 2000 if budget == "time" else 3200, "train_seconds": 100.0 + len(name)} | changes

@@ -21,7 +21,7 @@ from chainrule.report.bonus_runs import read_bonus
 from .page import Page, page_of
 from .runs import write_bonus, write_bonus_run, write_run
 
-PARTS = ("table", "samples", "grayscale", "classes", "quality", "photos")
+PARTS = ("table", "samples", "grayscale", "classes", "quality", "photos", "digits")
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +91,11 @@ def test_sentences_follow_from_the_figures(page: Page) -> None:
     photos = page.text("bonus-photos")
     assert "256 levels of photos, Logistic PixelCNN needs 8.8 % fewer bits than PixelCNN and 5.0 % fewer" in photos
     assert "4 levels of hopper-mnist, Logistic PixelCNN needs 15.0 % fewer bits than PixelCNN, 4.9 % more" in photos
+    digits = page.text("bonus-digits")
+    assert "PixelCNN-MADE 2 seeds 1,000 1.8500 ± 0.0707" in digits
+    assert "17 levels of digits, Logistic PixelCNN needs 10.0 % fewer bits than PixelCNN-MADE and 2.1 %" in digits
+    assert "4 of the 4 runs overfit: their validation loss was least after 40 of 3,200 steps" in digits
+    assert "The training set has 1,257 images." in digits
 
 
 def test_quality_is_compared_over_seeds(page: Page) -> None:
@@ -141,7 +146,7 @@ def test_files_without_calibration_are_shown_without(folder: Path, tmp_path: Pat
 def test_pictures_are_described_and_inside_the_page(page: Page, out: Path) -> None:
     alts = [str(image["alt"]) for image in page.images()]
     assert all(len(alt) > 20 for alt in alts)
-    assert sum("25 samples of" in alt for alt in alts) == 8 + 3
+    assert sum("25 samples of" in alt for alt in alts) == 8 + 3 + 3
     assert sum("colourings of it drawn by Grayscale PixelCNN" in alt for alt in alts) == 1
     assert sum("one for each of the classes 0 to 9" in alt for alt in alts) == 1
     for tag, attributes in page.tags:
@@ -154,7 +159,7 @@ def test_results_json_has_the_runs_and_the_measures(folder: Path, out: Path) -> 
     results = json.loads((out / "results.json").read_text(encoding="utf-8"))
     assert list(results) == ["pixelcnn-made", "bonus"]
     bonus = results["bonus"]
-    assert list(bonus) == ["steps", "time", "photos", "quality", "bench_steps"]
+    assert list(bonus) == ["steps", "time", "photos", "digits", "quality", "bench_steps"]
     assert bonus["time"]["gated"] == json.loads((folder / "time" / "gated" / "result.json").read_text())
     assert "pixelcnn-made" not in bonus["time"]
     assert bonus["quality"]["iqn-2"]["samples"]["frechet_distance"] == 22
@@ -181,7 +186,7 @@ def test_an_empty_folder_says_what_is_missing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "gone", ["steps", "time", "photos", "quality", "steps.json", "steps/pixelcnn-made*", "steps/iqn*"]
+    "gone", ["steps", "time", "photos", "digits", "quality", "steps.json", "steps/pixelcnn-made*", "steps/iqn*"]
 )
 def test_any_part_may_be_missing(folder: Path, tmp_path: Path, gone: str) -> None:
     shutil.copytree(folder, tmp_path / "bonus")
@@ -195,6 +200,7 @@ def test_any_part_may_be_missing(folder: Path, tmp_path: Path, gone: str) -> Non
     assert ("By time" in page.text("bonus-table")) == (gone != "time")
     assert ("holds no measures of samples" in text) == (gone == "quality")
     assert ("holds no runs on 8-bit images" in text) == (gone == "photos")
+    assert ("holds no runs on small gray digits" in text) == (gone == "digits")
     if gone == "steps/iqn*":
         assert "holds no runs of it: PixelIQN." in text
 
@@ -228,6 +234,20 @@ def test_the_full_preset_has_a_table_of_its_own(tmp_path: Path) -> None:
     assert "Full preset 21,500 steps" in text
     assert "Gated PixelCNN-MADE (wide)" in text
     assert "Gated PixelCNN-MADE needs 25.0 % fewer" in text
+
+
+@pytest.mark.parametrize(
+    ("best", "said"),
+    [((40, 50), "1 of the 2 runs overfit: their validation loss was least after 40 of 50 steps"), ((50, 50), "")],
+)
+def test_runs_overfit_when_their_last_weights_are_not_the_best(
+    tmp_path: Path, best: tuple[int, int], said: str
+) -> None:
+    for name, step in zip(("pixelcnn-made", "logistic"), best, strict=True):
+        write_bonus_run(tmp_path / "digits" / name, name, "digits", 1.7, steps=50, best_step=step)
+    found = words.overfitting(read_bonus(tmp_path).budgets["digits"])
+    assert found.startswith(said)
+    assert bool(found) == bool(said)
 
 
 def test_what_comes_from_a_folder_is_escaped(tmp_path: Path) -> None:

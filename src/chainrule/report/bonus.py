@@ -9,13 +9,29 @@ from typing import Any
 import numpy as np
 
 from chainrule.report import bonus_words as words
-from chainrule.report.bonus_runs import BASE, CALIBRATION, CALIBRATION_IMAGES, ORDER, Bonus, Entry, Measured, find
+from chainrule.report.bonus_runs import (
+    BASE,
+    BUDGETS,
+    CALIBRATION,
+    CALIBRATION_IMAGES,
+    ORDER,
+    Bonus,
+    Entry,
+    Measured,
+    find,
+)
 from chainrule.report.ink import png_uri, tiles
 from chainrule.report.runs import MODELS
 from chainrule.report.sections import Image
 from chainrule.report.words import count, number
 
-TITLES = {"steps": "By steps", "time": "By time", "full": "Full preset", "photos": "8-bit images"}
+TITLES = {
+    "steps": "By steps",
+    "time": "By time",
+    "full": "Full preset",
+    "photos": "8-bit images",
+    "digits": "8×8 digits",
+}
 """Headings of the budgets' columns."""
 SHEET, ACROSS = 25, 5
 """Samples on a small sheet, and how many side by side."""
@@ -67,7 +83,7 @@ class Sheet:
 
 def section(bonus: Bonus) -> dict[str, Any]:
     """What the template shows of a bonus folder."""
-    steps, time, full, photos = (bonus.budgets[name] for name in ("steps", "time", "full", "photos"))
+    steps, time, full, photos, digits = (bonus.budgets[name] for name in BUDGETS)
     main = steps or time
     gray, conditional = (find(steps, key) or find(time, key) for key in ("grayscale", words.CONDITIONAL))
     return {
@@ -91,6 +107,9 @@ def section(bonus: Bonus) -> dict[str, Any]:
         "photos": table({"photos": photos}),
         "photo_sentences": words.photos(bonus) if photos else [],
         "photo_sheets": sheets(photos),
+        "digits": table({"digits": digits}),
+        "digit_sentences": words.digits(digits),
+        "digit_sheets": sheets(digits),
         "full": table({"full": full}),
         "full_sentence": words.gains(full, "full"),
         "pace": bonus.pace,

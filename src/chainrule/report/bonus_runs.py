@@ -4,6 +4,7 @@
     time/NAME/        trained for the same time
     full/NAME/        trained on the full preset
     photos/NAME/      trained on 8-bit colour images
+    digits/NAME/      trained on scikit-learn's digits, 8×8 with 17 levels
     quality/NAME.json what `chainrule quality --json` printed; NAME ends in -SEED
     steps.json        what `chainrule bench steps --json` printed
 
@@ -24,7 +25,7 @@ from typing import Any
 from chainrule.errors import DataError
 from chainrule.report.runs import MODELS, NEEDED, Run, holds, read_one
 
-BUDGETS = ("steps", "time", "full", "photos")
+BUDGETS = ("steps", "time", "full", "photos", "digits")
 """The folders of runs."""
 BASE = "pixelcnn-made"
 """Part 3's model, which the others are compared with."""

@@ -183,6 +183,27 @@ def photos(bonus: Bonus) -> list[str]:
     return [sentence for sentence in said if sentence]
 
 
+def digits(entries: Sequence[Entry]) -> list[str]:
+    """The mixture of logistics beside the softmax on a small set, and how soon that set is learned by heart."""
+    return [sentence for sentence in (logistic(entries), overfitting(entries)) if sentence]
+
+
+def overfitting(entries: Sequence[Entry]) -> str:
+    """Of how many runs the best weights on validation data are not the last; nothing if they always are."""
+    runs = [run for entry in entries for run in entry.runs if run.result.get("best_step", 0) > 0]
+    early = [run for run in runs if run.result["best_step"] < run.result["steps"]]
+    if not early:
+        return ""
+    best = between(sorted({run.result["best_step"] for run in early}), count)
+    sizes = {run.result.get("train_events") for run in early}
+    size = f" The training set has {count(sizes.pop())} images." if len(sizes) == 1 and None not in sizes else ""
+    whole = between(sorted({run.result["steps"] for run in early}), count)
+    return (
+        f"{len(early)} of the {len(runs)} runs overfit: their validation loss was least after {best} of {whole} steps, "
+        f"and the weights of then are those that were kept and tested.{size}"
+    )
+
+
 def logistic(entries: Sequence[Entry]) -> str:
     one = find(entries, "logistic")
     others = [(entry, gain(one, entry)) for entry in entries if entry.key in SOFTMAX and gain(one, entry) is not None]
