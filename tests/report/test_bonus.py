@@ -21,7 +21,7 @@ from chainrule.report.bonus_runs import read_bonus
 from .page import Page, page_of
 from .runs import write_bonus, write_bonus_run, write_run
 
-PARTS = ("table", "samples", "grayscale", "classes", "quality", "photos", "digits")
+PARTS = ("table", "sight", "samples", "grayscale", "classes", "quality", "photos", "digits")
 
 
 @pytest.fixture(scope="module")
@@ -153,6 +153,27 @@ def test_pictures_are_described_and_inside_the_page(page: Page, out: Path) -> No
         assert tag not in ("script", "iframe", "object", "embed")
         assert str(attributes.get("src", "data:")).startswith("data:")
     assert not re.search(r"url\(|@import", (out / "index.html").read_text(encoding="utf-8"))
+
+
+def test_a_masked_and_a_gated_network_show_what_they_see(folder: Path, tmp_path: Path, page: Page) -> None:
+    """By the sentences of part 3, each about its own picture."""
+    assert sum("Receptive field of pixel (4, 4), channel 0, of" in str(one["alt"]) for one in page.images()) == 3
+    shutil.copytree(folder / "steps", tmp_path / "bonus" / "steps")
+    for name, seen in (("gated-made", 8), ("gated", 8), ("pixelcnn", 5)):
+        field = np.zeros((8, 8))
+        field[:4, :seen], field[4, :4] = 1e-3, 1e-2
+        np.savez(tmp_path / "bonus" / "steps" / name / "arrays.npz", receptive_field=field)
+    build([], tmp_path / "out", bonus=tmp_path / "bonus")
+    text = page_of(tmp_path / "out").text("bonus-sight")
+    masked, gated = text.split("PixelCNN-MADE before training.")[1:]
+    assert "this is the blind spot" in masked
+    assert gated.split(" Samples")[0].strip() == "All rows above are seen in full: there is no blind spot."
+    shutil.rmtree(tmp_path / "bonus" / "steps" / "gated-made")
+    build([], tmp_path / "out", bonus=tmp_path / "bonus")
+    assert " PixelCNN before training." in page_of(tmp_path / "out").text("bonus-sight")
+    shutil.rmtree(tmp_path / "bonus" / "steps" / "pixelcnn")
+    build([], tmp_path / "out", bonus=tmp_path / "bonus")
+    assert "holds no receptive fields" in page_of(tmp_path / "out").text("bonus-sight")
 
 
 def test_results_json_has_the_runs_and_the_measures(folder: Path, out: Path) -> None:
@@ -291,6 +312,9 @@ def test_a_damaged_result_is_one_sentence(tmp_path: Path, change: dict[str, Any]
         {"samples": np.zeros((0, 3, 8, 8), np.uint8)},
         {"gray_given": np.zeros((2, 8, 8), int), "colorings": np.zeros((3, 2, 3, 8, 8), int)},
         {"colorings": np.zeros((2, 3, 8, 8), int)},
+        {"receptive_field": np.zeros((8, 9))},
+        {"receptive_field": np.zeros((8, 8), int)},
+        {"receptive_field": np.full((8, 8), np.nan)},
     ],
 )
 def test_pictures_of_another_shape_are_one_sentence(tmp_path: Path, arrays: dict[str, np.ndarray]) -> None:

@@ -75,4 +75,10 @@ def test_a_receptive_field_is_described_as_it_is() -> None:
     leaking = full.copy()
     leaking[3, 0] = 1e-9
     assert "causal" not in words.receptive_sentence(leaking, 2, 2)
+    near = full.copy()
+    near[0], near[:, 0], near[:, 4] = 0, 0, 0
+    assert "no blind spot, and what stays empty is out of reach" in words.receptive_sentence(near, 2, 2)
+    near[1, 3] = 0
+    assert "this is the blind spot of" in words.receptive_sentence(near, 2, 2)
+    assert words.blind_spot(full, 0, 2) == words.blind_spot(full, 2, 4) == ""
     assert words.receptive_sentence(np.zeros((5, 5)), 2, 2) == "No pixel influences this one."

@@ -22,8 +22,8 @@ from chainrule.report.bonus_runs import (
 )
 from chainrule.report.ink import png_uri, tiles
 from chainrule.report.runs import MODELS
-from chainrule.report.sections import Image
-from chainrule.report.words import count, number
+from chainrule.report.sections import Image, receptive
+from chainrule.report.words import blind_spot, count, number
 
 TITLES = {
     "steps": "By steps",
@@ -36,6 +36,8 @@ TITLES = {
 SHEET, ACROSS = 25, 5
 """Samples on a small sheet, and how many side by side."""
 CLASSES = 10
+STACKS = (BASE, "gated-made"), ("pixelcnn", "gated")
+"""One stack of masked convolutions and two, whose receptive fields stand side by side."""
 COLORED = 8
 """Gray images whose colourings are shown."""
 SEPARATION = 6
@@ -75,10 +77,11 @@ class Table:
 
 @dataclass(frozen=True)
 class Sheet:
-    """A small picture of a model's samples."""
+    """A small picture of a model's samples, or of what it sees."""
 
     name: str
     image: Image
+    caption: str = ""
 
 
 def section(bonus: Bonus) -> dict[str, Any]:
@@ -96,6 +99,7 @@ def section(bonus: Bonus) -> dict[str, Any]:
         ]
         + words.pairs(bonus),
         "missing": missing(main),
+        "fields": fields(main),
         "sheets": sheets(main),
         "gray": colorings(gray) if gray else None,
         "gray_sentence": words.gray(gray, steps if gray in steps else time) if gray else "",
@@ -182,6 +186,15 @@ def sheets(entries: Sequence[Entry]) -> list[Sheet]:
             image = Image(png_uri(tiles(shown, run.result["levels"], columns=ACROSS)), alt, "sheet")
             found.append(Sheet(entry.name, image))
     return found
+
+
+def fields(entries: Sequence[Entry]) -> list[Sheet]:
+    """What a masked and a gated PixelCNN see before training, the first pair of which there are both."""
+    for pair in STACKS:
+        runs = [entry.runs[0] for key in pair if (entry := find(entries, key)) is not None]
+        if len(runs) == len(pair) and all("receptive_field" in run.arrays for run in runs):
+            return [Sheet(run.name, *receptive(run, blind_spot)) for run in runs]
+    return []
 
 
 def colorings(entry: Entry) -> Image | None:

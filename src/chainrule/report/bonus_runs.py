@@ -22,6 +22,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from chainrule.errors import DataError
 from chainrule.report.runs import MODELS, NEEDED, Run, holds, read_one
 
@@ -164,6 +166,9 @@ def has_sound_pictures(run: Run) -> bool:
             return False
         if any(size not in (None, there) for size, there in zip(sizes, array.shape, strict=True)):
             return False
+    field = arrays.get("receptive_field")
+    if field is not None and (field.dtype.kind != "f" or field.shape != shape[1:] or not np.isfinite(field).all()):
+        return False
     counts = {len(arrays[name]) for name in ("gray_given", "colorings", "originals") if name in arrays}
     return len(counts) <= 1
 

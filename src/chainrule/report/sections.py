@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from chainrule.report import plots, words
 from chainrule.report.ink import png_uri, tiles
@@ -87,13 +89,17 @@ def block(run: Run) -> Block:
     if run.kind == "images" and "samples" in arrays:
         pictures["samples"] = grid(run)
     if run.kind == "images" and "receptive_field" in arrays:
-        field = arrays["receptive_field"]
-        row, column = field.shape[0] // 2, field.shape[1] // 2
-        sentence = words.receptive_sentence(field, row, column)
-        alt = f"Receptive field of pixel ({row}, {column}), channel 0, of {run.name}. {sentence}"
-        pictures["receptive"] = Image(plots.receptive_field(field, row, column), alt, "field")
-        pictures["receptive_sentence"] = sentence
+        pictures["receptive"], pictures["receptive_sentence"] = receptive(run, words.receptive_sentence)
     return Block(run, label, curves(run), **pictures)
+
+
+def receptive(run: Run, words_for: Callable[[np.ndarray, int, int], str]) -> tuple[Image, str]:
+    """The receptive field of a run's centre, and what `words_for` says of it."""
+    field = run.arrays["receptive_field"]
+    row, column = field.shape[0] // 2, field.shape[1] // 2
+    seen = words.receptive_sentence(field, row, column)
+    alt = f"Receptive field of pixel ({row}, {column}), channel 0, of {run.name}. {seen}"
+    return Image(plots.receptive_field(field, row, column), alt, "field"), words_for(field, row, column)
 
 
 def curves(run: Run) -> Image:

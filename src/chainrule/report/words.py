@@ -206,18 +206,36 @@ def receptive_sentence(field: np.ndarray, row: int, column: int) -> str:
             "Nothing below the framed pixel, nothing to its right in its own row and not the pixel itself has any "
             "influence: the conditional is causal in raster order."
         )
-    above_right = ~seen[:row, column + 1 :]
-    if above_right.any():
-        parts.append(
-            "The wedge above it to the right stays empty although raster order would allow it: this is the blind spot "
-            "of stacked masked convolutions, whose view to the right widens by only one column with each row upwards."
-        )
-    elif above_right.size:
-        parts.append("All rows above are seen in full: there is no blind spot.")
+    parts += filter(None, [blind_spot(field, row, column)])
     strongest = np.unravel_index(int(field.argmax()), field.shape)
     if max(abs(int(strongest[0]) - row), abs(int(strongest[1]) - column)) <= 3:
         parts.append("Influence is strongest close by, within the reach of the first convolution.")
     return " ".join(parts)
+
+
+def blind_spot(field: np.ndarray, row: int, column: int) -> str:
+    """Whether earlier pixels above and to the right are seen; nothing where there are none.
+
+    Only one whose mirror image on the left is seen counts as overlooked: the others are too far away for either side.
+    """
+    above = field[:row] > 0
+    right = above[:, column + 1 :]
+    if not right.size:
+        return ""
+    if right.all():
+        return "All rows above are seen in full: there is no blind spot."
+    left = above[:, :column][:, ::-1]
+    width = min(left.shape[1], right.shape[1])
+    if (left[:, :width] & ~right[:, :width]).any():
+        return (
+            "The wedge to the right above the framed pixel stays empty although raster order would allow it: this is "
+            "the blind spot of stacked masked convolutions, whose view to the right widens by only one column with "
+            "each row upwards."
+        )
+    return (
+        "The rows above are seen as far to the right as to the left: there is no blind spot, and what stays empty is "
+        "out of reach."
+    )
 
 
 def overfitting(runs: Sequence[Run]) -> str:
