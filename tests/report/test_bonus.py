@@ -94,6 +94,7 @@ def test_sentences_follow_from_the_figures(page: Page) -> None:
     digits = page.text("bonus-digits")
     assert "PixelCNN-MADE 2 seeds 1,000 1.8500 ± 0.0707" in digits
     assert "17 levels of digits, Logistic PixelCNN needs 10.0 % fewer bits than PixelCNN-MADE and 2.1 %" in digits
+    assert "2 seeds of PixelCNN-MADE lie from 1.8000 to 1.9000 bits/dim, 5.6 % apart." in digits
     assert "4 of the 4 runs overfit: their validation loss was least after 40 of 3,200 steps" in digits
     assert "The training set has 1,257 images." in digits
 

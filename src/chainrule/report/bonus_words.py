@@ -184,8 +184,8 @@ def photos(bonus: Bonus) -> list[str]:
 
 
 def digits(entries: Sequence[Entry]) -> list[str]:
-    """The mixture of logistics beside the softmax on a small set, and how soon that set is learned by heart."""
-    return [sentence for sentence in (logistic(entries), overfitting(entries)) if sentence]
+    """The mixture of logistics beside the softmax on a small set, how much is chance, and which runs overfit."""
+    return [sentence for sentence in (logistic(entries), *seeds(entries)[:1], overfitting(entries)) if sentence]
 
 
 def overfitting(entries: Sequence[Entry]) -> str:
