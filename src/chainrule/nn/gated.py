@@ -76,9 +76,9 @@ class GatedBlock(nn.Module):
     def forward(self, v: Tensor, h: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Both stacks, (B, filters, H, W) each → the same shapes."""
         above = self.vertical(v if self.vertical_norm is None else self.vertical_norm(v))
-        above = above if self.vertical_context is None else above + self.vertical_context(context)
+        above = above if self.vertical_context is None else above.add_(self.vertical_context(context))
         known = self.link(above)
-        known = known if self.horizontal_context is None else known + self.horizontal_context(context)
+        known = known if self.horizontal_context is None else known.add_(self.horizontal_context(context))
         left = self.horizontal(h if self.horizontal_norm is None else self.horizontal_norm(h))
         return self.gate(above), self.expand(self.gate(left.add_(known))).add_(h)
 
