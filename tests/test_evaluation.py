@@ -10,7 +10,14 @@ import torch
 
 from chainrule import evaluation, metrics
 from chainrule.errors import DataError, ModelError
-from chainrule.evaluation import bits_per_dim, enumerate_events, log2_joint, log_probs, receptive_field
+from chainrule.evaluation import (
+    bits_per_dim,
+    enumerate_events,
+    independent_bits_per_dim,
+    log2_joint,
+    log_probs,
+    receptive_field,
+)
 from chainrule.models import MADE, ConditionalMLP, Histogram, PixelCNN, PixelCNNMADE
 from laws import events, may_see, randomised, tiny_dataset
 
@@ -117,3 +124,31 @@ def test_receptive_field_leaves_no_traces():
     assert model.training
     assert (first == receptive_field(model, (0, 2, 2))).all()
     assert first.any()
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3])
+def test_independent_channels_are_marginals(channels):
+    """On one pixel: the product of the marginals of all its outcomes, by enumeration."""
+    torch.manual_seed(0)
+    model = PixelCNNMADE((channels, 1, 1), 3, filters=12, blocks=1)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.5 * torch.randn(parameter.shape))
+        x = enumerate_events(model)
+        joint = model.log_prob(x).double().exp().view([3] * channels)
+        marginals = [joint.movedim(c, 0).reshape(3, -1).sum(1) for c in range(channels)]
+        expected = sum(marginals[c][x[:, c, 0, 0]].log() for c in range(channels))
+        assert torch.allclose(model.independent_log_prob(x), expected, atol=1e-5)
+        assert channels == 1 or not torch.allclose(model.log_prob(x).double(), expected, atol=1e-3)
+
+
+def test_independent_channels_on_a_dataset():
+    torch.manual_seed(0)
+    model = PixelCNNMADE((2, 3, 4), 3, filters=6, blocks=1)
+    data = tiny_dataset((2, 3, 4), 3)
+    expected = -float(model.independent_log_prob(data.test).detach().mean()) / 24 / math.log(2)
+    assert independent_bits_per_dim(model, data) == pytest.approx(expected, rel=1e-6)
+    with pytest.raises(ModelError, match="PixelCNN has no joint"):
+        independent_bits_per_dim(PixelCNN((2, 3, 4), 3, filters=6, blocks=1), data)
+    with pytest.raises(ModelError, match="too many combinations"):
+        PixelCNNMADE((3, 2, 2), 256, filters=6, blocks=1).independent_log_prob(torch.zeros(1, 3, 2, 2).long())

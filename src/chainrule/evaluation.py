@@ -12,7 +12,7 @@ from torch import Tensor
 from chainrule import metrics
 from chainrule.data import Dataset
 from chainrule.errors import DataError, ModelError
-from chainrule.models import AutoregressiveModel
+from chainrule.models import AutoregressiveModel, PixelCNNMADE
 from chainrule.sampling import evaluating
 
 BATCH = 100
@@ -61,6 +61,25 @@ def bits_per_dim(
     if not len(x):
         raise DataError("there are no events to evaluate: give at least one")
     return metrics.bits_per_dim(-float(log_probs(model, x, context).mean()), model.dims)
+
+
+def independent_bits_per_dim(model: AutoregressiveModel, dataset: Dataset, split: str = "test") -> float:
+    """Bits/dim if each channel were predicted without the others of its pixel: `PixelCNNMADE.independent_log_prob`.
+
+    Raises:
+        ModelError: the model has no MADE over the channels, or they have too many combinations.
+    """
+    if not isinstance(model, PixelCNNMADE):
+        raise ModelError(
+            f"{type(model).__name__} has no joint distribution of a pixel's channels to take apart: use a PixelCNN-MADE"
+        )
+    x, given = getattr(dataset, split), context_of(model, dataset, split)
+    total = 0.0
+    with torch.no_grad(), evaluating(model):
+        for i in range(0, len(x), BATCH):
+            context = None if given is None else given[i : i + BATCH]
+            total += float(model.independent_log_prob(x[i : i + BATCH], context).sum())
+    return metrics.bits_per_dim(-total / len(x), model.dims)
 
 
 def context_of(model: Any, dataset: Dataset, split: str) -> Tensor | None:

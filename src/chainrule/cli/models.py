@@ -22,6 +22,7 @@ def evaluate(args: list[str]) -> None:
         model: ModelName,
         data: str | None = None,
         split: Literal["train", "validation", "test"] = "test",
+        independent_channels: bool = False,
         json: bool = False,
     ) -> None:
         """Measure a model's exact likelihood on data.
@@ -30,10 +31,12 @@ def evaluate(args: list[str]) -> None:
             model: A run folder, a folder written by save_pretrained, or the name of a shipped model.
             data: A dataset's name, a file or a folder of images; for a run folder, by default what it was trained on.
             split: Which part of the data.
+            independent_channels: For a PixelCNN-MADE: also what it would need if it predicted each channel without the
+                others of its pixel, the least that a factorised model of the same features can need.
             json: Print JSON.
         """
         from chainrule import metrics, zoo
-        from chainrule.evaluation import bits_per_dim, log2_joint
+        from chainrule.evaluation import bits_per_dim, independent_bits_per_dim, log2_joint
 
         loaded = zoo.load(model)
         dataset = open_data_of(model, data, loaded)
@@ -41,6 +44,8 @@ def evaluate(args: list[str]) -> None:
         figures["events"] = len(getattr(dataset, split))
         figures["bits_per_dim"] = bits_per_dim(loaded, dataset, split)
         figures["bits_per_event"] = figures["bits_per_dim"] * loaded.dims
+        if independent_channels:
+            figures["independent_channels_bits_per_dim"] = independent_bits_per_dim(loaded, dataset, split)
         if dataset.truth is not None:
             log2_q = log2_joint(loaded)
             figures["exact_bits_per_dim"] = metrics.cross_entropy_bits(dataset.truth, log2_q) / 2
