@@ -24,7 +24,6 @@ from chainrule.native import Program, known
 from chainrule.nn import MADENetwork
 from chainrule.nn.made import MADEWalk, StepWeights
 
-
 MOST_COMBINATIONS = 4096
 
 
