@@ -21,7 +21,7 @@ BONUS_LENGTH := 1600
 BONUS_STEPS := $(SEEDED) pixelcnn gated gated-made logistic grayscale class-conditional
 # NAME:STEPS, as many as take as long as the 1600 of pixelcnn-made, which stands in steps/: half of what
 # .venv/bin/chainrule bench steps prints, which counts from the preset's 3200.
-TIME_STEPS := gated-made:900
+TIME_STEPS := gated-made:1300 pixelcnn:1800 gated:1350 class-conditional:1125 grayscale:850 iqn:1350 logistic:1375
 BONUS_PHOTOS := pixelcnn-made logistic
 BONUS_DIGITS := $(foreach model,pixelcnn-made gated-made logistic,$(model) $(model)-1 $(model)-2)
 BONUS_QUALITY := $(foreach model,iqn pixelcnn-made,$(foreach seed,0 1 2,$(model)-$(seed)))
