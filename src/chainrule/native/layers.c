@@ -53,6 +53,12 @@ static void shared_out(work run, void *argument, int64_t shares) { (void)shares,
 /* Kinds of numbers; ROUNDED is bfloat16 where the processor has an instruction that rounds to it. */
 enum { SINGLE, BRAIN, ROUNDED };
 
+/* GCC knows the processor from version 10 on; Clang, and GCC that does not optimise, refuse the instruction also in code
+   that is never reached. */
+#if defined(__x86_64__) && defined(__OPTIMIZE__) && !defined(__clang__) && __GNUC__ >= 10
+#define ROUNDS(tile) ((tile) == 12 && __builtin_cpu_supports("avx512bf16"))
+#endif
+
 /* Vectors of eight, which are often what is left of a pixel's channels: as the first half of one of sixteen, and back.
    Compilers that cannot shuffle go through memory. */
 typedef uint16_t few_shorts __attribute__((vector_size(16), aligned(2), may_alias));
@@ -107,7 +113,7 @@ INLINE void store(void *to, int64_t i, int kind, int64_t lanes, floats v) {
     if (kind) {
         uint16_t *place = (uint16_t *)to + i;
         shorts all;
-#if defined(__x86_64__)
+#ifdef ROUNDS
         if (kind == ROUNDED)
             __asm__("vcvtneps2bf16 %1, %0" : "=v"(all) : "v"(v));
         else
@@ -160,16 +166,16 @@ INLINE floats exponential(int kind, floats x) {
 }
 
 /* BY_KIND(kind, work(KIND, …)): the work, compiled for each kind of numbers. */
-#if defined(__x86_64__) && defined(__GNUC__)
-#define ROUNDS(tile) ((tile) == 12 && __builtin_cpu_supports("avx512bf16"))
+#ifdef ROUNDS
+#define ROUNDING(tile) ROUNDS(tile)
 #else
-#define ROUNDS(tile) 0
+#define ROUNDING(tile) ((void)(tile), 0)
 #endif
 #define BY_KIND(BRAINS, WORK, ...)                                                                                     \
     do {                                                                                                               \
         if (!(BRAINS))                                                                                                 \
             WORK(SINGLE, __VA_ARGS__);                                                                                 \
-        else if (ROUNDS(tile))                                                                                         \
+        else if (ROUNDING(tile))                                                                                         \
             WORK(ROUNDED, __VA_ARGS__);                                                                                \
         else                                                                                                           \
             WORK(BRAIN, __VA_ARGS__);                                                                                  \
