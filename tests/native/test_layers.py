@@ -10,6 +10,7 @@ from chainrule import native
 from chainrule.models import GatedPixelCNNMADE, PixelCNN, PixelCNNMADE
 from chainrule.native import layers
 from chainrule.native.library import library
+from chainrule.nn import ChannelLayerNorm, Gate, MADENetwork, MaskedConv2d
 from laws import events
 
 pytestmark = pytest.mark.skipif(not native.available(), reason="chainrule was installed without a C compiler")
@@ -150,6 +151,50 @@ def test_models_with_and_without(cls, batch, monkeypatch):
         found[native_code] = [loss.detach(), *torch.autograd.grad(loss, list(model.parameters()))]
     for a, b in zip(found["1"], found["0"], strict=True):
         assert torch.allclose(a, b, atol=1e-5)
+
+
+def test_norms_that_do_not_fit_are_left_to_pytorch():
+    x = images(8)
+    for options in ({"bias": False}, {"elementwise_affine": False}):
+        norm = ChannelLayerNorm(8, **options)
+        assert norm(x).shape == norm.activated(x).shape == x.shape
+    for channels in (4, 12):
+        with pytest.raises(RuntimeError, match="normalized_shape"):
+            ChannelLayerNorm(channels)(x)
+
+
+def test_gates_of_odd_halves_are_refused():
+    with pytest.raises(RuntimeError, match="size"):
+        Gate()(images(5))
+
+
+def test_levels_and_shapes_that_do_not_fit_are_left_to_pytorch():
+    torch.manual_seed(0)
+    network = MADENetwork(3, 4, [8], auxiliary=2)
+    v, given = torch.randint(0, 4, (5, 3)).float(), torch.randn(5, 2)
+    for level in (-1.0, 4.0, 1e6):
+        with pytest.raises(RuntimeError, match="Class values"):
+            network(torch.tensor([[0.0, 0.0, level]]), given[:1])
+    with pytest.raises(RuntimeError, match="shapes"):
+        network(v[:, :1], given)
+    whole = network(v, given)
+    assert torch.allclose(network(v[0], given[0]), whole[0], atol=1e-6)
+    assert torch.allclose(network(v, given[0]), network(v, given[:1].expand(5, -1)), atol=1e-6)
+    assert torch.allclose(network(v[:1], given), network(v[:1].expand(5, -1), given), atol=1e-6)
+
+
+def test_a_subclass_may_do_something_else():
+    class OtherNorm(ChannelLayerNorm):
+        def forward(self, x):
+            return x - 1
+
+    class OtherConv(MaskedConv2d):
+        def forward(self, x):
+            return x - 1
+
+    x = images(8).detach()
+    assert torch.equal(OtherNorm(8).activated(x), F.relu(x - 1))
+    assert torch.equal(OtherConv(8, 8, 3, "B").activated(x.clone(memory_format=torch.preserve_format)), F.relu(x) - 1)
 
 
 def test_what_does_not_fit_is_left_to_pytorch():

@@ -28,9 +28,18 @@ def fits(x: Tensor) -> bool:
         and x.dim() == 4
         and 0 < x.shape[1] <= MOST_CHANNELS
         and x.permute(0, 2, 3, 1).is_contiguous()
-        and not torch.compiler.is_compiling()
+        and plain()
         and available()
     )
+
+
+def plain() -> bool:
+    """Whether operations are just carried out, neither compiled nor transformed by `torch.func`."""
+    return not (torch.compiler.is_compiling() or transformed())
+
+
+def transformed() -> bool:
+    return bool(torch._C._are_functorch_transforms_active())
 
 
 def layer_norm(x: Tensor, gain: Tensor, bias: Tensor, eps: float, *, relu: bool = False) -> Tensor:
@@ -62,16 +71,21 @@ def relu_pad(x: Tensor, border: int) -> Tensor:
     return y
 
 
-def lookup_fits(rows: int, table: Tensor, plus: Tensor) -> bool:
-    """Whether `lookup_relu` takes these: few rows, of which every thread keeps sums; `plus` on a CPU, (..., units)."""
+def lookup_fits(v: Tensor, variables: int, levels: int, table: Tensor, plus: Tensor) -> bool:
+    """Whether `lookup_relu` takes these: few rows, of which every thread keeps sums; all on a CPU.
+
+    Levels (..., D) that are none, and what would have to be broadcast to `plus`, (..., units), are left to PyTorch.
+    """
     return (
-        plus.device.type == "cpu"
+        plus.device.type == v.device.type == table.device.type == "cpu"
         and plus.dtype in (torch.float32, torch.bfloat16)
         and table.dtype == torch.float32
-        and rows <= MOST_ROWS
+        and variables * levels <= MOST_ROWS
         and plus.is_contiguous()
-        and not torch.compiler.is_compiling()
+        and v.shape == (*plus.shape[:-1], variables)
+        and plain()
         and available()
+        and not bool(((v < 0) | (v >= levels)).any())
     )
 
 

@@ -56,7 +56,8 @@ class MaskedConv2d(nn.Module):
 
     def activated(self, x: Tensor) -> Tensor:
         """`forward` of relu(x); `x` may be overwritten."""
-        if self.kernel > 1 and layers.fits(x):
+        own = type(self).forward is MaskedConv2d.forward  # not a subclass's
+        if own and self.kernel > 1 and layers.fits(x):
             return F.conv2d(layers.relu_pad(x, self.radius), self.weight * self.mask, self.bias)
         return self(x.relu_())
 

@@ -22,7 +22,7 @@ class Gate(nn.Module):
 
     def forward(self, x: Tensor, dim: int = 1) -> Tensor:
         """(…, 2 · filters, …) → (…, filters, …) along `dim`."""
-        if dim == 1 and layers.fits(x):
+        if dim == 1 and layers.fits(x) and x.shape[1] % 2 == 0:
             return layers.gate(x)
         a, b = x.chunk(2, dim)
         return a.tanh() * b.sigmoid()

@@ -63,12 +63,14 @@ class MADENetwork(nn.Module):
         if self.from_auxiliary is None:
             return layer(one_hot(v, self.levels).flatten(-2)).relu_()
         plus = self.from_auxiliary(auxiliary)
-        if type(layer) is MaskedLinear and layers.lookup_fits(self.variables * self.levels, layer.weight, plus):
-            whole = levels_of(v)
-            if whole is not None:
-                table = layer.masked_weight().T.unflatten(0, (self.variables, self.levels))
-                h = layers.lookup_relu(whole.flatten(0, -2), table, layer.bias, plus.flatten(0, -2))
-                return h.view(plus.shape)
+        if (
+            type(layer) is MaskedLinear
+            and (whole := levels_of(v)) is not None
+            and layers.lookup_fits(whole, self.variables, self.levels, layer.weight, plus)
+        ):
+            table = layer.masked_weight().T.unflatten(0, (self.variables, self.levels))
+            rows = plus.reshape(-1, plus.shape[-1])
+            return layers.lookup_relu(whole.reshape(-1, self.variables), table, layer.bias, rows).view(plus.shape)
         return (layer(one_hot(v, self.levels).flatten(-2)) + plus).relu_()
 
     def start(self, batch: int, auxiliary: Tensor | None = None, weights: StepWeights | None = None) -> MADEWalk:

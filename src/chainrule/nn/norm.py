@@ -27,12 +27,16 @@ class ChannelLayerNorm(nn.LayerNorm):
 
     def activated(self, x: Tensor) -> Tensor:
         """ReLU of `forward`, in one pass where there is compiled code for it."""
-        if self._compiled(x):
+        if type(self).forward is ChannelLayerNorm.forward and self._compiled(x):  # a subclass may have its own
             return layers.layer_norm(x, self.weight, self.bias, self.eps, relu=True)
         return F.relu(self(x))
 
     def _compiled(self, x: Tensor) -> bool:
-        return self.weight.dtype == torch.float32 and layers.fits(x)
+        affine = (self.weight, self.bias)  # either may be missing
+        return layers.fits(x) and all(
+            p is not None and p.shape == x.shape[1:2] and (p.device, p.dtype) == (x.device, torch.float32)
+            for p in affine
+        )
 
     def step(self, x: Tensor) -> Tensor:
         """(B, C), one pixel → the same shape."""
