@@ -153,6 +153,50 @@ def test_models_with_and_without(cls, batch, monkeypatch):
         assert torch.allclose(a, b, atol=1e-5)
 
 
+@pytest.mark.parametrize("cls", [PixelCNN, PixelCNNMADE, GatedPixelCNNMADE])
+def test_gradients_of_gradients(cls, monkeypatch):
+    """They cannot be taken of compiled layers, and are right all the same."""
+    torch.manual_seed(0)
+    model = cls((2, 3, 3), 3, filters=8, blocks=1)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape))
+    x, parameters, found = events(model, 2), list(model.parameters()), {}
+    for native_code in ("1", "0"):
+        monkeypatch.setenv("CHAINRULE_NATIVE", native_code)
+        slopes = torch.autograd.grad(model.loss(x), parameters, create_graph=True)
+        found[native_code] = torch.autograd.grad(sum((s**2).sum() for s in slopes), parameters, materialize_grads=True)
+    assert any(float(a.abs().max()) > 1e-3 for a in found["0"])
+    for a, b in zip(found["1"], found["0"], strict=True):
+        assert torch.allclose(a, b, atol=1e-6)
+
+
+@pytest.mark.parametrize("relu", [False, True])
+def test_gradients_of_gradients_in_bfloat16(relu):
+    x, gain, bias = images(8, torch.bfloat16), torch.randn(8, requires_grad=True), torch.randn(8)
+    y = layers.layer_norm(x, gain, bias, 0.1, relu=relu)
+    slopes = torch.autograd.grad(y.float().square().sum(), [x, gain], create_graph=True)
+    assert slopes[0].dtype == torch.bfloat16
+    assert slopes[1].dtype == torch.float32
+    assert all(bool(s.isfinite().all()) for s in torch.autograd.grad(sum(s.float().sum() for s in slopes), [x, gain]))
+
+
+@pytest.mark.parametrize("cls", [PixelCNN, PixelCNNMADE, GatedPixelCNNMADE])
+def test_transformed_models(cls):
+    """torch.func, and Jacobians of many rows at once."""
+    torch.manual_seed(0)
+    model = cls((2, 3, 3), 3, filters=8, blocks=1)
+    x, parameters = events(model, 2), dict(model.named_parameters())
+    found = torch.func.grad(lambda p: -torch.func.functional_call(model, p, (x,)).mean() / model.dims)(parameters)
+    wanted = torch.autograd.grad(model.loss(x), list(parameters.values()))
+    for a, b in zip(found.values(), wanted, strict=True):
+        assert torch.allclose(a, b, atol=1e-6)
+    y, weights = model(x), list(parameters.values())
+    rows = torch.autograd.grad(y, weights, torch.eye(2), is_grads_batched=True, retain_graph=True)
+    for a, b in zip(rows, torch.autograd.grad(y, weights, torch.tensor([0.0, 1.0])), strict=True):
+        assert torch.allclose(a[1], b, atol=1e-5)
+
+
 def test_norms_that_do_not_fit_are_left_to_pytorch():
     x = images(8)
     for options in ({"bias": False}, {"elementwise_affine": False}):

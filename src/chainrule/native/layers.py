@@ -6,11 +6,12 @@ their product one after the other. For networks of few filters these passes cost
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
 
 from chainrule.native.library import available, library
 
@@ -127,16 +128,22 @@ class LayerNorm(torch.autograd.Function):
             *(tensor.data_ptr() for tensor in (x, gain, bias, y, moments)),
         )
         ctx.save_for_backward(x, gain, bias, moments)
-        ctx.relu = relu
+        ctx.eps, ctx.relu = eps, relu
         return y
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
         x, gain, bias, moments = ctx.saved_tensors
+        if by_pytorch(slope):
+
+            def norm(x: Tensor, gain: Tensor, bias: Tensor) -> Tensor:
+                y = F.layer_norm(x.permute(0, 2, 3, 1).float(), gain.shape, gain, bias, ctx.eps)
+                return (F.relu(y) if ctx.relu else y).permute(0, 3, 1, 2).to(x.dtype)
+
+            return *gradients(norm, [x, gain, bias], slope), None, None
         count, channels = shares(x.numel()), x.shape[1]
         slope = channels_last(slope)
-        x_slope, sums = torch.empty_like(x), torch.zeros(count, 2, channels)
+        x_slope, sums = torch.empty_like(x), gain.new_zeros(count, 2, channels)
         code: Any = library()
         code.chainrule_norm_back(
             *(count, x.numel() // channels, channels, x.dtype == torch.bfloat16, ctx.relu),
@@ -159,9 +166,10 @@ class Gate(torch.autograd.Function):
         return y
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, slope: Tensor) -> Tensor:
+    def backward(ctx: Any, slope: Tensor) -> Tensor | None:
         (x,) = ctx.saved_tensors
+        if by_pytorch(slope):
+            return gradients(lambda x: x.chunk(2, 1)[0].tanh() * x.chunk(2, 1)[1].sigmoid(), [x], slope)[0]
         x_slope = torch.empty_like(x)
         run_gate(x, channels_last(slope), x_slope)
         return x_slope
@@ -180,10 +188,12 @@ class ReLUPad(torch.autograd.Function):
         return y
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
         (y,) = ctx.saved_tensors
         batch, channels, height, width = ctx.shape
+        if by_pytorch(slope):
+            inner = (..., slice(ctx.border, None), slice(ctx.border, ctx.border + width))
+            return slope[inner] * (y[inner] > 0), None
         x_slope = y.new_empty(batch, height, width, channels).permute(0, 3, 1, 2)
         run_relu_pad(channels_last(slope), y, x_slope, ctx.shape, ctx.border)
         return x_slope, None
@@ -205,12 +215,16 @@ class Lookup(torch.autograd.Function):
         return y
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
         row, y = ctx.saved_tensors
-        variables, slope, code = row.shape[1], slope.contiguous(), library()
-        count, units = shares(y.numel()), y.shape[1]
-        plus_slope, sums = torch.empty_like(y), torch.zeros(count, ctx.rows, units)
+        variables, units = row.shape[1], y.shape[1]
+        if by_pytorch(slope):
+            slope = slope * (y > 0)
+            chosen = F.one_hot(row, ctx.rows).sum(1).float()  # (N, rows)
+            of_table = chosen.T @ slope.float()
+            return None, of_table, slope.float().sum(0), slope
+        slope, code, count = slope.contiguous(), library(), shares(y.numel())
+        plus_slope, sums = torch.empty_like(y), y.new_zeros(count, ctx.rows, units, dtype=torch.float32)
         assert code is not None
         code.chainrule_lookup_back(
             *(count, *y.shape, y.dtype == torch.bfloat16, variables, ctx.rows),
@@ -219,6 +233,20 @@ class Lookup(torch.autograd.Function):
         of_table = sums.sum(0)
         # Every event has one row of the first variable, and each adds the bias.
         return None, of_table, of_table[: ctx.rows // variables].sum(0), plus_slope
+
+
+def by_pytorch(slope: Tensor) -> bool:
+    """On the way back: whether gradients are to be differentiated in turn, or to be taken of many slopes at once."""
+    return torch.is_grad_enabled() or transformed() or bool(torch._C._functorch.is_legacy_batchedtensor(slope))
+
+
+def gradients(plain: Callable[..., Tensor], inputs: list[Tensor], slope: Tensor) -> list[Tensor | None]:
+    """Of PyTorch's own operations, for each input that wants one."""
+    again = torch.is_grad_enabled()
+    with torch.enable_grad():
+        wanted = [x for x in inputs if x.requires_grad]
+        found = iter(torch.autograd.grad(plain(*inputs), wanted, slope, create_graph=again))
+    return [next(found) if x.requires_grad else None for x in inputs]
 
 
 def run_gate(x: Tensor, slope: Tensor | None, to: Tensor) -> None:
