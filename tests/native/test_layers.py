@@ -197,6 +197,39 @@ def test_transformed_models(cls):
         assert torch.allclose(a[1], b, atol=1e-5)
 
 
+@pytest.mark.parametrize("default", [torch.float64, torch.bfloat16], ids=str)
+def test_other_defaults(default):
+    """What new tensors are by default has no part in it."""
+    torch.manual_seed(0)
+    x, gain, bias = images(8), torch.randn(8, requires_grad=True), torch.randn(8, requires_grad=True)
+    rows, table = torch.zeros(50, 1).long(), torch.randn(1, 2, 8, requires_grad=True)
+    plus = torch.randn(50, 8)
+
+    def results():
+        norm = layers.layer_norm(x, gain, bias, 0.1)
+        first = torch.autograd.grad(norm.square().sum(), [x, gain, bias])
+        looked = layers.lookup_relu(rows, table, bias, plus)
+        return [norm, *first, layers.gate(x), looked, *torch.autograd.grad(looked.square().sum(), [table, bias])]
+
+    wanted = results()
+    try:
+        torch.set_default_dtype(default)
+        with torch.device("meta"):
+            found = results()
+    finally:
+        torch.set_default_dtype(torch.float32)
+    for a, b in zip(found, wanted, strict=True):
+        assert a.dtype == b.dtype
+        assert torch.equal(a, b)
+
+
+def test_a_bias_between_other_numbers():
+    both = torch.ones(2 * 4096)
+    both[1::2] = 2.0
+    y = layers.lookup_relu(torch.zeros(1, 1).long(), torch.zeros(1, 2, 4096), both[::2], torch.zeros(1, 4096))
+    assert bool((y == 1.0).all())
+
+
 def test_norms_that_do_not_fit_are_left_to_pytorch():
     x = images(8)
     for options in ({"bias": False}, {"elementwise_affine": False}):

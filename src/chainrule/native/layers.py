@@ -104,8 +104,8 @@ def lookup_relu(v: Tensor, table: Tensor, bias: Tensor, plus: Tensor) -> Tensor:
     [[13.0], [0.0]]
     """
     variables, levels, _ = table.shape
-    row = (v + torch.arange(0, variables * levels, levels)).contiguous()
-    y: Tensor = Lookup.apply(row, table.flatten(0, 1).contiguous(), bias, plus)  # type: ignore[no-untyped-call]
+    row = (v + torch.arange(0, variables * levels, levels, device=v.device)).contiguous()
+    y: Tensor = Lookup.apply(row, table.flatten(0, 1).contiguous(), bias.contiguous(), plus)  # type: ignore[no-untyped-call]
     return y
 
 
@@ -121,7 +121,7 @@ class LayerNorm(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, gain: Tensor, bias: Tensor, eps: float, relu: bool) -> Tensor:
         pixels, channels, brain = x.numel() // x.shape[1], x.shape[1], x.dtype == torch.bfloat16
         gain, bias = gain.contiguous(), bias.contiguous()
-        y, moments = torch.empty_like(x), torch.empty(pixels, 2)
+        y, moments = torch.empty_like(x), x.new_empty(pixels, 2, dtype=torch.float32)
         code: Any = library()
         code.chainrule_norm(
             *(shares(x.numel()), pixels, channels, brain, relu, eps),
@@ -160,7 +160,7 @@ class Gate(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         batch, channels, height, width = x.shape
-        y = torch.empty(batch, channels // 2, height, width, dtype=x.dtype, memory_format=torch.channels_last)
+        y = x.new_empty(batch, height, width, channels // 2).permute(0, 3, 1, 2)
         run_gate(x, None, y)
         ctx.save_for_backward(x)
         return y
@@ -208,7 +208,7 @@ class Lookup(torch.autograd.Function):
         assert code is not None
         code.chainrule_lookup(
             *(shares(plus.numel()), *plus.shape, plus.dtype == torch.bfloat16, row.shape[1], len(table)),
-            *(tensor.data_ptr() for tensor in (row, table, bias.contiguous(), plus, y)),
+            *(tensor.data_ptr() for tensor in (row, table, bias, plus, y)),
         )
         ctx.save_for_backward(row, y)
         ctx.rows = len(table)
