@@ -74,11 +74,11 @@ def independent_bits_per_dim(model: AutoregressiveModel, dataset: Dataset, split
             f"{type(model).__name__} has no joint distribution of a pixel's channels to take apart: use a PixelCNN-MADE"
         )
     x, given = getattr(dataset, split), context_of(model, dataset, split)
-    total = 0.0
+    total, batch = 0.0, max(1, BATCH * 64 // model.levels ** model.shape[0])  # memory grows with the combinations
     with torch.no_grad(), evaluating(model):
-        for i in range(0, len(x), BATCH):
-            context = None if given is None else given[i : i + BATCH]
-            total += float(model.independent_log_prob(x[i : i + BATCH], context).sum())
+        for i in range(0, len(x), batch):
+            context = None if given is None else given[i : i + batch]
+            total += float(model.independent_log_prob(x[i : i + batch], context).sum())
     return metrics.bits_per_dim(-total / len(x), model.dims)
 
 

@@ -65,7 +65,7 @@ class PixelCNNMADE(PixelCNN):
             Nats, float64, shape (B,).
 
         Raises:
-            ModelError: a pixel has more than 4,096 combinations of its channels but the last.
+            ModelError: a pixel has more than 4,096 values.
 
         Example:
             >>> _ = torch.manual_seed(0)
@@ -75,10 +75,10 @@ class PixelCNNMADE(PixelCNN):
             True
         """
         channels, levels = self.shape[0], self.levels
-        if levels ** (channels - 1) > MOST_COMBINATIONS:
+        if levels**channels > MOST_COMBINATIONS:
             raise ModelError(
                 f"{channels} channels of {levels} levels have too many combinations to add up their probabilities: "
-                f"at most {MOST_COMBINATIONS:,} of all channels but the last are taken"
+                f"use a model whose pixels have at most {MOST_COMBINATIONS:,}"
             )
         x = self.checked(x).long()
         features = self._features(self._float(x), context).permute(0, 2, 3, 1)
