@@ -3,6 +3,8 @@
 `optional` makes a failed compilation a warning; without the code, PyTorch takes the steps of every walk.
 """
 
+from glob import glob
+
 from setuptools import Extension, setup
 
 # Values are compared and chosen, never trapped or told apart by the sign of zero; no sum is reordered.
@@ -12,8 +14,8 @@ setup(
     ext_modules=[
         Extension(
             "chainrule.native._walk",
-            sources=["src/chainrule/native/walk.c", "src/chainrule/native/layers.c"],
-            depends=["src/chainrule/native/processors.h", "src/chainrule/native/threads.h"],
+            sources=sorted(glob("src/chainrule/native/*.c")),
+            depends=sorted(glob("src/chainrule/native/*.h")),
             extra_compile_args=["-O3", "-pthread", *FLAGS],
             extra_link_args=["-pthread"],
             optional=True,
