@@ -15,10 +15,10 @@ RECORDED := $(dir $(wildcard recorded/*/result.json))
 # The bonus: other models at the same budget. NAME is a recipe, NAME-1 and NAME-2 are further seeds of it.
 BONUS ?= runs/bonus
 SHOWN_BONUS ?= $(wildcard recorded/bonus)
-SEEDED := pixelcnn-made pixelcnn-made-1 pixelcnn-made-2 iqn iqn-1 iqn-2
+SEEDED := $(foreach model,pixelcnn-made gated-made class-conditional iqn,$(model) $(model)-1 $(model)-2)
 # Half the steps of the quick preset, since there are many runs.
 BONUS_LENGTH := 1600
-BONUS_STEPS := $(SEEDED) pixelcnn gated gated-made logistic grayscale class-conditional
+BONUS_STEPS := $(SEEDED) pixelcnn gated logistic grayscale
 # NAME:STEPS, as many as take as long as the 1600 of pixelcnn-made, which stands in steps/: half of what
 # .venv/bin/chainrule bench steps prints, which counts from the preset's 3200.
 TIME_STEPS := gated-made:1300 pixelcnn:1800 gated:1350 class-conditional:1125 grayscale:850 iqn:1350 logistic:1375
@@ -27,7 +27,7 @@ BONUS_DIGITS := $(foreach model,pixelcnn-made gated-made logistic,$(model) $(mod
 BONUS_QUALITY := $(foreach model,iqn pixelcnn-made,$(foreach seed,0 1 2,$(model)-$(seed)))
 BONUS_FULL := $(filter-out %-1 %-2,$(BONUS_STEPS))
 
-bonus_time := $(foreach pair,$(TIME_STEPS),$(firstword $(subst :, ,$(pair))))
+bonus_time := $(foreach pair,$(TIME_STEPS),$(firstword $(subst :, ,$(pair)))) gated-made-1 gated-made-2
 time_steps = $(lastword $(subst :, ,$(filter $1:%,$(TIME_STEPS))))
 recipe = $(patsubst %-1,%,$(patsubst %-2,%,$1))
 unseeded = $(patsubst %-0,%,$1)
@@ -82,7 +82,7 @@ $(BONUS)/steps/%/result.json: | $(STAMP)
 
 $(BONUS)/time/%/result.json: | $(STAMP)
 	@echo "==> training $* for as long as pixelcnn-made into $(BONUS)/time/$*"
-	$(BIN)/chainrule train $* --train.steps $(call time_steps,$*) --out $(BONUS)/time/$* $(call resume,$(BONUS)/time/$*)
+	$(BIN)/chainrule train $(call recipe,$*) --train.steps $(call time_steps,$(call recipe,$*)) --train.seed $(call seed,$*) --out $(BONUS)/time/$* $(call resume,$(BONUS)/time/$*)
 
 $(BONUS)/photos/%/result.json: | $(STAMP)
 	@echo "==> training $* on 8-bit colour images into $(BONUS)/photos/$*"
