@@ -122,4 +122,4 @@ bench: $(STAMP)
 	$(BIN)/chainrule bench codec
 
 clean:
-	rm -rf .venv src/chainrule/native/_walk.* report runs build dist src/*.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf .venv src/chainrule/native/_compiled.* report runs build dist src/*.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -13,7 +13,7 @@ FLAGS = ["-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-fno-str
 setup(
     ext_modules=[
         Extension(
-            "chainrule.native._walk",
+            "chainrule.native._compiled",
             sources=sorted(glob("src/chainrule/native/*.c")),
             depends=sorted(glob("src/chainrule/native/*.h")),
             extra_compile_args=["-O3", "-pthread", *FLAGS],

@@ -125,9 +125,6 @@ class ExactConv2d(ExactProduct, MaskedConv2d):
             q = gathered(padded, self.taps, height, width)
         return F.linear(q, self.matrix, self.grid_bias).float().permute(0, 3, 1, 2)
 
-    def activated(self, x: Tensor) -> Tensor:
-        return self(F.relu(x))
-
     def matrix_and_bias(self) -> tuple[Tensor, Tensor]:
         return self.matrix, self.grid_bias
 
@@ -186,9 +183,6 @@ class ExactLayerNorm(ChannelLayerNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.step(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-
-    def activated(self, x: Tensor) -> Tensor:
-        return F.relu(self(x))
 
     def step(self, x: Tensor) -> Tensor:
         """(..., C) → the same shape."""

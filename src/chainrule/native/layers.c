@@ -10,8 +10,8 @@
 /* ---------------------------------------------------------------------------------------------------------------- gate */
 
 typedef struct {
-    int64_t pixels, filters, brain;
-    const void *x, *slope; /* (pixels, 2 · filters); (pixels, filters), none on the way forwards */
+    int64_t pixels, filters, bfloat16;
+    const void *x, *grad; /* (pixels, 2 · filters); (pixels, filters), none on the way forwards */
     void *to;              /* tanh(a) · σ(b), (pixels, filters), or the gradient of x */
 } gate;
 
@@ -25,20 +25,19 @@ INLINE void gate_range(int kind, const gate *g, int64_t first, int64_t last) {
             floats e = exponential(kind, 2.0f * load(g->x, a, kind, lanes));
             floats below = exponential(kind, -load(g->x, b, kind, lanes)) + 1.0f;
             floats both = 1.0f / ((e + 1.0f) * below);
-            if (g->slope) {
+            if (g->grad) {
                 floats tanh_a = (e - 1.0f) * below * both;
                 floats open = (e + 1.0f) * both;
-                floats slope = load(g->slope, at, kind, lanes);
-                store(g->to, a, kind, lanes, slope * open * (1.0f - tanh_a * tanh_a));
-                store(g->to, b, kind, lanes, slope * tanh_a * open * (1.0f - open));
+                floats grad = load(g->grad, at, kind, lanes);
+                store(g->to, a, kind, lanes, grad * open * (1.0f - tanh_a * tanh_a));
+                store(g->to, b, kind, lanes, grad * tanh_a * open * (1.0f - open));
             } else
                 store(g->to, at, kind, lanes, (e - 1.0f) * both);
         });
 }
 
 FOR_EVERY_PROCESSOR(gate_share, (const gate *g, int64_t first, int64_t last), (g, first, last)) {
-    (void)tile;
-    BY_KIND(g->brain, gate_range, g, first, last);
+    BY_KIND(g->bfloat16, gate_range, g, first, last);
 }
 
 static void gates(void *argument, int64_t share, int64_t shares) {
@@ -46,10 +45,10 @@ static void gates(void *argument, int64_t share, int64_t shares) {
     gate_share(g, g->pixels * share / shares, g->pixels * (share + 1) / shares);
 }
 
-/* Forwards without a slope; with one, backwards. */
-void chainrule_gate(int64_t shares, int64_t pixels, int64_t filters, int64_t brain, const void *x, const void *slope,
+/* Forwards without a grad; with one, backwards. */
+void chainrule_gate(int64_t shares, int64_t pixels, int64_t filters, int64_t bfloat16, const void *x, const void *grad,
                     void *to) {
-    gate g = {pixels, filters, brain, x, slope, to};
+    gate g = {pixels, filters, bfloat16, x, grad, to};
     shared_out(gates, &g, shares);
 }
 
@@ -58,19 +57,19 @@ void chainrule_gate(int64_t shares, int64_t pixels, int64_t filters, int64_t bra
 #define SUMMED 64 /* variables, at most */
 
 typedef struct {
-    int64_t pixels, units, brain, variables, rows;
+    int64_t pixels, units, bfloat16, variables, rows;
     const int64_t *row;                /* (pixels, variables): which rows of the table are summed */
     const float *table, *bias;         /* (rows, units), (units) */
     const void *plus;                  /* (pixels, units) */
     void *y;                           /* relu(bias + rows + plus) */
-    const void *slope;                 /* backwards: of y, */
-    void *plus_slope;                  /* of plus, */
+    const void *grad;                 /* backwards: of y, */
+    void *plus_grad;                  /* of plus, */
     float *sums;                       /* of the table: (shares, rows, units) */
 } lookup;
 
 INLINE void lookup_pixels(int kind, int64_t variables, const lookup *l, int64_t first, int64_t last, int64_t share) {
     const int64_t units = l->units;
-    float *sums = l->slope ? l->sums + share * l->rows * units : 0;
+    float *sums = l->grad ? l->sums + share * l->rows * units : 0;
     const floats zero = {0};
     for (int64_t pixel = first; pixel < last; pixel++) {
         int64_t row[SUMMED];
@@ -79,17 +78,17 @@ INLINE void lookup_pixels(int kind, int64_t variables, const lookup *l, int64_t 
         if (sums)
             EVERY_CHANNEL(units / FLOATS, units % FLOATS, {
                 const int64_t i = k * FLOATS;
-                floats slope = load(l->slope, at + i, kind, lanes);
-                slope = where(load(l->y, at + i, kind, lanes) > zero, slope, zero);
-                store(l->plus_slope, at + i, kind, lanes, slope);
+                floats grad = load(l->grad, at + i, kind, lanes);
+                grad = where(load(l->y, at + i, kind, lanes) > zero, grad, zero);
+                store(l->plus_grad, at + i, kind, lanes, grad);
                 for (int64_t v = 0; v < variables; v++)
-                    store(sums, row[v] + i, SINGLE, lanes, load(sums, row[v] + i, SINGLE, lanes) + slope);
+                    store(sums, row[v] + i, FLOAT32, lanes, load(sums, row[v] + i, FLOAT32, lanes) + grad);
             });
         else
             EVERY_CHANNEL(units / FLOATS, units % FLOATS, {
                 const int64_t i = k * FLOATS;
-                floats sum = load(l->bias, i, SINGLE, lanes) + load(l->plus, at + i, kind, lanes);
-                for (int64_t v = 0; v < variables; v++) sum += load(l->table, row[v] + i, SINGLE, lanes);
+                floats sum = load(l->bias, i, FLOAT32, lanes) + load(l->plus, at + i, kind, lanes);
+                for (int64_t v = 0; v < variables; v++) sum += load(l->table, row[v] + i, FLOAT32, lanes);
                 store(l->y, at + i, kind, lanes, where(sum < zero, zero, sum));
             });
     }
@@ -104,7 +103,7 @@ INLINE void lookup_range(int kind, const lookup *l, int64_t first, int64_t last,
 
 FOR_EVERY_PROCESSOR(lookup_share, (const lookup *l, int64_t first, int64_t last, int64_t share),
                     (l, first, last, share)) {
-    BY_KIND(l->brain, lookup_range, l, first, last, share);
+    BY_KIND(l->bfloat16, lookup_range, l, first, last, share);
 }
 
 static void lookups(void *argument, int64_t share, int64_t shares) {
@@ -113,23 +112,23 @@ static void lookups(void *argument, int64_t share, int64_t shares) {
 }
 
 /* y = relu(bias + the table's rows + plus). */
-void chainrule_lookup(int64_t shares, int64_t pixels, int64_t units, int64_t brain, int64_t variables, int64_t rows,
+void chainrule_lookup(int64_t shares, int64_t pixels, int64_t units, int64_t bfloat16, int64_t variables, int64_t rows,
                       const int64_t *row, const float *table, const float *bias, const void *plus, void *y) {
-    lookup l = {pixels, units, brain, variables, rows, row, table, bias, plus, y, 0, 0, 0};
+    lookup l = {pixels, units, bfloat16, variables, rows, row, table, bias, plus, y, 0, 0, 0};
     shared_out(lookups, &l, shares);
 }
 
 /* The gradients of plus and of the table: (shares, rows, units), zeros before, to be summed over shares. */
-void chainrule_lookup_back(int64_t shares, int64_t pixels, int64_t units, int64_t brain, int64_t variables, int64_t rows,
-                           const int64_t *row, void *y, const void *slope, void *plus_slope, float *sums) {
-    lookup l = {pixels, units, brain, variables, rows, row, 0, 0, 0, y, slope, plus_slope, sums};
+void chainrule_lookup_back(int64_t shares, int64_t pixels, int64_t units, int64_t bfloat16, int64_t variables,
+                           int64_t rows, const int64_t *row, void *y, const void *grad, void *plus_grad, float *sums) {
+    lookup l = {pixels, units, bfloat16, variables, rows, row, 0, 0, 0, y, grad, plus_grad, sums};
     shared_out(lookups, &l, shares);
 }
 
 /* -------------------------------------------------------------------------------------------------------- ReLU, border */
 
 typedef struct {
-    int64_t lines, height, width, channels, brain, border; /* lines: of all images */
+    int64_t lines, height, width, channels, bfloat16, border; /* lines: of all images */
     const void *x;   /* (images, height, width, channels); backwards the gradient of y */
     const void *y;   /* backwards: what came out */
     void *to;        /* (images, border + height, border + width + border, channels), and backwards like x */
@@ -145,9 +144,9 @@ INLINE void relu_pad_range(int kind, const relu_pad *r, int64_t first, int64_t l
         if (r->y) {
             EVERY_CHANNEL(inner / FLOATS, inner % FLOATS, {
                 const int64_t i = padded + border + k * FLOATS;
-                floats slope = load(r->x, i, kind, lanes);
-                slope = where(load(r->y, i, kind, lanes) > zero, slope, zero);
-                store(r->to, line * inner + k * FLOATS, kind, lanes, slope);
+                floats grad = load(r->x, i, kind, lanes);
+                grad = where(load(r->y, i, kind, lanes) > zero, grad, zero);
+                store(r->to, line * inner + k * FLOATS, kind, lanes, grad);
             });
             continue;
         }
@@ -163,7 +162,7 @@ INLINE void relu_pad_range(int kind, const relu_pad *r, int64_t first, int64_t l
 }
 
 FOR_EVERY_PROCESSOR(relu_pad_share, (const relu_pad *r, int64_t first, int64_t last), (r, first, last)) {
-    BY_KIND(r->brain, relu_pad_range, r, first, last);
+    BY_KIND(r->bfloat16, relu_pad_range, r, first, last);
 }
 
 static void relu_pads(void *argument, int64_t share, int64_t shares) {
@@ -172,8 +171,8 @@ static void relu_pads(void *argument, int64_t share, int64_t shares) {
 }
 
 /* ReLU inside a border of zeros above, to the left and to the right; with y, backwards. */
-void chainrule_relu_pad(int64_t shares, int64_t images, int64_t height, int64_t width, int64_t channels, int64_t brain,
-                        int64_t border, const void *x, const void *y, void *to) {
-    relu_pad r = {images * height, height, width, channels, brain, border, x, y, to};
+void chainrule_relu_pad(int64_t shares, int64_t images, int64_t height, int64_t width, int64_t channels,
+                        int64_t bfloat16, int64_t border, const void *x, const void *y, void *to) {
+    relu_pad r = {images * height, height, width, channels, bfloat16, border, x, y, to};
     shared_out(relu_pads, &r, shares);
 }

@@ -114,44 +114,41 @@ def shares(numbers: int) -> int:
     return max(1, min(torch.get_num_threads(), numbers // SHARE))
 
 
+def call(name: str, *arguments: Any) -> None:
+    """A function of the compiled code; of a tensor it is given the address."""
+    getattr(library(), name)(*(a.data_ptr() if isinstance(a, Tensor) else a for a in arguments))
+
+
 class LayerNorm(torch.autograd.Function):
     """Layer norm and, after it, ReLU."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, gain: Tensor, bias: Tensor, eps: float, relu: bool) -> Tensor:
-        pixels, channels, brain = x.numel() // x.shape[1], x.shape[1], x.dtype == torch.bfloat16
+        pixels, channels = x.numel() // x.shape[1], x.shape[1]
         gain, bias = gain.contiguous(), bias.contiguous()
         y, moments = torch.empty_like(x), x.new_empty(pixels, 2, dtype=torch.float32)
-        code: Any = library()
-        code.chainrule_norm(
-            *(shares(x.numel()), pixels, channels, brain, relu, eps),
-            *(tensor.data_ptr() for tensor in (x, gain, bias, y, moments)),
-        )
+        numbers = shares(x.numel()), pixels, channels, is_bfloat16(x)
+        call("chainrule_norm", *numbers, relu, eps, x, gain, bias, y, moments)
         ctx.save_for_backward(x, gain, bias, moments)
         ctx.eps, ctx.relu = eps, relu
         return y
 
     @staticmethod
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, gain, bias, moments = ctx.saved_tensors
-        if by_pytorch(slope):
+        if by_pytorch(grad):
 
             def norm(x: Tensor, gain: Tensor, bias: Tensor) -> Tensor:
                 y = F.layer_norm(x.permute(0, 2, 3, 1).float(), gain.shape, gain, bias, ctx.eps)
                 return (F.relu(y) if ctx.relu else y).permute(0, 3, 1, 2).to(x.dtype)
 
-            return *gradients(norm, [x, gain, bias], slope), None, None
-        count, channels = shares(x.numel()), x.shape[1]
-        slope = channels_last(slope)
-        x_slope, sums = torch.empty_like(x), gain.new_zeros(count, 2, channels)
-        code: Any = library()
-        code.chainrule_norm_back(
-            *(count, x.numel() // channels, channels, x.dtype == torch.bfloat16, ctx.relu),
-            *(tensor.data_ptr() for tensor in (x, gain, bias, moments, slope)),
-            *(None, x_slope.data_ptr(), sums.data_ptr()),
-        )
-        of_gain, of_bias = sums.sum(0)
-        return x_slope, of_gain, of_bias, None, None
+            return *gradients(norm, [x, gain, bias], grad), None, None
+        count, channels, grad = shares(x.numel()), x.shape[1], channels_last(grad)
+        x_grad, sums = torch.empty_like(x), gain.new_zeros(count, 2, channels)
+        numbers = count, x.numel() // channels, channels, is_bfloat16(x), ctx.relu
+        call("chainrule_norm_back", *numbers, x, gain, bias, moments, grad, x_grad, sums)
+        gain_grad, bias_grad = sums.sum(0)
+        return x_grad, gain_grad, bias_grad, None, None
 
 
 class Gate(torch.autograd.Function):
@@ -161,18 +158,22 @@ class Gate(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor) -> Tensor:
         batch, channels, height, width = x.shape
         y = x.new_empty(batch, height, width, channels // 2).permute(0, 3, 1, 2)
-        run_gate(x, None, y)
+        call("chainrule_gate", *Gate.numbers(x), x, None, y)
         ctx.save_for_backward(x)
         return y
 
     @staticmethod
-    def backward(ctx: Any, slope: Tensor) -> Tensor | None:
+    def backward(ctx: Any, grad: Tensor) -> Tensor | None:
         (x,) = ctx.saved_tensors
-        if by_pytorch(slope):
-            return gradients(lambda x: x.chunk(2, 1)[0].tanh() * x.chunk(2, 1)[1].sigmoid(), [x], slope)[0]
-        x_slope = torch.empty_like(x)
-        run_gate(x, channels_last(slope), x_slope)
-        return x_slope
+        if by_pytorch(grad):
+            return gradients(lambda x: x.chunk(2, 1)[0].tanh() * x.chunk(2, 1)[1].sigmoid(), [x], grad)[0]
+        x_grad, grad = torch.empty_like(x), channels_last(grad)
+        call("chainrule_gate", *Gate.numbers(x), x, grad, x_grad)
+        return x_grad
+
+    @staticmethod
+    def numbers(x: Tensor) -> tuple[int, ...]:
+        return shares(x.numel()), x.numel() // x.shape[1], x.shape[1] // 2, is_bfloat16(x)
 
 
 class ReLUPad(torch.autograd.Function):
@@ -182,21 +183,22 @@ class ReLUPad(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, border: int) -> Tensor:
         batch, channels, height, width = x.shape
         y = x.new_empty(batch, border + height, width + 2 * border, channels).permute(0, 3, 1, 2)
-        run_relu_pad(x, None, y, x.shape, border)
+        ctx.numbers = shares(x.numel()), batch, height, width, channels, is_bfloat16(x), border
+        call("chainrule_relu_pad", *ctx.numbers, x, None, y)
         ctx.save_for_backward(y)
-        ctx.border, ctx.shape = border, x.shape
         return y
 
     @staticmethod
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         (y,) = ctx.saved_tensors
-        batch, channels, height, width = ctx.shape
-        if by_pytorch(slope):
-            inner = (..., slice(ctx.border, None), slice(ctx.border, ctx.border + width))
-            return slope[inner] * (y[inner] > 0), None
-        x_slope = y.new_empty(batch, height, width, channels).permute(0, 3, 1, 2)
-        run_relu_pad(channels_last(slope), y, x_slope, ctx.shape, ctx.border)
-        return x_slope, None
+        _, batch, height, width, channels, _, border = ctx.numbers
+        if by_pytorch(grad):
+            inner = (..., slice(border, None), slice(border, border + width))
+            return grad[inner] * (y[inner] > 0), None
+        x_grad = y.new_empty(batch, height, width, channels).permute(0, 3, 1, 2)
+        grad = channels_last(grad)
+        call("chainrule_relu_pad", *ctx.numbers, grad, y, x_grad)
+        return x_grad, None
 
 
 class Lookup(torch.autograd.Function):
@@ -204,68 +206,44 @@ class Lookup(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, row: Tensor, table: Tensor, bias: Tensor, plus: Tensor) -> Tensor:
-        y, code = torch.empty_like(plus), library()
-        assert code is not None
-        code.chainrule_lookup(
-            *(shares(plus.numel()), *plus.shape, plus.dtype == torch.bfloat16, row.shape[1], len(table)),
-            *(tensor.data_ptr() for tensor in (row, table, bias, plus, y)),
-        )
+        y = torch.empty_like(plus)
+        ctx.numbers = shares(plus.numel()), *plus.shape, is_bfloat16(plus), row.shape[1], len(table)
+        call("chainrule_lookup", *ctx.numbers, row, table, bias, plus, y)
         ctx.save_for_backward(row, y)
-        ctx.rows = len(table)
         return y
 
     @staticmethod
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         row, y = ctx.saved_tensors
-        variables, units = row.shape[1], y.shape[1]
-        if by_pytorch(slope):
-            slope = slope * (y > 0)
-            chosen = F.one_hot(row, ctx.rows).sum(1).float()  # (N, rows)
-            of_table = chosen.T @ slope.float()
-            return None, of_table, slope.float().sum(0), slope
-        slope, code, count = slope.contiguous(), library(), shares(y.numel())
-        plus_slope, sums = torch.empty_like(y), y.new_zeros(count, ctx.rows, units, dtype=torch.float32)
-        assert code is not None
-        code.chainrule_lookup_back(
-            *(count, *y.shape, y.dtype == torch.bfloat16, variables, ctx.rows),
-            *(tensor.data_ptr() for tensor in (row, y, slope, plus_slope, sums)),
-        )
-        of_table = sums.sum(0)
+        count, _, units, _, variables, rows = ctx.numbers
+        if by_pytorch(grad):
+            grad = grad * (y > 0)
+            chosen = F.one_hot(row, rows).sum(1).float()  # (N, rows)
+            return None, chosen.T @ grad.float(), grad.float().sum(0), grad
+        grad = grad.contiguous()
+        plus_grad, sums = torch.empty_like(y), y.new_zeros(count, rows, units, dtype=torch.float32)
+        call("chainrule_lookup_back", *ctx.numbers, row, y, grad, plus_grad, sums)
+        table_grad = sums.sum(0)
         # Every event has one row of the first variable, and each adds the bias.
-        return None, of_table, of_table[: ctx.rows // variables].sum(0), plus_slope
+        return None, table_grad, table_grad[: rows // variables].sum(0), plus_grad
 
 
-def by_pytorch(slope: Tensor) -> bool:
-    """On the way back: whether gradients are to be differentiated in turn, or to be taken of many slopes at once."""
-    return torch.is_grad_enabled() or transformed() or bool(torch._C._functorch.is_legacy_batchedtensor(slope))
+def by_pytorch(grad: Tensor) -> bool:
+    """On the way back: whether gradients are to be differentiated in turn, or to be taken of many outputs at once."""
+    return torch.is_grad_enabled() or transformed() or bool(torch._C._functorch.is_legacy_batchedtensor(grad))
 
 
-def gradients(plain: Callable[..., Tensor], inputs: list[Tensor], slope: Tensor) -> list[Tensor | None]:
-    """Of PyTorch's own operations, for each input that wants one."""
+def gradients(plain: Callable[..., Tensor], inputs: list[Tensor], grad: Tensor) -> list[Tensor | None]:
+    """Of PyTorch's own operations `plain`, for each input that wants one."""
     again = torch.is_grad_enabled()
     with torch.enable_grad():
         wanted = [x for x in inputs if x.requires_grad]
-        found = iter(torch.autograd.grad(plain(*inputs), wanted, slope, create_graph=again))
+        found = iter(torch.autograd.grad(plain(*inputs), wanted, grad, create_graph=again))
     return [next(found) if x.requires_grad else None for x in inputs]
 
 
-def run_gate(x: Tensor, slope: Tensor | None, to: Tensor) -> None:
-    filters, code = x.shape[1] // 2, library()
-    assert code is not None
-    code.chainrule_gate(
-        *(shares(x.numel()), x.numel() // x.shape[1], filters, x.dtype == torch.bfloat16),
-        *(x.data_ptr(), None if slope is None else slope.data_ptr(), to.data_ptr()),
-    )
-
-
-def run_relu_pad(x: Tensor, y: Tensor | None, to: Tensor, shape: torch.Size, border: int) -> None:
-    batch, channels, height, width = shape
-    code = library()
-    assert code is not None
-    code.chainrule_relu_pad(
-        *(shares(x.numel()), batch, height, width, channels, x.dtype == torch.bfloat16, border),
-        *(x.data_ptr(), None if y is None else y.data_ptr(), to.data_ptr()),
-    )
+def is_bfloat16(x: Tensor) -> bool:
+    return x.dtype == torch.bfloat16
 
 
 def channels_last(x: Tensor) -> Tensor:

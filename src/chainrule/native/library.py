@@ -16,7 +16,7 @@ FUNCTIONS = {
     "chainrule_lookup": [N, N, N, N, N, N, P, P, P, P, P],
     "chainrule_lookup_back": [N, N, N, N, N, N, P, P, P, P, P],
     "chainrule_norm": [N, N, N, N, N, R, P, P, P, P, P],
-    "chainrule_norm_back": [N, N, N, N, N, P, P, P, P, P, P, P, P],
+    "chainrule_norm_back": [N, N, N, N, N, P, P, P, P, P, P, P],
     "chainrule_limit": [N],
     "chainrule_advance": [P, P, P, P, N, N, N, N, P, P],
     "chainrule_relu_pad": [N, N, N, N, N, N, N, P, P, P],
@@ -28,7 +28,7 @@ FUNCTIONS = {
 def library() -> ctypes.CDLL | None:
     """The shared library beside this file, if it was built; calls let other Python threads run meanwhile."""
     for suffix in importlib.machinery.EXTENSION_SUFFIXES:
-        path = Path(__file__).parent / f"_walk{suffix}"
+        path = Path(__file__).parent / f"_compiled{suffix}"
         if path.exists():
             try:
                 found = ctypes.CDLL(str(path))

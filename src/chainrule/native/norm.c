@@ -8,31 +8,30 @@
 #define PIXELS 4 /* that are worked on together: while one waits for its sum, the others go on */
 
 typedef struct {
-    int64_t pixels, channels, brain, positive; /* brain: bfloat16; positive: a ReLU follows */
+    int64_t pixels, channels, bfloat16, relu; /* whether numbers are bfloat16, whether a ReLU follows */
     double eps;
     const void *x;
     const float *gain, *bias;
     void *y;           /* the output */
     float *moments;    /* (pixels, 2): the mean, and one over the standard deviation */
-    const void *slope; /* backwards: the gradient of the output */
-    const void *plus;  /* what is added to the input's gradient, or none */
-    void *x_slope;     /* the gradients of the input, */
+    const void *grad;  /* backwards: the gradient of the output */
+    void *x_grad;      /* the gradients of the input, */
     float *sums;       /* and of gain and bias, (shares, 2, channels) */
 } norm;
 
 typedef struct {
     int64_t whole, rest; /* vectors of sixteen channels, and the channels beyond them */
     floats gain[WIDTHS], bias[WIDTHS], there; /* there: 1 for the channels of the last vector, then 0 */
-    floats gain_slope[WIDTHS], bias_slope[WIDTHS];
+    floats gain_grad[WIDTHS], bias_grad[WIDTHS];
 } affine;
 
 INLINE void read_affine(const norm *n, affine *a) {
     a->whole = n->channels / FLOATS, a->rest = n->channels % FLOATS;
     for (int64_t j = 0; j < FLOATS; j++) a->there[j] = j < a->rest;
     EVERY_CHANNEL(a->whole, a->rest, {
-        a->gain[k] = load(n->gain, k * FLOATS, SINGLE, lanes);
-        a->bias[k] = load(n->bias, k * FLOATS, SINGLE, lanes);
-        a->gain_slope[k] = a->bias_slope[k] = (floats){0};
+        a->gain[k] = load(n->gain, k * FLOATS, FLOAT32, lanes);
+        a->bias[k] = load(n->bias, k * FLOATS, FLOAT32, lanes);
+        a->gain_grad[k] = a->bias_grad[k] = (floats){0};
     });
 }
 
@@ -58,44 +57,44 @@ INLINE void norm_pixels(int kind, int count, const norm *n, const affine *a, int
     }
     EVERY_CHANNEL(a->whole, a->rest, UNROLL for (int p = 0; p < count; p++) {
         floats y = row[k][p] * inverse[p] * a->gain[k] + a->bias[k];
-        if (n->positive) y = where(y < zero, zero, y);
+        if (n->relu) y = where(y < zero, zero, y);
         store(n->y, first + p * n->channels + k * FLOATS, kind, lanes, y);
     });
 }
 
-INLINE void norm_slopes(int kind, int count, const norm *n, affine *a, int64_t pixel) {
-    floats row[WIDTHS][PIXELS], pull[WIDTHS][PIXELS], sum[PIXELS] = {0}, along[PIXELS] = {0}, zero = {0};
-    float mean[PIXELS], inverse[PIXELS], shift[PIXELS], turn[PIXELS];
+INLINE void norm_grads(int kind, int count, const norm *n, affine *a, int64_t pixel) {
+    floats x_hat[WIDTHS][PIXELS], scaled[WIDTHS][PIXELS], sum[PIXELS] = {0}, along[PIXELS] = {0}, zero = {0};
+    float mean[PIXELS], inverse[PIXELS], mean_grad[PIXELS], mean_along[PIXELS];
     const float part = 1.0f / (float)n->channels;
     const int64_t first = pixel * n->channels;
     UNROLL for (int p = 0; p < count; p++)
         mean[p] = n->moments[2 * (pixel + p)], inverse[p] = n->moments[2 * (pixel + p) + 1];
     EVERY_CHANNEL(a->whole, a->rest, {
         const floats gain = a->gain[k], bias = a->bias[k];
-        floats gain_slope = zero, bias_slope = zero;
+        floats gain_grad = zero, bias_grad = zero;
         UNROLL for (int p = 0; p < count; p++) {
             const int64_t at = first + p * n->channels + k * FLOATS;
             floats x = (load(n->x, at, kind, lanes) - mean[p]) * inverse[p];
             if (lanes < FLOATS) x *= a->there;
-            floats slope = load(n->slope, at, kind, lanes);
-            if (n->positive) slope = where(x * gain + bias > zero, slope, zero);
-            gain_slope += slope * x;
-            bias_slope += slope;
-            slope *= gain;
-            sum[p] += slope;
-            along[p] += slope * x;
-            row[k][p] = x;
-            pull[k][p] = slope;
+            floats grad = load(n->grad, at, kind, lanes);
+            if (n->relu) grad = where(x * gain + bias > zero, grad, zero);
+            gain_grad += grad * x;
+            bias_grad += grad;
+            grad *= gain;
+            sum[p] += grad;
+            along[p] += grad * x;
+            x_hat[k][p] = x;
+            scaled[k][p] = grad;
         }
-        a->gain_slope[k] += gain_slope;
-        a->bias_slope[k] += bias_slope;
+        a->gain_grad[k] += gain_grad;
+        a->bias_grad[k] += bias_grad;
     });
-    UNROLL for (int p = 0; p < count; p++) shift[p] = total(sum[p]) * part, turn[p] = total(along[p]) * part;
+    UNROLL for (int p = 0; p < count; p++)
+        mean_grad[p] = total(sum[p]) * part, mean_along[p] = total(along[p]) * part;
     EVERY_CHANNEL(a->whole, a->rest, UNROLL for (int p = 0; p < count; p++) {
         const int64_t at = first + p * n->channels + k * FLOATS;
-        floats slope = (pull[k][p] - shift[p] - row[k][p] * turn[p]) * inverse[p];
-        if (n->plus) slope += load(n->plus, at, kind, lanes);
-        store(n->x_slope, at, kind, lanes, slope);
+        floats grad = (scaled[k][p] - mean_grad[p] - x_hat[k][p] * mean_along[p]) * inverse[p];
+        store(n->x_grad, at, kind, lanes, grad);
     });
 }
 
@@ -103,22 +102,21 @@ INLINE void norm_range(int kind, const norm *n, int64_t first, int64_t last, int
     affine a;
     read_affine(n, &a);
     int64_t pixel = first;
-    if (!n->slope) {
+    if (!n->grad) {
         for (; pixel + PIXELS <= last; pixel += PIXELS) norm_pixels(kind, PIXELS, n, &a, pixel);
         for (; pixel < last; pixel++) norm_pixels(kind, 1, n, &a, pixel);
         return;
     }
-    for (; pixel + PIXELS <= last; pixel += PIXELS) norm_slopes(kind, PIXELS, n, &a, pixel);
-    for (; pixel < last; pixel++) norm_slopes(kind, 1, n, &a, pixel);
+    for (; pixel + PIXELS <= last; pixel += PIXELS) norm_grads(kind, PIXELS, n, &a, pixel);
+    for (; pixel < last; pixel++) norm_grads(kind, 1, n, &a, pixel);
     EVERY_CHANNEL(a.whole, a.rest, {
-        store(n->sums, 2 * share * n->channels + k * FLOATS, SINGLE, lanes, a.gain_slope[k]);
-        store(n->sums, (2 * share + 1) * n->channels + k * FLOATS, SINGLE, lanes, a.bias_slope[k]);
+        store(n->sums, 2 * share * n->channels + k * FLOATS, FLOAT32, lanes, a.gain_grad[k]);
+        store(n->sums, (2 * share + 1) * n->channels + k * FLOATS, FLOAT32, lanes, a.bias_grad[k]);
     });
 }
 
 FOR_EVERY_PROCESSOR(norm_share, (const norm *n, int64_t first, int64_t last, int64_t share), (n, first, last, share)) {
-    (void)tile;
-    BY_KIND(n->brain, norm_range, n, first, last, share);
+    BY_KIND(n->bfloat16, norm_range, n, first, last, share);
 }
 
 static void norms(void *argument, int64_t share, int64_t shares) {
@@ -127,16 +125,16 @@ static void norms(void *argument, int64_t share, int64_t shares) {
 }
 
 /* y = norm(x), and its moments. */
-void chainrule_norm(int64_t shares, int64_t pixels, int64_t channels, int64_t brain, int64_t positive, double eps,
+void chainrule_norm(int64_t shares, int64_t pixels, int64_t channels, int64_t bfloat16, int64_t relu, double eps,
                     const void *x, const float *gain, const float *bias, void *y, float *moments) {
-    norm n = {pixels, channels, brain, positive, eps, x, gain, bias, y, moments, 0, 0, 0, 0};
+    norm n = {pixels, channels, bfloat16, relu, eps, x, gain, bias, y, moments, 0, 0, 0};
     shared_out(norms, &n, shares);
 }
 
-/* The gradients of x, plus `plus`, and of gain and bias: (shares, 2, channels), zeros before, to be summed over shares. */
-void chainrule_norm_back(int64_t shares, int64_t pixels, int64_t channels, int64_t brain, int64_t positive,
-                         const void *x, const float *gain, const float *bias, float *moments, const void *slope,
-                         const void *plus, void *x_slope, float *sums) {
-    norm n = {pixels, channels, brain, positive, 0, x, gain, bias, 0, moments, slope, plus, x_slope, sums};
+/* The gradients of x, and of gain and bias: (shares, 2, channels), zeros before, to be summed over shares. */
+void chainrule_norm_back(int64_t shares, int64_t pixels, int64_t channels, int64_t bfloat16, int64_t relu,
+                         const void *x, const float *gain, const float *bias, float *moments, const void *grad,
+                         void *x_grad, float *sums) {
+    norm n = {pixels, channels, bfloat16, relu, 0, x, gain, bias, 0, moments, grad, x_grad, sums};
     shared_out(norms, &n, shares);
 }

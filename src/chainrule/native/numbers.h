@@ -47,12 +47,12 @@ static void shared_out(work run, void *argument, int64_t shares) { (void)shares,
 /* ------------------------------------------------------------------------------------------------------------- numbers */
 
 /* Kinds of numbers; ROUNDED is bfloat16 where the processor has an instruction that rounds to it. */
-enum { SINGLE, BRAIN, ROUNDED };
+enum { FLOAT32, BFLOAT16, ROUNDED };
 
 /* GCC knows the processor from version 10 on; Clang, and GCC that does not optimise, refuse the instruction also in code
    that is never reached. */
 #if defined(__x86_64__) && defined(__OPTIMIZE__) && !defined(__clang__) && __GNUC__ >= 10
-#define ROUNDS(tile) ((tile) == 12 && __builtin_cpu_supports("avx512bf16"))
+#define ROUNDS(tile) ((tile) == AVX512_TILE && __builtin_cpu_supports("avx512bf16"))
 #endif
 
 /* Vectors of eight, which are often what is left of a pixel's channels: as the first half of one of sixteen, and back.
@@ -148,7 +148,7 @@ INLINE floats exponential(int kind, floats x) {
     floats k = (x * 1.44269504f + 12582912.0f) - 12582912.0f; /* 1.5 · 2^23: beyond it floats are whole */
     floats f = (x - k * 0.693359375f) + k * 2.12194440e-4f; /* ln 2 in two parts, the first of few bits */
     floats sum = f * (1.0f / 120) + 1.0f / 24;
-    if (kind == SINGLE) {
+    if (kind == FLOAT32) {
         sum = f * (1.0f / 5040) + 1.0f / 720;
         sum = sum * f + 1.0f / 120;
         sum = sum * f + 1.0f / 24;
@@ -167,14 +167,14 @@ INLINE floats exponential(int kind, floats x) {
 #else
 #define ROUNDING(tile) ((void)(tile), 0)
 #endif
-#define BY_KIND(BRAINS, WORK, ...)                                                                                     \
+#define BY_KIND(IS_BFLOAT16, WORK, ...)                                                                                \
     do {                                                                                                               \
-        if (!(BRAINS))                                                                                                 \
-            WORK(SINGLE, __VA_ARGS__);                                                                                 \
-        else if (ROUNDING(tile))                                                                                         \
+        if (!(IS_BFLOAT16))                                                                                            \
+            WORK(FLOAT32, __VA_ARGS__);                                                                                \
+        else if (ROUNDING(tile))                                                                                       \
             WORK(ROUNDED, __VA_ARGS__);                                                                                \
         else                                                                                                           \
-            WORK(BRAIN, __VA_ARGS__);                                                                                  \
+            WORK(BFLOAT16, __VA_ARGS__);                                                                               \
     } while (0)
 
 /* EVERY_CHANNEL(whole, rest, statements): for the k-th vector of a pixel, of so many `lanes`. Eight are often the rest. */

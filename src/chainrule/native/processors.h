@@ -16,22 +16,23 @@ typedef float halves __attribute__((vector_size(32), aligned(4), may_alias)); /*
 
 /* FOR_EVERY_PROCESSOR(name, (parameters), (arguments)) { body } compiles the body for what every processor of the family
    has and, on x86, for the wider registers that most have; a call takes what the processor at hand can do. Within the
-   body, `tile` is how many images' sums its registers hold. */
+   body, `tile` is how many images' sums its registers hold in a walk, and tells which processor it is. */
 #define LIST(...) __VA_ARGS__
+#define AVX512_TILE 12
 extern int chainrule_widest; /* registers that may be used: 0 none beyond the family's, 1 AVX2, 2 all */
 #if defined(__x86_64__) && defined(__GNUC__)
 #define AVX2 __attribute__((noinline, target("avx2,fma")))
 #define AVX512 __attribute__((noinline, target("avx512f,avx512dq,avx512bw,avx512vl,fma")))
 #define FOR_EVERY_PROCESSOR(NAME, PARAMETERS, ARGUMENTS)                                                               \
     INLINE void NAME##_body(const int tile, LIST PARAMETERS);                                                          \
-    AVX512 static void NAME##_avx512 PARAMETERS { NAME##_body(12, LIST ARGUMENTS); }                                   \
+    AVX512 static void NAME##_avx512 PARAMETERS { NAME##_body(AVX512_TILE, LIST ARGUMENTS); }                          \
     AVX2 static void NAME##_avx2 PARAMETERS { NAME##_body(6, LIST ARGUMENTS); }                                        \
     __attribute__((noinline)) static void NAME##_base PARAMETERS { NAME##_body(3, LIST ARGUMENTS); }                   \
     __attribute__((noinline)) static void NAME PARAMETERS {                                                            \
         if (chainrule_widest > 1 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&         \
             __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl"))                                  \
             NAME##_avx512 ARGUMENTS;                                                                                   \
-        else if (chainrule_widest > 0 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))                        \
+        else if (chainrule_widest > 0 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))              \
             NAME##_avx2 ARGUMENTS;                                                                                     \
         else                                                                                                           \
             NAME##_base ARGUMENTS;                                                                                     \
@@ -40,7 +41,7 @@ extern int chainrule_widest; /* registers that may be used: 0 none beyond the fa
 #else
 #define FOR_EVERY_PROCESSOR(NAME, PARAMETERS, ARGUMENTS)                                                               \
     INLINE void NAME##_body(const int tile, LIST PARAMETERS);                                                          \
-    __attribute__((noinline)) static void NAME PARAMETERS { NAME##_body(6, LIST ARGUMENTS); }                                 \
+    __attribute__((noinline)) static void NAME PARAMETERS { NAME##_body(6, LIST ARGUMENTS); }                          \
     INLINE void NAME##_body(const int tile, LIST PARAMETERS)
 #endif
 
