@@ -17,6 +17,7 @@ from chainrule.cli.quality import calibration_figures
 from chainrule.data import Dataset
 from chainrule.models import MADE, GatedPixelCNN, GrayscalePixelCNN, PixelCNNMADE, PixelIQN
 from chainrule.quality import calibration
+from chainrule.training import fit
 from chainrule.zoo import load
 
 TINY_IMAGES = ["--model.filters", "8", "--model.blocks", "1", "--train.batch-size", "8", "--train.eval-every", "5"]
@@ -152,6 +153,29 @@ def test_train_evaluate_sample(tmp_path, capsys):
     assert main(["sample", str(out), "-n", "5", "--seed", "3", "--method", "naive"]) == 0
     assert capsys.readouterr().out == first
     fails(capsys, "train", "2d-made", "--out", out, saying=["--resume"])
+    fails(capsys, "evaluate", out, "--independent-channels", saying=["MADE has no joint", "PixelCNN-MADE"])
+
+
+def test_evaluate_tells_what_channels_know_of_each_other(tmp_path, capsys):
+    """Less likely without, when one channel is a copy of the other and the model knows it."""
+    torch.manual_seed(0)
+    x = torch.randint(0, 2, (1000, 1, 3, 3)).repeat(1, 2, 1, 1)
+    model = PixelCNNMADE((2, 3, 3), 2, filters=8, blocks=0)
+    fit(model, Dataset("copies", 2, x, x, x), steps=60, lr=0.02, batch_size=100, device="cpu", quiet=True)
+    model.save_pretrained(tmp_path / "model")
+    np.savez(tmp_path / "x.npz", **dict.fromkeys(("train", "test"), x.permute(0, 2, 3, 1).numpy().astype(np.uint8)))
+    command = [
+        "evaluate",
+        str(tmp_path / "model"),
+        "--data",
+        str(tmp_path / "x.npz"),
+        "--independent-channels",
+        "--json",
+    ]
+    assert main(command) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["bits_per_dim"] < 0.6
+    assert figures["independent_channels_bits_per_dim"] > 0.9
 
 
 def test_warmup_is_printed_in_the_assignments_values(tmp_path, capsys):

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from chainrule import evaluation, metrics
+from chainrule.data import Dataset
 from chainrule.errors import DataError, ModelError
 from chainrule.evaluation import (
     bits_per_dim,
@@ -18,7 +19,7 @@ from chainrule.evaluation import (
     log_probs,
     receptive_field,
 )
-from chainrule.models import MADE, ConditionalMLP, Histogram, PixelCNN, PixelCNNMADE
+from chainrule.models import MADE, ConditionalMLP, GatedPixelCNNMADE, Histogram, PixelCNN, PixelCNNMADE
 from laws import events, may_see, randomised, tiny_dataset
 
 
@@ -152,3 +153,17 @@ def test_independent_channels_on_a_dataset():
         independent_bits_per_dim(PixelCNN((2, 3, 4), 3, filters=6, blocks=1), data)
     with pytest.raises(ModelError, match="too many combinations"):
         PixelCNNMADE((3, 2, 2), 256, filters=6, blocks=1).independent_log_prob(torch.zeros(1, 3, 2, 2).long())
+
+
+def test_independent_channels_given_labels(monkeypatch):
+    """Each event with its own label, in every batch."""
+    monkeypatch.setattr(evaluation, "BATCH", 1)
+    model = randomised(GatedPixelCNNMADE((2, 2, 2), 3, filters=6, blocks=1, classes=4), std=0.5)
+    x, labels = events(model, 23), torch.arange(23) % 4
+    data = Dataset("told", 3, x, x, x, labels={"test": labels})
+    expected = -float(model.independent_log_prob(x, labels).detach().mean()) / 8 / math.log(2)
+    assert independent_bits_per_dim(model, data) == pytest.approx(expected, abs=1e-9)
+    other = model.independent_log_prob(x, 0 * labels).detach()
+    assert float((model.independent_log_prob(x, labels).detach() - other).abs().max()) > 1e-3
+    with pytest.raises(DataError):
+        model.independent_log_prob(x, labels + 1)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 import pytest
 import torch
 
@@ -149,23 +147,15 @@ def test_changing_an_unseen_entry_changes_nothing(model):
         assert (model._log_pmf(y, None).exp()[where] - pmf[where]).abs().max() < 1e-12
 
 
-# Every other combination, so that for each class any three of the settings meet in all ways.
-SETTINGS = [
-    (blocks, shape, layer_norm, levels)
-    for blocks, shape, layer_norm, levels in itertools.product(
-        [0, 1, 2], [(1, 7, 9), (2, 9, 5), (3, 6, 7)], [True, False], [3, 18]
-    )
-    if (blocks + shape[0] + layer_norm + levels // 18) % 2
-]
-
-
-@pytest.mark.parametrize(("blocks", "shape", "layer_norm", "levels"), SETTINGS)
+@pytest.mark.parametrize("levels", [3, 18])
+@pytest.mark.parametrize("layer_norm", [True, False])
+@pytest.mark.parametrize("shape", [(1, 7, 9), (2, 9, 5), (3, 6, 7)])
+@pytest.mark.parametrize("blocks", [0, 1, 2])
 @pytest.mark.parametrize("cls", [PixelCNN, PixelCNNMADE, GatedPixelCNN, GatedPixelCNNMADE, LogisticPixelCNN])
 def test_receptive_field_on_larger_images(cls, blocks, shape, layer_norm, levels):
     """On images larger than the kernel the reach is that of the masks, blind spot included, and not a pixel else."""
     torch.manual_seed(0)
-    options = {"components": 3} if cls is LogisticPixelCNN else {}
-    model = randomised(cls(shape, levels, 16, blocks, layer_norm, **options))
+    model = randomised(cls(shape, levels, 16, blocks, layer_norm))
     assert does_see(model, points=40) == may_see(model)
 
 

@@ -16,7 +16,7 @@ from laws import events
 pytestmark = pytest.mark.skipif(not native.available(), reason="chainrule was installed without a C compiler")
 
 CHANNELS = [2, 8, 16, 20, 24, 64, 130]
-PRECISION = {torch.float32: 2e-6, torch.bfloat16: 2e-2}
+PRECISION = {torch.float32: 2e-6, torch.bfloat16: 4e-3}
 """Largest error, as a share of the largest number: of sums in float32, and of one rounding to bfloat16."""
 
 
@@ -48,9 +48,9 @@ def agree(compiled, plain, inputs, tolerance):
     wide = [x.detach().double().requires_grad_() for x in inputs]
     y, expected = compiled(*inputs), plain(*wide)
     assert y.dtype == inputs[-1].dtype or y.dtype == inputs[0].dtype
-    slope = torch.randn(y.shape).to(y.dtype)  # not in channels_last memory
-    found = torch.autograd.grad(y, inputs, slope)
-    wanted = torch.autograd.grad(expected, wide, slope.double())
+    grad = torch.randn(y.shape).to(y.dtype)  # not in channels_last memory
+    found = torch.autograd.grad(y, inputs, grad)
+    wanted = torch.autograd.grad(expected, wide, grad.double())
     for a, b in zip((y.detach(), *found), (expected.detach(), *wanted), strict=True):
         assert float((a.double() - b).abs().max()) <= tolerance * max(float(b.abs().max()), 1e-3)
 
@@ -61,8 +61,6 @@ def agree(compiled, plain, inputs, tolerance):
 def test_layer_norm(channels, relu, dtype, registers, threads):
     torch.manual_seed(0)
     gain, bias = torch.randn(channels, requires_grad=True), torch.randn(channels, requires_grad=True)
-    if channels == 2:  # two channels are +1 and -1 whatever they were, and their gradients 0 but for eps
-        gain, bias = gain.detach().requires_grad_(), bias.detach().requires_grad_()
 
     def plain(x, gain, bias):
         y = F.layer_norm(x.permute(0, 2, 3, 1), (channels,), gain, bias, 0.1).permute(0, 3, 1, 2)
@@ -71,7 +69,7 @@ def test_layer_norm(channels, relu, dtype, registers, threads):
     def compiled(x, gain, bias):
         return layers.layer_norm(x, gain, bias, 0.1, relu=relu)
 
-    agree(compiled, plain, [images(channels, dtype), gain, bias], 5 * PRECISION[dtype])
+    agree(compiled, plain, [images(channels, dtype), gain, bias], PRECISION[dtype])
 
 
 @pytest.mark.parametrize("dtype", PRECISION, ids=str)
@@ -164,8 +162,8 @@ def test_gradients_of_gradients(cls, monkeypatch):
     x, parameters, found = events(model, 2), list(model.parameters()), {}
     for native_code in ("1", "0"):
         monkeypatch.setenv("CHAINRULE_NATIVE", native_code)
-        slopes = torch.autograd.grad(model.loss(x), parameters, create_graph=True)
-        found[native_code] = torch.autograd.grad(sum((s**2).sum() for s in slopes), parameters, materialize_grads=True)
+        grads = torch.autograd.grad(model.loss(x), parameters, create_graph=True)
+        found[native_code] = torch.autograd.grad(sum((s**2).sum() for s in grads), parameters, materialize_grads=True)
     assert any(float(a.abs().max()) > 1e-3 for a in found["0"])
     for a, b in zip(found["1"], found["0"], strict=True):
         assert torch.allclose(a, b, atol=1e-6)
@@ -175,10 +173,10 @@ def test_gradients_of_gradients(cls, monkeypatch):
 def test_gradients_of_gradients_in_bfloat16(relu):
     x, gain, bias = images(8, torch.bfloat16), torch.randn(8, requires_grad=True), torch.randn(8)
     y = layers.layer_norm(x, gain, bias, 0.1, relu=relu)
-    slopes = torch.autograd.grad(y.float().square().sum(), [x, gain], create_graph=True)
-    assert slopes[0].dtype == torch.bfloat16
-    assert slopes[1].dtype == torch.float32
-    assert all(bool(s.isfinite().all()) for s in torch.autograd.grad(sum(s.float().sum() for s in slopes), [x, gain]))
+    grads = torch.autograd.grad(y.float().square().sum(), [x, gain], create_graph=True)
+    assert grads[0].dtype == torch.bfloat16
+    assert grads[1].dtype == torch.float32
+    assert all(bool(s.isfinite().all()) for s in torch.autograd.grad(sum(s.float().sum() for s in grads), [x, gain]))
 
 
 @pytest.mark.parametrize("cls", [PixelCNN, PixelCNNMADE, GatedPixelCNNMADE])

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from chainrule.errors import DataError
-from chainrule.models import MADE, Histogram, PixelIQN
-from chainrule.quality.calibration import TAUS, calibration, distribution_functions
+from chainrule.models import MADE, GatedPixelCNN, Histogram, PixelIQN
+from chainrule.quality.calibration import BATCH, TAUS, calibration, distribution_functions
 from laws import events, randomised
 
 
@@ -61,6 +61,16 @@ def test_distribution_functions_of_quantiles():
     assert bool((cdf.diff(dim=-1) >= 0).all())
     assert bool((cdf[..., -1] == 1).all())
     torch.testing.assert_close((cdf * TAUS).round(), cdf * TAUS)
+
+
+def test_every_event_has_its_own_label():
+    """More events than a batch: the same as one after the other, each given its label."""
+    model = randomised(GatedPixelCNN((1, 2, 2), 3, 6, 1, classes=4), std=0.5)
+    x, labels = events(model, BATCH + 5), torch.arange(BATCH + 5) % 4
+    together = calibration(model, x, labels)
+    alone = [calibration(model, x[i : i + 1], labels[i : i + 1]).shares for i in range(len(x))]
+    assert together.shares == pytest.approx(torch.tensor(alone).mean(0).tolist(), abs=1e-6)
+    assert together.shares != pytest.approx(calibration(model, x, 0 * labels).shares, abs=1e-4)
 
 
 def test_no_events():

@@ -42,10 +42,12 @@ def evaluate(args: list[str]) -> None:
         dataset = open_data_of(model, data, loaded)
         figures: dict[str, Any] = {"model": model, "data": dataset.name, "split": split}
         figures["events"] = len(getattr(dataset, split))
+        if independent_channels:  # first, since it may be refused
+            independent = independent_bits_per_dim(loaded, dataset, split)
         figures["bits_per_dim"] = bits_per_dim(loaded, dataset, split)
         figures["bits_per_event"] = figures["bits_per_dim"] * loaded.dims
         if independent_channels:
-            figures["independent_channels_bits_per_dim"] = independent_bits_per_dim(loaded, dataset, split)
+            figures["independent_channels_bits_per_dim"] = independent
         if dataset.truth is not None:
             log2_q = log2_joint(loaded)
             figures["exact_bits_per_dim"] = metrics.cross_entropy_bits(dataset.truth, log2_q) / 2

@@ -65,7 +65,10 @@ class PixelCNNMADE(PixelCNN):
             Nats, float64, shape (B,).
 
         Raises:
+            DataError: `x` or the context is not as the model takes it.
             ModelError: a pixel has more than 4,096 values.
+
+        Reference: Watanabe, Information Theoretical Analysis of Multivariate Correlation, 1960 (total correlation)
 
         Example:
             >>> _ = torch.manual_seed(0)
@@ -81,7 +84,7 @@ class PixelCNNMADE(PixelCNN):
                 f"use a model whose pixels have at most {MOST_COMBINATIONS:,}"
             )
         x = self.checked(x).long()
-        features = self._features(self._float(x), context).permute(0, 2, 3, 1)
+        features = self._features(self._float(x), self.checked_context(context, len(x))).permute(0, 2, 3, 1)
         pixels, last = x.permute(0, 2, 3, 1), (*features.shape[:3], channels)
         earlier = features.new_zeros(*features.shape[:3], 1, dtype=torch.float64)  # log p of each combination so far
         total = features.new_zeros(len(x), dtype=torch.float64)
