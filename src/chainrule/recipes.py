@@ -277,7 +277,7 @@ def pixelcnn_made_cpu(preset: Preset) -> Recipe:
 
 
 def pixelcnn_cpu(preset: Preset) -> Recipe:
-    """The full size, factorised: its trunk begins as that of the shipped PixelCNN-MADE and learns for two hours more."""
+    """The full size, factorised: its trunk begins as the shipped PixelCNN-MADE's and learns for two hours more."""
     title = "Part 3: PixelCNN, factorised over channels, full size, on a CPU"
     train = replace(CPU_IMAGES, steps=30_000, eval_every=1500)
     return Recipe("pixelcnn-cpu", title, "hopper-mnist", PixelCNNConfig(), train, 1000, init="pixelcnn-made")

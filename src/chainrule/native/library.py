@@ -12,6 +12,9 @@ from chainrule.native.program import OperationRecord, ProgramRecord
 
 P, N, R = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double
 FUNCTIONS = {
+    "chainrule_block": [*[N] * 6, R, *[P] * 14],
+    "chainrule_block_back": [*[N] * 6, R, *[P] * 16],
+    "chainrule_block_room": [N, N, N, N, P],
     "chainrule_gate": [N, N, N, N, P, P, P],
     "chainrule_lookup": [N, N, N, N, N, N, P, P, P, P, P],
     "chainrule_lookup_back": [N, N, N, N, N, N, P, P, P, P, P],
@@ -34,7 +37,8 @@ def library() -> ctypes.CDLL | None:
                 found = ctypes.CDLL(str(path))
                 for name, types in FUNCTIONS.items():
                     getattr(found, name).argtypes, getattr(found, name).restype = types, None
-                found.chainrule_layout.argtypes, found.chainrule_layout.restype = [], N
+                for name in ("chainrule_layout", "chainrule_multiplies"):
+                    getattr(found, name).argtypes, getattr(found, name).restype = [], N
             except (OSError, AttributeError):  # built for another system, or of another version
                 return None
             layout = ctypes.sizeof(ProgramRecord) * 65536 + ctypes.sizeof(OperationRecord)

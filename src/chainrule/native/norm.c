@@ -1,23 +1,12 @@
 /* Layer norm over the channels of a pixel, with a ReLU after it if asked for, and its way back. */
 
+#include "norm.h"
 #include "numbers.h"
 
 #include <math.h>
 
 #define WIDTHS 64 /* vectors that a pixel may have: 1024 channels */
 #define PIXELS 4 /* that are worked on together: while one waits for its sum, the others go on */
-
-typedef struct {
-    int64_t pixels, channels, bfloat16, relu; /* whether numbers are bfloat16, whether a ReLU follows */
-    double eps;
-    const void *x;
-    const float *gain, *bias;
-    void *y;           /* the output */
-    float *moments;    /* (pixels, 2): the mean, and one over the standard deviation */
-    const void *grad;  /* backwards: the gradient of the output */
-    void *x_grad;      /* the gradients of the input, */
-    float *sums;       /* and of gain and bias, (shares, 2, channels) */
-} norm;
 
 typedef struct {
     int64_t whole, rest; /* vectors of sixteen channels, and the channels beyond them */
@@ -35,20 +24,19 @@ INLINE void read_affine(const norm *n, affine *a) {
     });
 }
 
-INLINE void norm_pixels(int kind, int count, const norm *n, const affine *a, int64_t pixel) {
-    floats row[WIDTHS][PIXELS], sum[PIXELS] = {0}, squares[PIXELS] = {0}, zero = {0};
+INLINE void norm_forwards(int kind, int count, const norm *n, const affine *a, int64_t pixel) {
+    floats sum[PIXELS] = {0}, squares[PIXELS] = {0}, zero = {0};
     float mean[PIXELS], inverse[PIXELS];
     const float part = 1.0f / (float)n->channels;
     const int64_t first = pixel * n->channels;
     EVERY_CHANNEL(a->whole, a->rest, UNROLL for (int p = 0; p < count; p++) {
-        row[k][p] = load(n->x, first + p * n->channels + k * FLOATS, kind, lanes);
-        sum[p] += row[k][p];
+        sum[p] += load(n->x, first + p * n->channels + k * FLOATS, kind, lanes);
     });
     UNROLL for (int p = 0; p < count; p++) mean[p] = total(sum[p]) * part;
     EVERY_CHANNEL(a->whole, a->rest, UNROLL for (int p = 0; p < count; p++) {
-        row[k][p] -= mean[p];
-        if (lanes < FLOATS) row[k][p] *= a->there;
-        squares[p] += row[k][p] * row[k][p];
+        floats x = load(n->x, first + p * n->channels + k * FLOATS, kind, lanes) - mean[p];
+        if (lanes < FLOATS) x *= a->there;
+        squares[p] += x * x;
     });
     UNROLL for (int p = 0; p < count; p++) {
         inverse[p] = 1.0f / sqrtf(total(squares[p]) * part + (float)n->eps);
@@ -56,13 +44,14 @@ INLINE void norm_pixels(int kind, int count, const norm *n, const affine *a, int
         n->moments[2 * (pixel + p) + 1] = inverse[p];
     }
     EVERY_CHANNEL(a->whole, a->rest, UNROLL for (int p = 0; p < count; p++) {
-        floats y = row[k][p] * inverse[p] * a->gain[k] + a->bias[k];
+        const int64_t at = first + p * n->channels + k * FLOATS;
+        floats y = (load(n->x, at, kind, lanes) - mean[p]) * inverse[p] * a->gain[k] + a->bias[k];
         if (n->relu) y = where(y < zero, zero, y);
-        store(n->y, first + p * n->channels + k * FLOATS, kind, lanes, y);
+        store(n->y, at, kind, lanes, y);
     });
 }
 
-INLINE void norm_grads(int kind, int count, const norm *n, affine *a, int64_t pixel) {
+INLINE void norm_backwards(int kind, int count, const norm *n, affine *a, int64_t pixel) {
     floats x_hat[WIDTHS][PIXELS], scaled[WIDTHS][PIXELS], sum[PIXELS] = {0}, along[PIXELS] = {0}, zero = {0};
     float mean[PIXELS], inverse[PIXELS], mean_grad[PIXELS], mean_along[PIXELS];
     const float part = 1.0f / (float)n->channels;
@@ -94,6 +83,7 @@ INLINE void norm_grads(int kind, int count, const norm *n, affine *a, int64_t pi
     EVERY_CHANNEL(a->whole, a->rest, UNROLL for (int p = 0; p < count; p++) {
         const int64_t at = first + p * n->channels + k * FLOATS;
         floats grad = (scaled[k][p] - mean_grad[p] - x_hat[k][p] * mean_along[p]) * inverse[p];
+        if (n->plus) grad += load(n->plus, at, kind, lanes);
         store(n->x_grad, at, kind, lanes, grad);
     });
 }
@@ -103,21 +93,24 @@ INLINE void norm_range(int kind, const norm *n, int64_t first, int64_t last, int
     read_affine(n, &a);
     int64_t pixel = first;
     if (!n->grad) {
-        for (; pixel + PIXELS <= last; pixel += PIXELS) norm_pixels(kind, PIXELS, n, &a, pixel);
-        for (; pixel < last; pixel++) norm_pixels(kind, 1, n, &a, pixel);
+        for (; pixel + PIXELS <= last; pixel += PIXELS) norm_forwards(kind, PIXELS, n, &a, pixel);
+        for (; pixel < last; pixel++) norm_forwards(kind, 1, n, &a, pixel);
         return;
     }
-    for (; pixel + PIXELS <= last; pixel += PIXELS) norm_grads(kind, PIXELS, n, &a, pixel);
-    for (; pixel < last; pixel++) norm_grads(kind, 1, n, &a, pixel);
+    for (; pixel + PIXELS <= last; pixel += PIXELS) norm_backwards(kind, PIXELS, n, &a, pixel);
+    for (; pixel < last; pixel++) norm_backwards(kind, 1, n, &a, pixel);
     EVERY_CHANNEL(a.whole, a.rest, {
-        store(n->sums, 2 * share * n->channels + k * FLOATS, FLOAT32, lanes, a.gain_grad[k]);
-        store(n->sums, (2 * share + 1) * n->channels + k * FLOATS, FLOAT32, lanes, a.bias_grad[k]);
+        const int64_t gain = 2 * share * n->channels + k * FLOATS, bias = gain + n->channels;
+        store(n->sums, gain, FLOAT32, lanes, load(n->sums, gain, FLOAT32, lanes) + a.gain_grad[k]);
+        store(n->sums, bias, FLOAT32, lanes, load(n->sums, bias, FLOAT32, lanes) + a.bias_grad[k]);
     });
 }
 
 FOR_EVERY_PROCESSOR(norm_share, (const norm *n, int64_t first, int64_t last, int64_t share), (n, first, last, share)) {
     BY_KIND(n->bfloat16, norm_range, n, first, last, share);
 }
+
+void norm_pixels(const norm *n, int64_t first, int64_t last, int64_t share) { norm_share(n, first, last, share); }
 
 static void norms(void *argument, int64_t share, int64_t shares) {
     const norm *n = argument;
@@ -127,7 +120,7 @@ static void norms(void *argument, int64_t share, int64_t shares) {
 /* y = norm(x), and its moments. */
 void chainrule_norm(int64_t shares, int64_t pixels, int64_t channels, int64_t bfloat16, int64_t relu, double eps,
                     const void *x, const float *gain, const float *bias, void *y, float *moments) {
-    norm n = {pixels, channels, bfloat16, relu, eps, x, gain, bias, y, moments, 0, 0, 0};
+    norm n = {pixels, channels, bfloat16, relu, eps, x, gain, bias, y, moments, 0, 0, 0, 0};
     shared_out(norms, &n, shares);
 }
 
@@ -135,6 +128,6 @@ void chainrule_norm(int64_t shares, int64_t pixels, int64_t channels, int64_t bf
 void chainrule_norm_back(int64_t shares, int64_t pixels, int64_t channels, int64_t bfloat16, int64_t relu,
                          const void *x, const float *gain, const float *bias, float *moments, const void *grad,
                          void *x_grad, float *sums) {
-    norm n = {pixels, channels, bfloat16, relu, 0, x, gain, bias, 0, moments, grad, x_grad, sums};
+    norm n = {pixels, channels, bfloat16, relu, 0, x, gain, bias, 0, moments, grad, 0, x_grad, sums};
     shared_out(norms, &n, shares);
 }

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from chainrule.native import Program, known
+from chainrule.native import Program, block, known
 from chainrule.nn.conv import MaskedConv2d, WindowCache
 from chainrule.nn.norm import ChannelLayerNorm
 
@@ -33,9 +34,24 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, filters, H, W) → the same shape."""
+        if self._compiled(x):
+            assert self.norm is not None
+            weights = self.reduce.weight, self.spatial.weight, self.expand.weight
+            biases = self.reduce.bias, self.spatial.bias, self.expand.bias
+            return block.residual_block(x, self.norm.weight, self.norm.bias, self.norm.eps, weights, biases)
         h = F.relu(x) if self.norm is None else self.norm.activated(x)
         h = self.spatial.activated(self.reduce(h))
         return self.expand.activated(h).add_(x)
+
+    def _compiled(self, x: Tensor) -> bool:
+        """Whether the whole block is one piece of compiled code."""
+        if self.norm is None or not block.fits(x, self.reduce.out_channels):
+            return False
+        convolutions, parameters = (self.reduce, self.spatial, self.expand), list(self.parameters())
+        usual = type(self.norm) is ChannelLayerNorm and all(type(layer) is MaskedConv2d for layer in convolutions)
+        watched = any(layer._forward_hooks for layer in self.children())
+        given = len(parameters) == 8 and all((p.device, p.dtype) == (x.device, torch.float32) for p in parameters)
+        return usual and given and not watched
 
     def add_to(self, program: Program, stream: int) -> None:
         """Add the block to the program of a compiled walk, whose residual stream lies at `stream`."""
