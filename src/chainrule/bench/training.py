@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import statistics
 import time
 from collections.abc import Callable
@@ -26,7 +27,12 @@ LR, BETAS = 1e-3, (0.9, 0.999)
 
 
 def bench_training(
-    dataset: Dataset, model: AutoregressiveModel | None = None, batch: int = 16, repeats: int = 5, steps: int = 0
+    dataset: Dataset,
+    model: AutoregressiveModel | None = None,
+    batch: int = 16,
+    repeats: int = 5,
+    steps: int = 0,
+    seeds: int = 1,
 ) -> dict[str, Any]:
     """Time training steps of ours and of the plain reference in turn, from the same weights, with Adam.
 
@@ -40,28 +46,25 @@ def bench_training(
         batch: images in a step.
         repeats: timed rounds of two steps each, of which the median counts.
         steps: if not 0, both are also trained for so many steps on the same batches, and their losses compared.
+        seeds: how often that is done, each time with other batches and, without a `model`, from other weights: two runs
+            of the same training differ, too, once their sums have been rounded differently.
 
     Returns:
-        Images a second of both, their ratio, and the mean loss (bits/dim) of the last twenty steps.
+        Images a second of both, their ratio, and the mean loss (bits/dim) of the last twenty steps of all seeds.
 
     Raises:
         ModelError: the model is none that the reference covers.
         DataError: the data do not fit it.
     """
-    if model is None:
-        torch.manual_seed(0)
-        model = PixelCNNMADE(dataset.shape, dataset.levels)  # type: ignore[arg-type]
+    given, model = model, model or initial(dataset, 0)
     if not isinstance(model, PixelCNNMADE) or model.norm is None or not model.one_hot_input:
         raise ModelError("the training benchmark is for a PixelCNNMADE with layer norm and at most 16 levels")
     if (tuple(dataset.shape), dataset.levels) != (model.shape, model.levels):
         raise DataError(f"{dataset.name} does not fit the model: choose data of shape {model.shape}")
-    ours, plain = copy.deepcopy(model).train(), PlainPixelCNNMADE(model).train()
-    bfloat16 = native_bfloat16()
-    usual = torch.optim.Adam(plain.parameters(), LR, betas=BETAS)
-    sides = {"reference": Trainer(plain, usual), "ours": as_trained(ours, bfloat16)}
+    sides = both_sides(model)
 
-    def batch_of(step: int) -> Tensor:
-        return dataset.train[batch_indices(len(dataset.train), batch, 0, step)]
+    def batch_of(step: int, seed: int = 0) -> Tensor:
+        return dataset.train[batch_indices(len(dataset.train), batch, seed, step)]
 
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     memory: dict[str, float] = {}
@@ -80,7 +83,7 @@ def bench_training(
         "benchmark": "training",
         "model": f"{type(model).__name__}, {sum(p.numel() for p in model.parameters()):,} parameters",
         "batch": batch,
-        "precision": "bfloat16" if bfloat16 else "float32",
+        "precision": "bfloat16" if native_bfloat16() else "float32",
         "threads": torch.get_num_threads(),
         "images_per_second": batch / median["ours"],
         "images_per_second_least": batch / max(seconds["ours"]),
@@ -93,11 +96,16 @@ def bench_training(
         "ratio": median["reference"] / median["ours"],
     }
     if steps:
-        torch.manual_seed(0)
-        losses = {name: [side.step(batch_of(step)) for step in range(steps)] for name, side in sides.items()}
-        last = {name: statistics.fmean(values[-20:]) / 0.6931471805599453 for name, values in losses.items()}
-        figures |= {"steps": steps, "loss_bits_per_dim": last["ours"], "reference_loss_bits_per_dim": last["reference"]}
-        figures["loss_difference_percent"] = 100 * (last["ours"] / last["reference"] - 1)
+        last: dict[str, list[float]] = {name: [] for name in sides}
+        for seed in range(seeds):
+            for name, side in both_sides(given or initial(dataset, seed)).items():
+                losses = [side.step(batch_of(step, seed)) for step in range(steps)]
+                last[name].append(statistics.fmean(losses[-20:]) / math.log(2))
+        ours, plain = statistics.fmean(last["ours"]), statistics.fmean(last["reference"])
+        apart = [100 * (a / b - 1) for a, b in zip(last["ours"], last["reference"], strict=True)]
+        figures |= {"steps": steps, "seeds": seeds, "loss_bits_per_dim": ours, "reference_loss_bits_per_dim": plain}
+        figures |= {"loss_difference_percent": 100 * (ours / plain - 1)}
+        figures |= {"loss_difference_percent_least": min(apart), "loss_difference_percent_most": max(apart)}
     return figures
 
 
@@ -109,12 +117,9 @@ def profile_training(
     Returns:
         For each operation its name, calls a step, milliseconds a step, and share of the whole in percent.
     """
-    if model is None:
-        torch.manual_seed(0)
-        model = PixelCNNMADE(dataset.shape, dataset.levels)  # type: ignore[arg-type]
+    model = model or initial(dataset, 0)
     keep_freed_memory()
-    ours = copy.deepcopy(model).train()
-    side = as_trained(ours, native_bfloat16())
+    side = as_trained(copy.deepcopy(model).train())
     x = dataset.train[batch_indices(len(dataset.train), batch, 0, 0)]
     side.step(x)
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
@@ -133,12 +138,25 @@ def profile_training(
     ]
 
 
-def as_trained(model: AutoregressiveModel, bfloat16: bool) -> Trainer:
+def initial(dataset: Dataset, seed: int) -> AutoregressiveModel:
+    """The assignment's PixelCNN-MADE before training."""
+    torch.manual_seed(seed)
+    return PixelCNNMADE(dataset.shape, dataset.levels)  # type: ignore[arg-type]
+
+
+def both_sides(model: AutoregressiveModel) -> dict[str, Trainer]:
+    """The reference and ours, from the same weights."""
+    plain = PlainPixelCNNMADE(model).train()  # type: ignore[arg-type]
+    usual = torch.optim.Adam(plain.parameters(), LR, betas=BETAS)
+    return {"reference": Trainer(plain, usual), "ours": as_trained(copy.deepcopy(model).train())}
+
+
+def as_trained(model: AutoregressiveModel) -> Trainer:
     """Our side: the model's own loss in the precision, and with the optimiser, that `fit` would take."""
     objective = Objective(model)
 
     def forward(x: Tensor) -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=native_bfloat16()):
             return objective(x)
 
     return Trainer(forward, make_optimizer("adam", model, LR, 0.0, BETAS))

@@ -49,6 +49,7 @@ def bench(args: list[str]) -> None:
         n: Annotated[int | None, tyro.conf.arg(aliases=["-n"])] = None,
         repeats: int | None = None,
         steps: int = 0,
+        seeds: int = 1,
         growth: bool = False,
         profile: bool = False,
         out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None,
@@ -69,6 +70,7 @@ def bench(args: list[str]) -> None:
             n: Events drawn together (100), images compressed (300), or images in a training step (16).
             repeats: Timed runs, of which the median counts (3; for steps 15 rounds).
             steps: For training: also train both for so many steps, and compare their losses.
+            seeds: For training with --steps: how often, from other weights and with other batches; the mean counts.
             growth: For sampling: a table of how the cost grows with batch, side, filters and blocks.
             profile: For training: a table of where the time of our step goes instead.
             out: For codec: write a run folder that chainrule report shows.
@@ -85,8 +87,8 @@ def bench(args: list[str]) -> None:
         )
         from chainrule.experiment import open_data, write_run
 
-        if (n is not None and n < 1) or (repeats is not None and repeats < 1) or steps < 0:
-            raise DataError("-n and --repeats must be at least 1, and --steps not negative")
+        if (n is not None and n < 1) or (repeats is not None and repeats < 1) or steps < 0 or seeds < 1:
+            raise DataError("-n, --repeats and --seeds must be at least 1, and --steps not negative")
         if recipes and name != "steps":
             raise DataError(f"bench {name} takes no recipes: give it a model with --model, or use bench steps")
         if name == "steps":
@@ -109,7 +111,7 @@ def bench(args: list[str]) -> None:
             if profile:
                 report_rows(profile_training(dataset, trained, n or 16), json)
                 return
-            report_figures(bench_training(dataset, trained, n or 16, repeats, steps), json)
+            report_figures(bench_training(dataset, trained, n or 16, repeats, steps, seeds), json)
             return
         model = model or "colored-mnist"
         loaded = zoo.load(model)

@@ -114,7 +114,6 @@ MULTIPLYING static void forwards(const block *b, int64_t first, int64_t last, ui
         product(RELU, inner(b), pixel0(b, wide, c), c, 1, &here, w1, h, b->b[0], 0, pixel0(b, reduced, h));
         clear_ends(b, reduced, h), clear_borders(b, reduced, h);
         product(RELU, inner(b), pixel0(b, reduced, h), h, TAPS, distance, w2, h, b->b[1], 0, pixel0(b, seen, h));
-        clear_ends(b, seen, h);
         product(PLAIN, inner(b), pixel0(b, seen, h), h, 1, &here, w3, c, b->b[2], 0, pixel0(b, wide, c));
         add(b, b->x + image * size, pixel0(b, wide, c), b->y + image * size);
     }
