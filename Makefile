@@ -19,8 +19,9 @@ SEEDED := $(foreach model,pixelcnn-made gated-made class-conditional iqn,$(model
 # Half the steps of the quick preset, since there are many runs.
 BONUS_LENGTH := 1600
 BONUS_STEPS := $(SEEDED) pixelcnn gated logistic grayscale
-# NAME:STEPS, as many as take as long as the 1600 of pixelcnn-made, which stands in steps/: half of what
-# .venv/bin/chainrule bench steps prints, which counts from the preset's 3200.
+# NAME:STEPS, as many as took as long as the 1600 of pixelcnn-made, which stands in steps/, when the recorded runs were
+# made: half of what .venv/bin/chainrule bench steps prints, which counts from the preset's 3200. Other processors and
+# versions have other numbers.
 TIME_STEPS := gated-made:1300 pixelcnn:1800 gated:1350 class-conditional:1125 grayscale:850 iqn:1350 logistic:1375
 BONUS_PHOTOS := pixelcnn-made logistic
 BONUS_DIGITS := $(foreach model,pixelcnn-made gated-made logistic,$(model) $(model)-1 $(model)-2)

@@ -4,9 +4,9 @@ It is optional. Where no C compiler was at hand when chainrule was installed, Py
 results: bit for bit in exact mode, up to rounding otherwise.
 """
 
-from chainrule.native import layers
+from chainrule.native import block, layers
 from chainrule.native.library import available
 from chainrule.native.program import Program, Window, all_known, known
 from chainrule.native.walking import CompiledWalk, score
 
-__all__ = ["CompiledWalk", "Program", "Window", "all_known", "available", "known", "layers", "score"]
+__all__ = ["CompiledWalk", "Program", "Window", "all_known", "available", "block", "known", "layers", "score"]
