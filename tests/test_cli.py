@@ -257,6 +257,7 @@ def test_outputs_that_cannot_be_written(tmp_path, image_model, capsys):
     fails(capsys, "sample", image_model, "-o", tmp_path / "x.gif", saying=[".png"])
     fails(capsys, "sample", image_model, saying=["-o"])
     fails(capsys, "sample", image_model, "-n", "-3", "-o", tmp_path / "x.png", saying=["-3"])
+    fails(capsys, "sample", image_model, "-n", "0", "-o", tmp_path / "x.png", saying=["cannot draw 0 samples"])
     occupied = tmp_path / "file"
     occupied.write_text("I am not a folder")
     fails(capsys, "train", "warmup", "--out", occupied, saying=["file"])

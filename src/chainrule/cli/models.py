@@ -113,6 +113,8 @@ def sample(args: list[str]) -> None:
 
         from chainrule import zoo
 
+        if n < 1:
+            raise DataError(f"cannot draw {n} samples: ask for at least 1")
         loaded = zoo.load(model)
         check_output(out, loaded)
         context = loaded.example_context(n) if label is None else torch.full((n,), label)
