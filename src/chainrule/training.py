@@ -69,6 +69,8 @@ class TrainConfig:
     """Decay of an exponential moving average of the weights, which is what is evaluated and kept; 0 for none."""
     jitter: float = 0.0
     """Standard deviation, in levels, of noise added to the training events: for ordered levels and a smooth truth."""
+    redraw: bool = False
+    """Draw training events anew whenever they are seen, where the data knows how: digits on fresh crops."""
     eval_every: int = 100
     """Steps between two evaluations on the whole validation set (and checkpoints)."""
     precision: Precision = "auto"
@@ -151,6 +153,8 @@ def fit(
             f"the model is for events of shape {model.shape} with {model.levels} levels, "
             f"the data {dataset.name!r} for {tuple(dataset.shape)} with {dataset.levels}"
         )
+    if config.redraw and dataset.redraw is None:
+        raise ModelError(f"--train.redraw: {dataset.name} cannot be drawn anew, only hopper-mnist can; leave it out")
     keep_freed_memory()
     accelerator = make_accelerator(config)
     world, rank = accelerator.num_processes, accelerator.process_index
@@ -210,10 +214,10 @@ def fit(
                 group["lr"] = base * rate(config, step)
             rows = batch_indices(len(train), config.batch_size, config.seed, step)
             mine = rows[rank::world]
-            x = train[mine.to(train.device)]
             given = None if context is None else context[mine].to(train.device)
             model.train()
             torch.manual_seed(mixed_seed(config.seed, step, rank))
+            x = events(dataset, train, mine, config.redraw)
             if config.jitter:
                 x = jittered(x, model.levels, config.jitter)
             optimizer.zero_grad(set_to_none=True)
@@ -258,6 +262,13 @@ def fit(
                 raise KeyboardInterrupt
     model.load_state_dict(best)
     return history
+
+
+def events(dataset: Dataset, train: Tensor, rows: Tensor, redraw: bool) -> Tensor:
+    """The training events of a step, on the device where `train`, the split, lies."""
+    if redraw and dataset.redraw is not None:
+        return dataset.redraw(rows).to(train.device, non_blocking=True)
+    return train[rows.to(train.device)]
 
 
 class Objective(nn.Module):

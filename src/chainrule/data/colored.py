@@ -9,6 +9,7 @@ construction (29,929 positions); digits do not.
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -52,11 +53,39 @@ def color(digits: np.ndarray, seed: int) -> np.ndarray:
     return images.reshape(count, height, width, 3)
 
 
+@dataclass(frozen=True)
+class FreshCrops:
+    """Digits on other crops whenever they are asked for: `color` with PyTorch's generator in the place of NumPy's.
+
+    >>> digits = np.array([np.zeros((28, 28)), np.full((28, 28), 255)], np.uint8)
+    >>> images = FreshCrops.of(digits)(torch.tensor([1, 0, 1]))
+    >>> images.shape, images.dtype
+    (torch.Size([3, 3, 28, 28]), torch.uint8)
+    """
+
+    ink: torch.Tensor  # (N, H, W) uint8: 3 where a digit inverts its background, 0 elsewhere
+    background: torch.Tensor  # (SIDE, SIDE, 3) uint8 levels
+
+    @classmethod
+    def of(cls, digits: np.ndarray) -> FreshCrops:
+        """(N, H, W) uint8, as `color` takes them."""
+        ink = np.where(digits > 127, np.uint8(3), np.uint8(0))
+        return cls(torch.from_numpy(ink), torch.from_numpy(portrait() >> 6))
+
+    def __call__(self, rows: torch.Tensor) -> torch.Tensor:
+        """The digits of these rows, (B,), on crops drawn anew: (B, 3, H, W) uint8."""
+        rows = rows.cpu()
+        _, height, width = self.ink.shape
+        top = torch.randint(SIDE - height + 1, (len(rows), 1, 1)) + torch.arange(height)[:, None]
+        left = torch.randint(SIDE - width + 1, (len(rows), 1, 1)) + torch.arange(width)
+        return (self.background[top, left] ^ self.ink[rows][..., None]).permute(0, 3, 1, 2).contiguous()
+
+
 def hopper_mnist(folder: str | os.PathLike | None = None, *, validation: int = 5_000) -> Dataset:
     """Coloured MNIST: train (55,000, 3, 28, 28), validation (5,000, …), test (10,000, …), uint8 with 4 levels.
 
     Labels are the digits. They and their pictures come from `load_mnist(folder)`; the last `validation` of the 60,000
-    training images are held out. A difference from the published bytes is said in `notes`. Raises `DataError` when
+    training images are held out. `redraw` prints training digits on fresh crops. A difference from the published bytes is said in `notes`. Raises `DataError` when
     MNIST cannot be had.
     """
     digits = load_mnist(folder)
@@ -81,4 +110,6 @@ def hopper_mnist(folder: str | os.PathLike | None = None, *, validation: int = 5
         "validation": numbers[-validation:],
         "test": torch.from_numpy(digits.test_labels.astype(np.int64)),
     }
-    return Dataset("hopper-mnist", 4, train[:-validation], train[-validation:], test, notes=tuple(notes), labels=labels)
+    fresh = FreshCrops.of(digits.train_images[:-validation])
+    parts = train[:-validation], train[-validation:], test
+    return Dataset("hopper-mnist", 4, *parts, notes=tuple(notes), labels=labels, redraw=fresh)

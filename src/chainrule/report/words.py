@@ -153,6 +153,8 @@ def settings(run: Run) -> str:
         parts.append(f"gradients clipped at {train['clip']}")
     if train.get("jitter"):
         parts.append(f"jitter {train['jitter']} levels")
+    if train.get("redraw"):
+        parts.append("training digits on fresh crops every time")
     return ", ".join(parts)
 
 
