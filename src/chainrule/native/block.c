@@ -75,7 +75,7 @@ static void norm_of(const block *b, int64_t image, uint16_t *to) {
     const int64_t c = b->filters, w = b->width;
     for (int64_t line = 0; line < b->height; line++) {
         const int64_t first = (image * b->height + line) * w;
-        norm n = {w, c, 1, 1, b->eps, b->x + first * c, b->gain, b->shift, 0, b->moments + 2 * first, 0, 0, 0, 0};
+        norm n = {w, c, c, 1, 1, b->eps, b->x + first * c, b->gain, b->shift, 0, b->moments + 2 * first, 0, 0, 0, 0};
         n.y = pixel0(b, to, c) + line * pitch(b) * c;
         norm_pixels(&n, 0, w, 0);
     }
@@ -87,7 +87,7 @@ static void norm_back(const block *b, int64_t image, const uint16_t *wide, float
     const int64_t c = b->filters, w = b->width;
     for (int64_t line = 0; line < b->height; line++) {
         const int64_t first = (image * b->height + line) * w;
-        norm n = {w, c, 1, 1, b->eps, b->x + first * c, b->gain, b->shift, 0, b->moments + 2 * first, 0, 0, 0, sums};
+        norm n = {w, c, c, 1, 1, b->eps, b->x + first * c, b->gain, b->shift, 0, b->moments + 2 * first, 0, 0, 0, sums};
         n.grad = wide + line * pitch(b) * c, n.plus = b->grad + first * c, n.x_grad = b->y + first * c;
         norm_pixels(&n, 0, w, 0);
     }

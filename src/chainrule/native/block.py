@@ -1,4 +1,4 @@
-"""A whole residual block as compiled code, for training in bfloat16 on processors that multiply it."""
+"""A whole residual block as compiled code, for training on a CPU: in float32, and in bfloat16 where it is multiplied."""
 
 from __future__ import annotations
 
@@ -23,15 +23,14 @@ TAPS = [[1, 1, 1], [1, 1, 0]]
 def fits(x: Tensor, half: int) -> bool:
     """Whether the compiled block takes `x`, (B, filters, H, W), with `half` channels inside.
 
-    It does on a CPU that multiplies bfloat16, for bfloat16 in channels_last memory, whole vectors of channels, and at
-    least one image for each thread.
+    It does on a CPU for channels_last memory, whole vectors of channels and at least one image for each thread, in
+    bfloat16 if the processor multiplies it, and in float32 unless PyTorch is to compute in bfloat16.
     """
     return (
-        x.dtype == torch.bfloat16
-        and layers.fits(x)
+        layers.fits(x)
         and x.shape[1] % COLUMNS == half % COLUMNS == 0
         and len(x) >= torch.get_num_threads()
-        and bool(library().chainrule_multiplies())  # type: ignore[union-attr]
+        and (bool(library().chainrule_multiplies()) if layers.is_bfloat16(x) else not torch.is_autocast_enabled("cpu"))  # type: ignore[union-attr]
     )
 
 
@@ -39,7 +38,7 @@ Three = tuple[Tensor, Tensor, Tensor]
 
 
 def residual_block(x: Tensor, gain: Tensor, shift: Tensor, eps: float, weights: Three, biases: Three) -> Tensor:
-    """x + W₃ relu(W₂ ⊛ relu(W₁ relu(norm(x)))) in bfloat16, with sums in float32.
+    """x + W₃ relu(W₂ ⊛ relu(W₁ relu(norm(x)))) in the type of `x`, with sums in float32.
 
     Args:
         x: (B, C, H, W), which `fits`.
@@ -68,13 +67,12 @@ class Block(torch.autograd.Function):
         batch, filters, height, width = x.shape
         threads, sizes = torch.get_num_threads(), (height, width, filters, len(parameters[2]))
         rooms = (ctypes.c_int64 * 3)()
-        call("chainrule_block_room", *sizes, rooms)
+        ctx.code = "chainrule_block" if layers.is_bfloat16(x) else "chainrule_block_float"
+        call(ctx.code + "_room", *sizes, rooms)
         ctx.numbers, ctx.room = (threads, batch, *sizes, eps), rooms[1]
         y, moments = torch.empty_like(x), x.new_empty(batch, height * width, 2, dtype=torch.float32)
         narrow, scratch = x.new_empty(batch, rooms[2]), x.new_empty(threads, rooms[0])
-        call(
-            "chainrule_block", *ctx.numbers, x, *as_read(parameters), packed(x, parameters), moments, narrow, y, scratch
-        )
+        call(ctx.code, *ctx.numbers, x, *as_read(parameters), packed(x, parameters), moments, narrow, y, scratch)
         ctx.save_for_backward(x, *parameters, moments, narrow)
         return y
 
@@ -87,7 +85,7 @@ class Block(torch.autograd.Function):
         threads, x_grad, grad = ctx.numbers[0], torch.empty_like(x), layers.channels_last(grad)
         sums = x.new_zeros(threads, sum(p.numel() for p in parameters), dtype=torch.float32)
         scratch, kept = x.new_empty(threads, ctx.room), (packed(x, parameters), moments, narrow)
-        call("chainrule_block_back", *ctx.numbers, x, *as_read(parameters), *kept, grad, x_grad, sums, scratch)
+        call(ctx.code + "_back", *ctx.numbers, x, *as_read(parameters), *kept, grad, x_grad, sums, scratch)
         parts = zip(sums[0].split([p.numel() for p in parameters]), parameters, strict=True)
         return x_grad, None, *(part if p.dim() == 1 else kernel(part, p) for part, p in parts)
 

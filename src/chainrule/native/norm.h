@@ -6,7 +6,8 @@
 #include <stdint.h>
 
 typedef struct {
-    int64_t pixels, channels, bfloat16, relu; /* whether numbers are bfloat16, whether a ReLU follows */
+    int64_t pixels, channels, step;           /* numbers from one pixel of y, or of its gradient, to the next */
+    int64_t bfloat16, relu;                   /* whether numbers are bfloat16, whether a ReLU follows */
     double eps;
     const void *x;
     const float *gain, *bias;

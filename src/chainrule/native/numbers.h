@@ -57,7 +57,6 @@ enum { FLOAT32, BFLOAT16, ROUNDED };
 
 /* Vectors of eight, which are often what is left of a pixel's channels: as the first half of one of sixteen, and back.
    Compilers that cannot shuffle go through memory. */
-typedef float quarters __attribute__((vector_size(16), aligned(4), may_alias));
 typedef uint16_t few_shorts __attribute__((vector_size(16), aligned(2), may_alias));
 #if defined(__has_builtin)
 #if __has_builtin(__builtin_shufflevector)
@@ -77,18 +76,26 @@ INLINE halves float_part(const floats *v, int upper) { halves part; return memcp
 #define UPPER(v) float_part(&(v), 1)
 #endif
 
-INLINE float total(floats v) {
-    halves both = LOWER(v) + UPPER(v);
+INLINE float total_quarters(quarters four) {
 #ifdef WIDENED
-    quarters four = __builtin_shufflevector(both, both, 0, 1, 2, 3) + __builtin_shufflevector(both, both, 4, 5, 6, 7);
     quarters two = four + __builtin_shufflevector(four, four, 2, 3, 0, 1);
     return two[0] + two[1];
+#else
+    return (four[0] + four[2]) + (four[1] + four[3]);
+#endif
+}
+
+INLINE float total_halves(halves both) {
+#ifdef WIDENED
+    return total_quarters(__builtin_shufflevector(both, both, 0, 1, 2, 3) + __builtin_shufflevector(both, both, 4, 5, 6, 7));
 #else
     float sum = 0;
     UNROLL for (int k = 0; k < 4; k++) sum += both[k] + both[k + 4];
     return sum;
 #endif
 }
+
+INLINE float total(floats v) { return total_halves(LOWER(v) + UPPER(v)); }
 
 /* `lanes` numbers from the i-th on; the vector's rest is 0. */
 INLINE floats load(const void *from, int64_t i, int kind, int64_t lanes) {
