@@ -282,7 +282,7 @@ def pixelcnn_cpu(preset: Preset) -> Recipe:
     That model, pixelcnn-2, saw each of the 59,000 images eight times and had begun to remember them.
     """
     title = "Part 3: PixelCNN, factorised over channels, full size, on a CPU"
-    train = replace(CPU_IMAGES, steps=14_000, lr=0.01, redraw=True, eval_every=700)
+    train = replace(CPU_IMAGES, steps=18_000, lr=0.01, redraw=True, eval_every=1000)
     return Recipe("pixelcnn-cpu", title, "hopper-mnist", PixelCNNConfig(), train, 1000, init="pixelcnn-2")
 
 
