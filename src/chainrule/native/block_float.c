@@ -87,9 +87,9 @@ INLINE void add_strip(const block *b, int64_t image, int64_t top, int64_t lines,
     for (int64_t line = 0; line < lines; line++)
         for (int64_t column = 0; column < b->width; column++) {
             const int64_t at = ((image * b->height + top + line) * b->width + column) * c;
-            const float *more = strip + (line * pitch(b) + column) * step_of(c);
-            for (int64_t k = 0; k < c; k += FLOATS)
-                *(floats *)(b->y + at + k) = *(const floats *)(b->x + at + k) + *(const floats *)(more + k);
+            const float *restrict x = b->x + at, *restrict more = strip + (line * pitch(b) + column) * step_of(c);
+            float *restrict y = b->y + at;
+            for (int64_t k = 0; k < c; k++) y[k] = x[k] + more[k];
         }
 }
 

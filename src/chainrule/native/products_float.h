@@ -107,18 +107,16 @@ INLINE void gradient(const int tile, int64_t pixels, const float *a, int64_t m_c
         BY_WIDTH(gradient, T, pixels, a + m, a_step, b + n, b_step, sums + m * step + n, step)
         ROWS(tile);
         ROWS(4);
+        ROWS(2);
         ROWS(1);
 #undef ROWS
     }
 }
 
 /* sums(channel) += Σ_pixels of a field. */
-INLINE void add_up(int64_t pixels, const float *field, int64_t channels, float *sums) {
-    for (int64_t c = 0; c < channels; c += FLOATS) {
-        floats sum = *(const floats *)(sums + c);
-        for (int64_t p = 0; p < pixels; p++) sum += *(const floats *)(field + p * step_of(channels) + c);
-        *(floats *)(sums + c) = sum;
-    }
+INLINE void add_up(int64_t pixels, const float *restrict field, int64_t channels, float *restrict sums) {
+    for (int64_t p = 0; p < pixels; p++, field += step_of(channels))
+        for (int64_t c = 0; c < channels; c++) sums[c] += field[c];
 }
 
 #endif
