@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -81,6 +82,7 @@ def walk(
     Args:
         choose: called as `choose(position, site, conditional)`, where the conditional is probabilities of shape
             (batch, site.levels), float64, or an inverse CDF; returns the chosen values, integers of shape (batch,).
+            If it is a `Draw`, a model's state may take all steps at once: its `drawn(u, given, known)`.
         method: "cached" uses the model's own steps, "naive" a full pass for each site.
 
     Returns:
@@ -92,6 +94,8 @@ def walk(
     x = torch.zeros(batch, *model.walk_shape, dtype=torch.long, device=model.device)
     with torch.no_grad(), evaluating(model):
         state = walker.start(batch, context)
+        if isinstance(choose, Draw) and (drawn := getattr(state, "drawn", None)) is not None:
+            return model.without_auxiliaries(drawn(choose.u, choose.given, choose.known))
         for position, site in enumerate(model.sites()):
             value = choose(position, site, walker.conditional(state))
             x[at(site)] = value
@@ -115,7 +119,7 @@ def sample(
     for start in range(0, n, batch):
         size = min(batch, n - start)
         part = None if context is None else context[start : start + size]
-        choose = random_choice(uniforms(model, size, generator))
+        choose = Draw(uniforms(model, size, generator))
         parts.append(walk(model, size, choose, context=part, method=method))
     return torch.cat(parts)
 
@@ -145,19 +149,7 @@ def complete(
     for start in range(0, len(x), batch):
         rows = slice(start, start + batch)
         given, is_known = model.with_auxiliaries(x[rows].long()), model.known_sites(known[rows])
-        draw = random_choice(uniforms(model, len(given), generator))
-
-        def choose(
-            position: int,
-            site: Site,
-            pmf: Tensor,
-            given: Tensor = given,
-            is_known: Tensor = is_known,
-            draw: Choose = draw,
-        ) -> Tensor:
-            index = at(site)
-            return torch.where(is_known[index], given[index], draw(position, site, pmf))
-
+        choose = Draw(uniforms(model, len(given), generator), given, is_known)
         part = None if context is None else context[rows]
         parts.append(walk(model, len(given), choose, context=part, method=method))
     return torch.cat(parts)
@@ -189,9 +181,19 @@ def uniforms(model: GenerativeModel, n: int, generator: torch.Generator | None) 
     return drawn.to(model.device)
 
 
-def random_choice(u: Tensor) -> Choose:
-    """Choose by the inverse CDF of the uniforms `u`, shape (B, sites)."""
-    return lambda position, site, conditional: quantile(conditional, u[:, position])
+@dataclass(frozen=True)
+class Draw:
+    """Choose by the inverse CDF of the uniforms `u`, (B, sites); keep what is known of given events, if anything."""
+
+    u: Tensor
+    given: Tensor | None = None  # integers (B, *walk_shape)
+    known: Tensor | None = None  # bools of the same shape
+
+    def __call__(self, position: int, site: Site, conditional: Conditional) -> Tensor:
+        value = quantile(conditional, self.u[:, position])
+        if self.given is None or self.known is None:
+            return value
+        return torch.where(self.known[at(site)], self.given[at(site)], value)
 
 
 def quantile(conditional: Conditional, u: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ import pytest
 
 from chainrule.bench import bench_growth, bench_sampling, sampling
 from chainrule.cli.common import report_rows
-from chainrule.models import PixelCNN
+from chainrule.models import PixelCNN, PixelCNNMADE
 
 
 def test_ratios():
@@ -12,7 +12,19 @@ def test_ratios():
     assert figures["naive_passes"] == 24
     assert figures["ratio"] == pytest.approx(24 * figures["pass_seconds"] / figures["cached_seconds"])
     assert figures["ratio_to_a_pass_for_each_pixel"] == pytest.approx(figures["ratio"] / 2)
+    assert figures["ratio_to_own_passes"] == pytest.approx(24 * figures["own_pass_seconds"] / figures["cached_seconds"])
     assert figures["cached_peak_megabytes"] > 50
+    assert figures["pass_of"] == "this model"
+
+
+def test_the_yardstick_is_the_usual_code(monkeypatch):
+    """Where the plain reference covers the model, its passes are what the ratio is taken to."""
+    asked = []
+    plain = sampling.PlainPixelCNNMADE.logits
+    monkeypatch.setattr(sampling.PlainPixelCNNMADE, "logits", lambda self, x: asked.append(len(x)) or plain(self, x))
+    figures = bench_sampling(PixelCNNMADE((2, 3, 4), 3, 6, 1), n=3, repeats=1, passes=4)
+    assert figures["pass_of"] == "the plain reference"
+    assert asked == [3] * 5  # one to warm up
 
 
 def test_growth_changes_one_size_at_a_time(monkeypatch):

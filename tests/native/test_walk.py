@@ -57,6 +57,34 @@ def threads(request):
     torch.set_num_threads(before)
 
 
+@pytest.mark.parametrize("threads", [1, 3], indirect=True)
+@pytest.mark.parametrize("in_exact_mode", [False, True])
+@pytest.mark.parametrize("cls", [PixelCNN, PixelCNNMADE])
+def test_all_steps_at_once_are_the_steps_in_turn(cls, in_exact_mode, threads):
+    """Samples and completions, for every number of images: what the loop draws step by step from the same uniforms."""
+    model = image_model(cls)
+    model = exact(model) if in_exact_mode else model
+    for n in (1, 2, 7, GROUP + 1, 2 * GROUP + 5):
+        u, given = torch.rand(n, len(model.sites()), dtype=torch.float64), events(model, n).long()
+        u[0, :3] = torch.tensor([0.0, 0.5, 1 - 2.0**-53])
+        for known in (None, torch.rand(given.shape) < 0.5, torch.ones_like(given, dtype=torch.bool)):
+            draw = sampling.Draw(u, None if known is None else given, known)
+            at_once = sampling.walk(model, n, draw)
+            assert torch.equal(at_once, sampling.walk(model, n, lambda *step, draw=draw: draw(*step)))
+            assert known is None or torch.equal(at_once[known], given[known])
+            assert known is None or known.all() or n < 7 or not torch.equal(at_once, given)
+
+
+def test_a_walk_at_once_asks_the_compiled_code(monkeypatch):
+    """Neither conditionals nor values pass through Python; a choice of another kind is asked at every site."""
+    model = image_model()
+    monkeypatch.setattr(CompiledWalk, "conditional", lambda self: pytest.fail("a step was taken by itself"))
+    assert model.sample(2).shape == (2, 3, 5, 6)
+    assert sampling.sample(model, 0).shape == (0, 3, 5, 6)
+    with pytest.raises(pytest.fail.Exception):
+        sampling.walk(model, 2, lambda position, site, pmf: pmf.argmax(-1))
+
+
 @pytest.mark.parametrize("threads", [1, 2, 3], indirect=True)
 @pytest.mark.parametrize("cls", [PixelCNN, PixelCNNMADE])
 def test_every_number_of_images(cls, threads):

@@ -10,6 +10,11 @@ from chainrule.models import PixelCNNMADE
 from chainrule.nn import MaskedConv2d, MaskedLinear
 
 
+def covers(model: object) -> bool:
+    """Whether the plain network below can be the same function as this model: few levels and layer norm."""
+    return isinstance(model, PixelCNNMADE) and model.norm is not None and model.one_hot_input
+
+
 class FullConv2d(nn.Conv2d):
     """A convolution whose kernel is whole and multiplied by a mask of the same size."""
 

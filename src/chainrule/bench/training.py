@@ -15,7 +15,7 @@ from torch import Tensor
 from chainrule.allocator import keep_freed_memory
 from chainrule.batches import batch_indices
 from chainrule.bench.measuring import peak_megabytes
-from chainrule.bench.reference import PlainPixelCNNMADE
+from chainrule.bench.reference import PlainPixelCNNMADE, covers
 from chainrule.data import Dataset
 from chainrule.errors import DataError, ModelError
 from chainrule.models import AutoregressiveModel, PixelCNNMADE
@@ -57,7 +57,7 @@ def bench_training(
         DataError: the data do not fit it.
     """
     given, model = model, model or initial(dataset, 0)
-    if not isinstance(model, PixelCNNMADE) or model.norm is None or not model.one_hot_input:
+    if not isinstance(model, PixelCNNMADE) or not covers(model):
         raise ModelError("the training benchmark is for a PixelCNNMADE with layer norm and at most 16 levels")
     if (tuple(dataset.shape), dataset.levels) != (model.shape, model.levels):
         raise DataError(f"{dataset.name} does not fit the model: choose data of shape {model.shape}")

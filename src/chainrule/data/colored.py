@@ -85,8 +85,8 @@ def hopper_mnist(folder: str | os.PathLike | None = None, *, validation: int = 5
     """Coloured MNIST: train (55,000, 3, 28, 28), validation (5,000, …), test (10,000, …), uint8 with 4 levels.
 
     Labels are the digits. They and their pictures come from `load_mnist(folder)`; the last `validation` of the 60,000
-    training images are held out. `redraw` prints training digits on fresh crops. A difference from the published bytes is said in `notes`. Raises `DataError` when
-    MNIST cannot be had.
+    training images are held out. `redraw` prints training digits on fresh crops. A difference from the published bytes
+    is said in `notes`. Raises `DataError` when MNIST cannot be had.
     """
     digits = load_mnist(folder)
     if not 1 <= validation < len(digits.train_images):

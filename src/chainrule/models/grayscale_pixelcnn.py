@@ -128,13 +128,12 @@ class GrayscalePixelCNN(AutoregressiveModel):
             raise DataError(f"gray images are integers of shape (B, {self.shape[1]}, {self.shape[2]})")
         if gray.numel() and not (int(gray.min()) >= 0 and int(gray.max()) < self.grays):
             raise DataError(f"gray levels go from 0 to {self.grays - 1}")
-        draw = sampling.random_choice(sampling.uniforms(self, len(gray), generator))
-
-        def choose(position: int, site: Site, pmf: Tensor) -> Tensor:
-            channel, row, column = site.index
-            return gray[:, row, column] if channel == self.shape[0] else draw(position, site, pmf)
-
-        return sampling.walk(self, len(gray), choose)
+        given = torch.zeros(len(gray), *self.walk_shape, dtype=torch.long, device=self.device)
+        known = torch.zeros(given.shape, dtype=torch.bool, device=self.device)
+        given[:, -1], known[:, -1] = gray, True
+        return sampling.walk(
+            self, len(gray), sampling.Draw(sampling.uniforms(self, len(gray), generator), given, known)
+        )
 
     # -------------------------------------------------------------------------------------------------- parallel pass
 

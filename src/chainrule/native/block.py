@@ -1,4 +1,4 @@
-"""A whole residual block as compiled code, for training on a CPU: in float32, and in bfloat16 where it is multiplied."""
+"""A whole residual block as compiled code, for training on a CPU: in float32, or bfloat16 where that is multiplied."""
 
 from __future__ import annotations
 

@@ -26,6 +26,7 @@ FUNCTIONS = {
     "chainrule_limit": [N],
     "chainrule_advance": [P, P, P, P, N, N, N, N, P, P],
     "chainrule_relu_pad": [N, N, N, N, N, N, N, P, P, P],
+    "chainrule_draw": [P, P, P, P, N, N, N, P, P, P],
     "chainrule_score": [P, P, P, P, N, N, N, P, P],
 }
 

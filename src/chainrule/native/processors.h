@@ -9,6 +9,9 @@ typedef float floats __attribute__((vector_size(64), aligned(4), may_alias));
 typedef double doubles __attribute__((vector_size(64), aligned(8), may_alias));
 typedef float halves __attribute__((vector_size(32), aligned(4), may_alias)); /* as many floats as doubles */
 typedef float quarters __attribute__((vector_size(16), aligned(4), may_alias));
+typedef float pairs __attribute__((vector_size(8), aligned(4), may_alias));
+typedef double double_halves __attribute__((vector_size(32), aligned(8), may_alias));
+typedef double double_quarters __attribute__((vector_size(16), aligned(8), may_alias));
 #define FLOATS 16
 #define DOUBLES 8
 
@@ -18,7 +21,8 @@ typedef float quarters __attribute__((vector_size(16), aligned(4), may_alias));
 /* FOR_EVERY_PROCESSOR(name, (parameters), (arguments)) { body } compiles the body for what every processor of the family
    has and, on x86, for the wider registers that most have; a call takes what the processor at hand can do. Within the
    body, `tile` is how many images' sums its registers hold in a walk, and tells which processor it is. Compilers keep
-   vectors in registers only if these are as wide: floats with AVX-512, `halves` where HALVES(tile), else `quarters`. */
+   vectors in registers only if these are as wide: floats with AVX-512, `halves` where HALVES(tile), else `quarters`.
+   BY_WIDTH(f, …) calls f_floats, f_halves or f_quarters. */
 #define LIST(...) __VA_ARGS__
 #define AVX512_TILE 12
 #define AVX2_TILE 6
@@ -27,6 +31,15 @@ typedef float quarters __attribute__((vector_size(16), aligned(4), may_alias));
 #else
 #define HALVES(TILE) 0
 #endif
+#define BY_WIDTH(WHAT, ...)                                                                                            \
+    do {                                                                                                               \
+        if (tile == AVX512_TILE)                                                                                       \
+            WHAT##_floats(__VA_ARGS__);                                                                                \
+        else if (HALVES(tile))                                                                                         \
+            WHAT##_halves(__VA_ARGS__);                                                                                \
+        else                                                                                                           \
+            WHAT##_quarters(__VA_ARGS__);                                                                              \
+    } while (0)
 extern int chainrule_widest; /* registers that may be used: 0 none beyond the family's, 1 AVX2, 2 all */
 #if defined(__x86_64__) && defined(__GNUC__)
 #define AVX2 __attribute__((noinline, target("avx2,fma")))

@@ -68,16 +68,6 @@ DEFINE_TILES(floats, floats, 16)
 DEFINE_TILES(halves, halves, 8)
 DEFINE_TILES(quarters, quarters, 4)
 
-#define BY_WIDTH(WHAT, ...)                                                                                            \
-    do {                                                                                                               \
-        if (tile == AVX512_TILE)                                                                                       \
-            WHAT##_floats(__VA_ARGS__);                                                                                \
-        else if (HALVES(tile))                                                                                         \
-            WHAT##_halves(__VA_ARGS__);                                                                                \
-        else                                                                                                           \
-            WHAT##_quarters(__VA_ARGS__);                                                                              \
-    } while (0)
-
 /* to = f(Σ_taps of the pixel at its distance · the tap's matrix + bias) for so many pixels; f is nothing, ReLU, or zero
    where `open`, a field like `to`, is not positive. */
 INLINE void product(const int tile, int f, int64_t pixels, const float *from, int64_t depth, int64_t taps,

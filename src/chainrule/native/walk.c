@@ -80,58 +80,78 @@ INLINE int64_t place(const window *w, int64_t start, int64_t group, int64_t row,
     return (start + row % w->rows * w->stride + (column + w->rows - 1) * w->channels) * group;
 }
 
-/* Σ weight · input for T images and N vectors of outputs, whose sums are kept in registers. */
-#define DEFINE_SUMS(NAME, REAL, VECTOR, LANES)                                                                         \
-    INLINE void NAME(int T, int N, const REAL *weight, int64_t panel, const REAL *bias, int segments,                  \
-                     const int64_t *starts, const int64_t *lengths, float *const *images, VECTOR *sums) {              \
-        VECTOR sum[MOST][4];                                                                                           \
-        UNROLL for (int n = 0; n < N; n++)                                                                             \
-            UNROLL for (int t = 0; t < T; t++) sum[t][n] = *(const VECTOR *)(bias + n * LANES);                        \
+/* A product for T images, whose sums are kept in registers, as wide as these; few images take several panels of outputs
+   at once (N1, N2, N3 for one, two and three), to keep the processor busy. LANES: outputs in a panel of the weights. */
+#define DEFINE_SUMS(NAME, REAL, REGISTER, WIDTH, LANES, TARGET, STORED)                                                \
+    INLINE void NAME##_sums(int T, int N, const REAL *weight, int64_t panel, const REAL *bias, int segments,           \
+                            const int64_t *starts, const int64_t *lengths, float *const *images,                       \
+                            TARGET *const *targets, int64_t o) {                                                       \
+        REGISTER sum[MOST][4 * (LANES) / (WIDTH)];                                                                     \
+        UNROLL for (int t = 0; t < T; t++)                                                                             \
+            UNROLL for (int r = 0; r < N * (LANES) / (WIDTH); r++) sum[t][r] = *(const REGISTER *)(bias + r * (WIDTH)); \
         for (int s = 0; s < segments; s++) {                                                                           \
             const float *from[MOST];                                                                                   \
             UNROLL for (int t = 0; t < T; t++) from[t] = images[t] + starts[s];                                        \
-            for (int64_t i = 0, length = lengths[s]; i < length; i++, weight += LANES)                                 \
-                UNROLL for (int n = 0; n < N; n++) {                                                                   \
-                    VECTOR w = *(const VECTOR *)(weight + n * panel);                                                  \
-                    UNROLL for (int t = 0; t < T; t++) sum[t][n] += w * (REAL)from[t][i];                              \
+            for (int64_t i = 0, length = lengths[s]; i < length; i++, weight += (LANES))                               \
+                UNROLL for (int t = 0; t < T; t++) {                                                                   \
+                    const REAL v = (REAL)from[t][i];                                                                   \
+                    UNROLL for (int n = 0; n < N; n++)                                                                 \
+                        UNROLL for (int r = 0; r < (LANES) / (WIDTH); r++)                                             \
+                            sum[t][n * (LANES) / (WIDTH) + r] += v * *(const REGISTER *)(weight + n * panel + r * (WIDTH)); \
                 }                                                                                                      \
         }                                                                                                              \
         UNROLL for (int t = 0; t < T; t++)                                                                             \
-            UNROLL for (int n = 0; n < N; n++) sums[t * N + n] = sum[t][n];                                            \
+            UNROLL for (int r = 0; r < N * (LANES) / (WIDTH); r++)                                                     \
+                *(STORED *)(targets[t] + o + r * (WIDTH)) = __builtin_convertvector(sum[t][r], STORED);                \
     }
-DEFINE_SUMS(float_sums, float, floats, FLOATS)
-DEFINE_SUMS(double_sums, double, doubles, DOUBLES)
-
-INLINE void store_floats(float *to, floats v) { *(floats *)to = v; }
-INLINE void store_narrow(float *to, doubles v) {
-    *(halves *)to = __builtin_convertvector(v, halves);
-}
-INLINE void store_doubles(double *to, doubles v) { *(doubles *)to = v; }
-
-/* A product for T images; few take several vectors of outputs at once, to keep the processor busy. */
-#define SOME(T, N, SUMS, REAL, VECTOR, LANES, STORE)                                                                   \
-    for (; o + (N) * LANES <= outputs; o += (N) * LANES) {                                                             \
-        VECTOR sums[(T) * (N)];                                                                                        \
-        SUMS(T, N, weight + o * inputs, inputs * LANES, bias + o, segments, starts, lengths, images, sums);            \
-        UNROLL for (int t = 0; t < (T); t++)                                                                           \
-            UNROLL for (int n = 0; n < (N); n++) STORE(targets[t] + o + n * LANES, sums[t * (N) + n]);                 \
-    }
-#define BOTH(T, N, ...) SOME(T, N, __VA_ARGS__) SOME(T, 1, __VA_ARGS__)
-#define DEFINE_TILE(NAME, SUMS, REAL, VECTOR, LANES, TARGET, STORE)                                                    \
+#define SOME(T, N, NAME, LANES)                                                                                        \
+    for (; o + (N) * (LANES) <= outputs; o += (N) * (LANES))                                                           \
+        NAME##_sums(T, N, weight + o * inputs, inputs * (LANES), bias + o, segments, starts, lengths, images, targets, o);
+#define DEFINE_TILE(NAME, REAL, REGISTER, WIDTH, LANES, TARGET, STORED, N1, N2, N3)                                    \
+    DEFINE_SUMS(NAME, REAL, REGISTER, WIDTH, LANES, TARGET, STORED)                                                    \
     INLINE void NAME(int count, const REAL *weight, const REAL *bias, int64_t inputs, int64_t outputs, int segments,   \
                      const int64_t *starts, const int64_t *lengths, float *const *images, TARGET *const *targets) {    \
         int64_t o = 0;                                                                                                 \
         switch (count) {                                                                                               \
-            case 1: BOTH(1, 4, SUMS, REAL, VECTOR, LANES, STORE) break;                                                \
-            case 2: BOTH(2, 4, SUMS, REAL, VECTOR, LANES, STORE) break;                                                \
-            case 3: BOTH(3, 2, SUMS, REAL, VECTOR, LANES, STORE) break;                                                \
-            case 6: SOME(6, 1, SUMS, REAL, VECTOR, LANES, STORE) break;                                                \
-            default: SOME(12, 1, SUMS, REAL, VECTOR, LANES, STORE) break;                                              \
+            case 1: SOME(1, N1, NAME, LANES) SOME(1, 1, NAME, LANES) break;                                            \
+            case 2: SOME(2, N2, NAME, LANES) SOME(2, 1, NAME, LANES) break;                                            \
+            case 3: SOME(3, N3, NAME, LANES) SOME(3, 1, NAME, LANES) break;                                            \
+            case 6: SOME(6, 1, NAME, LANES) break;                                                                     \
+            default: SOME(12, 1, NAME, LANES) break;                                                                   \
         }                                                                                                              \
     }
-DEFINE_TILE(float_tile, float_sums, float, floats, FLOATS, float, store_floats)
-DEFINE_TILE(wide_tile, double_sums, double, doubles, DOUBLES, float, store_narrow)
-DEFINE_TILE(head_tile, double_sums, double, doubles, DOUBLES, double, store_doubles)
+DEFINE_TILE(float_tile_floats, float, floats, 16, FLOATS, float, floats, 4, 4, 2)
+DEFINE_TILE(float_tile_halves, float, halves, 8, FLOATS, float, halves, 4, 2, 2)
+DEFINE_TILE(float_tile_quarters, float, quarters, 4, FLOATS, float, quarters, 2, 1, 1)
+DEFINE_TILE(wide_tile_floats, double, doubles, 8, DOUBLES, float, halves, 4, 4, 2)
+DEFINE_TILE(wide_tile_halves, double, double_halves, 4, DOUBLES, float, quarters, 4, 2, 2)
+DEFINE_TILE(wide_tile_quarters, double, double_quarters, 2, DOUBLES, float, pairs, 2, 1, 1)
+DEFINE_TILE(head_tile_floats, double, doubles, 8, DOUBLES, double, doubles, 4, 4, 2)
+DEFINE_TILE(head_tile_halves, double, double_halves, 4, DOUBLES, double, double_halves, 4, 2, 2)
+DEFINE_TILE(head_tile_quarters, double, double_quarters, 2, DOUBLES, double, double_quarters, 2, 1, 1)
+
+/* Eight partial sums, whatever the width: of numbers and of their squares; and of products. */
+#define DEFINE_PARTIAL_SUMS(WHICH, REGISTER, WIDTH, NARROW)                                                            \
+    INLINE void moments_##WHICH(const float *x, int64_t n, double *sums, double *squares) {                            \
+        REGISTER sum[DOUBLES / (WIDTH)] = {0}, square[DOUBLES / (WIDTH)] = {0};                                        \
+        for (int64_t i = 0; i < n; i += DOUBLES)                                                                       \
+            UNROLL for (int r = 0; r < DOUBLES / (WIDTH); r++) {                                                       \
+                const REGISTER wide = __builtin_convertvector(*(const NARROW *)(x + i + r * (WIDTH)), REGISTER);       \
+                sum[r] += wide;                                                                                        \
+                square[r] += wide * wide;                                                                              \
+            }                                                                                                          \
+        memcpy(sums, sum, sizeof sum), memcpy(squares, square, sizeof square);                                         \
+    }                                                                                                                  \
+    INLINE void dot_##WHICH(const double *a, const double *b, int64_t n, double *sums) {                               \
+        REGISTER sum[DOUBLES / (WIDTH)] = {0};                                                                         \
+        for (int64_t i = 0; i < n; i += DOUBLES)                                                                       \
+            UNROLL for (int r = 0; r < DOUBLES / (WIDTH); r++)                                                         \
+                sum[r] += *(const REGISTER *)(a + i + r * (WIDTH)) * *(const REGISTER *)(b + i + r * (WIDTH));         \
+        memcpy(sums, sum, sizeof sum);                                                                                 \
+    }
+DEFINE_PARTIAL_SUMS(floats, doubles, 8, halves)
+DEFINE_PARTIAL_SUMS(halves, double_halves, 4, quarters)
+DEFINE_PARTIAL_SUMS(quarters, double_quarters, 2, pairs)
 
 /* What a product reads, in the order of the weights: a vector, or the pixels of a window. */
 INLINE int segments_of(const operation *op, int64_t group, int64_t row, int64_t column, int64_t *starts,
@@ -183,22 +203,16 @@ FOR_EVERY_PROCESSOR(shifted, (float *restrict x, const float *restrict bias, int
     for (int64_t i = 0; i < n; i++) x[i] += bias[i];
 }
 
-INLINE void normalise(const operation *op, const float *restrict x, float *restrict y) {
-    int64_t n = op->inputs;
-    doubles sum = {0}, squares = {0};
-    double s1 = 0, s2 = 0;
+INLINE void normalise(const int tile, const operation *op, const float *restrict x, float *restrict y) {
+    const int64_t n = op->inputs, whole = n / DOUBLES * DOUBLES;
+    double sum[DOUBLES], squares[DOUBLES], s1 = 0, s2 = 0;
     if (op->whole) {
         float scale = (float)op->scale, low = (float)op->low, high = (float)op->high;
         for (int64_t i = 0; i < n; i++) y[i] = on_grid(x[i], scale, low, high);
     } else
         memcpy(y, x, n * sizeof(float));
-    int64_t i = 0;
-    for (; i + DOUBLES <= n; i += DOUBLES) {
-        doubles wide = __builtin_convertvector(*(halves *)(y + i), doubles);
-        sum += wide;
-        squares += wide * wide;
-    }
-    for (; i < n; i++) {
+    BY_WIDTH(moments, y, whole, sum, squares);
+    for (int64_t i = whole; i < n; i++) {
         s1 += y[i];
         s2 += (double)y[i] * y[i];
     }
@@ -228,7 +242,7 @@ INLINE void run(const int tile, const program *p, const operation *op, float *me
     switch (op->kind) {
         case NORM:
             for (int64_t b = 0; b < count; b++)
-                normalise(op, scratch + b * stride + op->source, scratch + b * stride + op->target);
+                normalise(tile, op, scratch + b * stride + op->source, scratch + b * stride + op->target);
             break;
         case ACTIVATE:
             for (int64_t b = 0; b < count; b++) {
@@ -255,9 +269,11 @@ INLINE void run(const int tile, const program *p, const operation *op, float *me
                     targets[t] = scratch + (b + t) * stride + op->target;
                 }
                 if (op->kind == PRODUCT)
-                    float_tile(n, op->weight, op->bias, op->inputs, op->outputs, segments, starts, lengths, images, targets);
+                    BY_WIDTH(float_tile, n, op->weight, op->bias, op->inputs, op->outputs, segments, starts, lengths,
+                             images, targets);
                 else
-                    wide_tile(n, op->weight, op->bias, op->inputs, op->outputs, segments, starts, lengths, images, targets);
+                    BY_WIDTH(wide_tile, n, op->weight, op->bias, op->inputs, op->outputs, segments, starts, lengths,
+                             images, targets);
             }
         }
     }
@@ -283,12 +299,12 @@ INLINE void pixel(const int tile, const program *p, float *memory, float *scratc
             images[t] = scratch + (b + t) * p->scratch;
             targets[t] = heads + (b + t) * p->head;
         }
-        head_tile(n, p->weight, p->bias, length, units, 1, &p->features, &length, images, targets);
+        BY_WIDTH(head_tile, n, p->weight, p->bias, length, units, 1, &p->features, &length, images, targets);
     }
 }
 
 /* Logits of one channel of one image. The head's memory: sums of the hidden units, then their final values. */
-INLINE void logits_of(const program *p, double *head, int64_t channel, double *logits) {
+INLINE void logits_of(const int tile, const program *p, double *head, int64_t channel, double *logits) {
     if (!p->made) {
         memcpy(logits, head + channel * p->levels, p->levels * sizeof(double));
         return;
@@ -307,11 +323,10 @@ INLINE void logits_of(const program *p, double *head, int64_t channel, double *l
     }
     for (int64_t v = 0; v < p->levels; v++) {
         const double *weight = p->out_weight + (channel * p->levels + v) * p->units;
-        doubles sums = {0};
-        int64_t i = 0;
-        for (; i + DOUBLES <= end; i += DOUBLES) sums += *(const doubles *)(weight + i) * *(const doubles *)(hidden + i);
-        double sum = p->out_bias[channel * p->levels + v];
-        for (; i < end; i++) sum += weight[i] * hidden[i];
+        const int64_t whole = end / DOUBLES * DOUBLES;
+        double sums[DOUBLES], sum = p->out_bias[channel * p->levels + v];
+        BY_WIDTH(dot, weight, hidden, whole, sums);
+        for (int64_t i = whole; i < end; i++) sum += weight[i] * hidden[i];
         for (int k = 0; k < DOUBLES; k++) sum += sums[k];
         logits[v] = sum;
     }
@@ -385,7 +400,7 @@ FOR_EVERY_PROCESSOR(advance,
         if (!channel) pixel(tile, p, own, scratch, own_heads, group, count, row, column);
         for (int64_t k = 0; k < count; k++) {
             double *head = own_heads + k * p->head, *logits = head + 2 * p->units;
-            logits_of(p, head, channel, logits);
+            logits_of(tile, p, head, channel, logits);
             probabilities_of(p, logits, pmf + (b + k) * p->levels);
         }
     }
@@ -409,10 +424,52 @@ FOR_EVERY_PROCESSOR(score,
                     double *head = heads + k * p->head, *logits = head + 2 * p->units;
                     int64_t *found = (int64_t *)(logits + p->levels);
                     int32_t *to = frequencies + ((i * p->channels + c) * all + offset + b + k) * p->levels;
-                    logits_of(p, head, c, logits);
+                    logits_of(tile, p, head, c, logits);
                     frequencies_of(p, logits, found);
                     for (int64_t v = 0; v < p->levels; v++) to[v] = (int32_t)found[v];
                     take(p, memory, head, group, k, row, column, c, x[(b + k) * size + c * area + i]);
+                }
+        }
+    }
+}
+
+/* The value at which the cumulative distribution first exceeds u, as chainrule/sampling.py defines it. */
+INLINE int64_t inverse_cdf(const double *pmf, int64_t levels, double u) {
+    double sum = 0, cdf = 0;
+    int64_t value = 0, last = 0;
+    for (int64_t v = 0; v < levels; v++) sum += pmf[v];
+    const double bound = u * sum;
+    for (int64_t v = 0; v < levels; v++) {
+        cdf += pmf[v];
+        value += cdf <= bound;
+        if (pmf[v] > 0) last = v; /* rounding may carry a uniform of almost 1 past it */
+    }
+    return value < last ? value : last;
+}
+
+/* A whole walk: x (images, channels, height, columns), of which the `known` entries are kept and the others drawn by the
+   uniforms u (images, sites); none is known without `known`. */
+FOR_EVERY_PROCESSOR(draw,
+                    (const program *p, float *memory, float *scratch, double *heads, int64_t group, int64_t images,
+                     const double *u, const uint8_t *known, int64_t *x),
+                    (p, memory, scratch, heads, group, images, u, known, x)) {
+    const int64_t area = p->height * p->columns, size = p->channels * area;
+    for (int64_t b = 0; b < images; b += group) {
+        const int64_t count = images - b < group ? images - b : group;
+        memset(memory, 0, group * p->memory * sizeof(float));
+        for (int64_t i = 0; i < area; i++) {
+            const int64_t row = i / p->columns, column = i % p->columns;
+            pixel(tile, p, memory, scratch, heads, group, count, row, column);
+            for (int64_t c = 0; c < p->channels; c++)
+                for (int64_t k = 0; k < count; k++) {
+                    const int64_t at = (b + k) * size + c * area + i;
+                    double *head = heads + k * p->head, *logits = head + 2 * p->units, *pmf = logits + p->levels;
+                    logits_of(tile, p, head, c, logits); /* which later channels build on */
+                    if (!known || !known[at]) {
+                        probabilities_of(p, logits, pmf);
+                        x[at] = inverse_cdf(pmf, p->levels, u[(b + k) * size + i * p->channels + c]);
+                    }
+                    take(p, memory, head, group, k, row, column, c, x[at]);
                 }
         }
     }
@@ -430,6 +487,9 @@ typedef struct {
     const int64_t *values;
     double *pmf;
     int32_t *frequencies;
+    const double *u;
+    const uint8_t *known;
+    int64_t *x;
 } job;
 
 static void share_of(const job *j, int64_t share, int64_t *first, int64_t *last) {
@@ -458,14 +518,30 @@ static void score_share(const void *argument, int64_t share) {
               first);
 }
 
+static void draw_share(const void *argument, int64_t share) {
+    const job *j = argument;
+    const program *p = j->p;
+    int64_t first, last, at = share * j->group, size = p->channels * p->height * p->columns;
+    share_of(j, share, &first, &last);
+    if (first < last)
+        draw(p, j->memory + at * p->memory, j->scratch + at * p->scratch, j->heads + at * p->head, j->group,
+             last - first, j->u + first * size, j->known ? j->known + first * size : 0, j->x + first * size);
+}
+
 void chainrule_advance(const program *p, float *memory, float *scratch, double *heads, int64_t group, int64_t images,
                        int64_t threads, int64_t site, const int64_t *values, double *pmf) {
-    job j = {p, memory, scratch, heads, group, images, threads, site, values, pmf, 0};
+    job j = {p, memory, scratch, heads, group, images, threads, site, values, pmf, 0, 0, 0, 0};
     in_parallel(advance_share, &j, threads);
 }
 
 void chainrule_score(const program *p, float *memory, float *scratch, double *heads, int64_t group, int64_t images,
                      int64_t threads, const int64_t *x, int32_t *frequencies) {
-    job j = {p, memory, scratch, heads, group, images, threads, 0, x, 0, frequencies};
+    job j = {p, memory, scratch, heads, group, images, threads, 0, x, 0, frequencies, 0, 0, 0};
     in_parallel(score_share, &j, threads);
+}
+
+void chainrule_draw(const program *p, float *memory, float *scratch, double *heads, int64_t group, int64_t images,
+                    int64_t threads, const double *u, const uint8_t *known, int64_t *x) {
+    job j = {p, memory, scratch, heads, group, images, threads, 0, 0, 0, 0, u, known, x};
+    in_parallel(draw_share, &j, threads);
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -39,10 +40,33 @@ class CompiledWalk:
     def __init__(self, program: Program, batch: int) -> None:
         self.program, self.batch = program, batch
         self.code: Any = library()
-        self.space = Workspace(program, batch, whole=True)
         self.site = 0
         self.values: Tensor | None = None  # what was chosen at the site before
         self.pmf: Tensor | None = None  # of the site at hand, once it has been asked for
+
+    @functools.cached_property
+    def space(self) -> Workspace:
+        return Workspace(self.program, self.batch, whole=True)
+
+    def drawn(self, u: Tensor, given: Tensor | None = None, known: Tensor | None = None) -> Tensor:
+        """All steps of a walk at once: what `conditional`, the inverse CDF and `observe` give in turn.
+
+        Args:
+            u: uniforms, float64 (B, sites).
+            given, known: integers and bools (B, C, H, W): the known entries are kept, the others drawn.
+
+        Returns:
+            Integers (B, C, H, W).
+        """
+        x = torch.zeros(self.batch, *self.program.shape, dtype=torch.int64, device="cpu")
+        if known is not None and given is not None:
+            x, known = given.to("cpu", torch.int64, copy=True).contiguous(), known.to("cpu").contiguous()
+        if self.batch:
+            u, space = u.to("cpu", torch.float64).contiguous(), Workspace(self.program, self.batch, whole=False)
+            shape = space.group, self.batch, space.threads
+            mask = None if known is None else known.data_ptr()
+            self.code.chainrule_draw(*space.places, *shape, u.data_ptr(), mask, x.data_ptr())
+        return x
 
     def conditional(self) -> Tensor:
         """Probabilities of the next value, float64 (B, levels)."""
