@@ -39,8 +39,8 @@ def bench_sampling(
 
     Returns:
         Seconds (median, least and most), `naive_passes`, and `ratio` = naive / cached; for images also the ratio to one
-        full pass for each pixel; `own_pass_seconds` and `ratio_to_own_passes`, by this model's own parallel pass. Memory
-        in 10⁶ bytes, of the process: after the cached runs, before any full pass.
+        full pass for each pixel; `own_pass_seconds` and `ratio_to_own_passes`, by this model's own parallel pass.
+        Memory in 10⁶ bytes, of the process: after the cached runs, before any full pass.
     """
     if model is None:
         model = full_size()

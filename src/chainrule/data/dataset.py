@@ -23,8 +23,8 @@ class Dataset:
     `truth` is the joint distribution p[i, j] = P(x₁ = i, x₂ = j), float64 (levels, levels), where it is known. `labels`
     holds the class of each event, integers (N,), by split, where there are classes. `notes` are sentences that a person
     should hear before training. `redraw`, if there is one, takes rows of `train`, integers (B,), and draws these events
-    anew, (B, *shape), by PyTorch's generator: part of how they came about is chance that is known, and the train split is
-    one such draw.
+    anew, (B, *shape), by PyTorch's generator: part of how they came about is chance that is known, and the train split
+    is one such draw.
 
     Raises `DataError` when a split is empty, not of integers, out of range, or of another shape than its siblings.
 

@@ -3,9 +3,14 @@
 
    PyTorch takes each of their operations by itself, in mixed precision with a cast in front and one behind, and memory
    is what they wait for. Here a pixel's channels are read once and written once; sums are taken in float32. Pixels lie
-   one after the other with their channels side by side (channels_last). */
+   one after the other with their channels side by side (channels_last).
+
+   Vectors wider than the registers would be kept in memory: float32 goes through loops of single numbers there, of which
+   the compiler makes vectors as wide as they may be. */
 
 #include "numbers.h"
+
+#define BY_LOOPS(tile, is_bfloat16) ((tile) != AVX512_TILE && !(is_bfloat16))
 
 /* ---------------------------------------------------------------------------------------------------------------- gate */
 
@@ -36,8 +41,35 @@ INLINE void gate_range(int kind, const gate *g, int64_t first, int64_t last) {
         });
 }
 
+INLINE void gate_loops(const gate *g, int64_t first, int64_t last) {
+    const int64_t filters = g->filters;
+    for (int64_t pixel = first; pixel < last; pixel++) {
+        const float *restrict a = (const float *)g->x + 2 * pixel * filters, *restrict b = a + filters;
+        float *restrict to = (float *)g->to + pixel * filters;
+        if (!g->grad) {
+            for (int64_t k = 0; k < filters; k++) {
+                const float e = exponential_of_one(2.0f * a[k]), below = exponential_of_one(-b[k]) + 1.0f;
+                to[k] = (e - 1.0f) / ((e + 1.0f) * below);
+            }
+            continue;
+        }
+        const float *restrict grad = (const float *)g->grad + pixel * filters;
+        float *restrict a_grad = (float *)g->to + 2 * pixel * filters, *restrict b_grad = a_grad + filters;
+        for (int64_t k = 0; k < filters; k++) {
+            const float e = exponential_of_one(2.0f * a[k]), below = exponential_of_one(-b[k]) + 1.0f;
+            const float both = 1.0f / ((e + 1.0f) * below), tanh_a = (e - 1.0f) * below * both;
+            const float open = (e + 1.0f) * both;
+            a_grad[k] = grad[k] * open * (1.0f - tanh_a * tanh_a);
+            b_grad[k] = grad[k] * tanh_a * open * (1.0f - open);
+        }
+    }
+}
+
 FOR_EVERY_PROCESSOR(gate_share, (const gate *g, int64_t first, int64_t last), (g, first, last)) {
-    BY_KIND(g->bfloat16, gate_range, g, first, last);
+    if (BY_LOOPS(tile, g->bfloat16))
+        gate_loops(g, first, last);
+    else
+        BY_KIND(g->bfloat16, gate_range, g, first, last);
 }
 
 static void gates(void *argument, int64_t share, int64_t shares) {
@@ -101,9 +133,37 @@ INLINE void lookup_range(int kind, const lookup *l, int64_t first, int64_t last,
         lookup_pixels(kind, l->variables, l, first, last, share);
 }
 
+INLINE void lookup_loops(const lookup *l, int64_t first, int64_t last, int64_t share) {
+    const int64_t units = l->units;
+    for (int64_t pixel = first; pixel < last; pixel++) {
+        const int64_t *row = l->row + pixel * l->variables;
+        float *restrict y = (float *)l->y + pixel * units;
+        if (!l->grad) {
+            const float *restrict plus = (const float *)l->plus + pixel * units, *restrict bias = l->bias;
+            for (int64_t k = 0; k < units; k++) y[k] = bias[k] + plus[k];
+            for (int64_t v = 0; v < l->variables; v++) {
+                const float *restrict from = l->table + row[v] * units;
+                for (int64_t k = 0; k < units; k++) y[k] += from[k];
+            }
+            for (int64_t k = 0; k < units; k++) y[k] = y[k] < 0 ? 0 : y[k];
+            continue;
+        }
+        const float *restrict grad = (const float *)l->grad + pixel * units;
+        float *restrict plus_grad = (float *)l->plus_grad + pixel * units;
+        for (int64_t k = 0; k < units; k++) plus_grad[k] = y[k] > 0 ? grad[k] : 0;
+        for (int64_t v = 0; v < l->variables; v++) {
+            float *restrict sums = l->sums + (share * l->rows + row[v]) * units;
+            for (int64_t k = 0; k < units; k++) sums[k] += plus_grad[k];
+        }
+    }
+}
+
 FOR_EVERY_PROCESSOR(lookup_share, (const lookup *l, int64_t first, int64_t last, int64_t share),
                     (l, first, last, share)) {
-    BY_KIND(l->bfloat16, lookup_range, l, first, last, share);
+    if (BY_LOOPS(tile, l->bfloat16))
+        lookup_loops(l, first, last, share);
+    else
+        BY_KIND(l->bfloat16, lookup_range, l, first, last, share);
 }
 
 static void lookups(void *argument, int64_t share, int64_t shares) {
@@ -161,8 +221,30 @@ INLINE void relu_pad_range(int kind, const relu_pad *r, int64_t first, int64_t l
     }
 }
 
+INLINE void relu_pad_loops(const relu_pad *r, int64_t first, int64_t last) {
+    const int64_t border = r->border * r->channels, inner = r->width * r->channels, outer = inner + 2 * border;
+    for (int64_t line = first; line < last; line++) {
+        const int64_t padded = (line + (line / r->height + 1) * r->border) * outer;
+        if (r->y) {
+            const float *restrict grad = (const float *)r->x + padded + border;
+            const float *restrict y = (const float *)r->y + padded + border;
+            float *restrict to = (float *)r->to + line * inner;
+            for (int64_t k = 0; k < inner; k++) to[k] = y[k] > 0 ? grad[k] : 0;
+            continue;
+        }
+        const float *restrict x = (const float *)r->x + line * inner;
+        float *restrict to = (float *)r->to + padded;
+        if (line % r->height == 0) memset(to - r->border * outer, 0, r->border * outer * sizeof(float));
+        for (int64_t k = 0; k < border; k++) to[k] = to[border + inner + k] = 0;
+        for (int64_t k = 0; k < inner; k++) to[border + k] = x[k] < 0 ? 0 : x[k];
+    }
+}
+
 FOR_EVERY_PROCESSOR(relu_pad_share, (const relu_pad *r, int64_t first, int64_t last), (r, first, last)) {
-    BY_KIND(r->bfloat16, relu_pad_range, r, first, last);
+    if (BY_LOOPS(tile, r->bfloat16))
+        relu_pad_loops(r, first, last);
+    else
+        BY_KIND(r->bfloat16, relu_pad_range, r, first, last);
 }
 
 static void relu_pads(void *argument, int64_t share, int64_t shares) {

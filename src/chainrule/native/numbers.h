@@ -175,6 +175,24 @@ INLINE floats exponential(int kind, floats x) {
     return sum * (floats)power;
 }
 
+/* The same of one float32, for loops. */
+INLINE float exponential_of_one(float x) {
+    x = x > 40.0f ? 40.0f : x;
+    x = x < -40.0f ? -40.0f : x;
+    const float k = (x * 1.44269504f + 12582912.0f) - 12582912.0f;
+    const float f = (x - k * 0.693359375f) + k * 2.12194440e-4f;
+    float sum = f * (1.0f / 5040) + 1.0f / 720, power;
+    sum = sum * f + 1.0f / 120;
+    sum = sum * f + 1.0f / 24;
+    sum = sum * f + 1.0f / 6;
+    sum = sum * f + 0.5f;
+    sum = sum * f + 1.0f;
+    sum = sum * f + 1.0f;
+    const int32_t bits = ((int32_t)k + 127) << 23;
+    memcpy(&power, &bits, 4);
+    return sum * power;
+}
+
 /* BY_KIND(kind, work(KIND, …)): the work, compiled for each kind of numbers. */
 #ifdef ROUNDS
 #define ROUNDING(tile) ROUNDS(tile)
