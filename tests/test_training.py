@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -125,6 +125,32 @@ def test_jitter_is_applied_to_training_events():
     """The loss of a step with jitter is that of other events."""
     plain, noisy = train()[1], train(jitter=1.0)[1]
     assert plain.train[0] != noisy.train[0]
+
+
+def redrawn(data):
+    """The same data, whose training events are drawn anew as noise."""
+    return replace(data, redraw=lambda rows: torch.randint(data.levels, (len(rows), *data.shape), dtype=torch.uint8))
+
+
+def test_training_events_are_drawn_anew():
+    """With --train.redraw the data's own draws are trained on, others in every step and epoch; otherwise never."""
+    plain, data, asked = tiny_dataset(), tiny_dataset(), []
+    data = replace(data, redraw=lambda rows: asked.append(rows) or data.train[rows])
+    assert same_weights(train(data=data)[0], train(data=plain)[0])
+    assert not asked
+    assert same_weights(train(data=data, redraw=True)[0], train(data=plain)[0])
+    assert torch.equal(torch.cat(asked), torch.cat([batch_indices(40, 8, 0, step) for step in range(11)]))
+    noise = redrawn(plain)
+    first, history = train(data=noise, redraw=True)
+    assert not same_weights(first, train(data=plain)[0])
+    torch.manual_seed(99)
+    assert same_weights(first, train(data=noise, redraw=True)[0])
+    assert len(set(history.train)) == 11
+
+
+def test_data_that_cannot_be_drawn_anew():
+    with pytest.raises(ModelError, match=r"--train.redraw: tiny cannot be drawn anew"):
+        train(redraw=True)
 
 
 def test_average_of_weights():
@@ -341,6 +367,7 @@ KINDS = {
     "adamw-ema": {"optimizer": "adamw", "weight_decay": 0.1, "ema": 0.9, "schedule": "cosine", "warmup": 5},
     "sgd-jitter": {"optimizer": "sgd", "jitter": 1.0, "clip": 0.5},
     "muon-ema-jitter": {"optimizer": "muon", "ema": 0.9, "jitter": 1.0, "schedule": "linear"},
+    "adam-redraw-jitter": {"redraw": True, "jitter": 1.0},
 }
 
 
@@ -350,7 +377,7 @@ KINDS = {
 def test_ctrl_c_and_resume_is_a_run_never_interrupted(tmp_path, monkeypatch, kind, step, build):
     """Ctrl-C at any step, in the middle of an epoch: bit for bit the same weights, state, figures and journal."""
     model = build()
-    data, config = tiny_dataset(model.shape, model.levels), KINDS[kind]
+    data, config = redrawn(tiny_dataset(model.shape, model.levels)), KINDS[kind]
     whole, expected = train(model, data, folder=tmp_path / "whole", **config)
     at_step(monkeypatch, step, ctrl_c)
     if step < 10:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from chainrule.data import colored, load_mnist, mnist
 from chainrule.data.idx import from_idx, read_idx, to_idx
@@ -226,6 +227,25 @@ def test_the_background_is_inverted_under_the_digit() -> None:
         np.testing.assert_array_equal(image, expected)
 
 
+def test_fresh_crops_are_the_recipe_with_other_corners() -> None:
+    """Each image is its digit on some crop of the portrait; every corner can be drawn; the generator decides."""
+    digits = np.random.RandomState(0).randint(0, 256, (5, 190, 196)).astype(np.uint8)
+    fresh, levels = colored.FreshCrops.of(digits), colored.portrait() >> 6
+    corners = [(row, column) for row in range(11) for column in range(5)]
+    rows = torch.randint(5, (600,), generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(1)
+    images, seen = fresh(rows), set()
+    for image, row in zip(images.numpy(), rows.tolist(), strict=True):
+        crop = image.transpose(1, 2, 0) ^ np.where(digits[row] > 127, 3, 0)[..., None]
+        found = [(i, j) for i, j in corners if np.array_equal(levels[i : i + 190, j : j + 196], crop)]
+        assert len(found) == 1
+        seen.update(found)
+    assert seen == set(corners)
+    assert not torch.equal(images, fresh(rows))
+    torch.manual_seed(1)
+    assert torch.equal(images, fresh(rows))
+
+
 def test_digits_of_another_type_are_refused() -> None:
     for digits in (np.zeros((2, 28, 28)), np.zeros((28, 28), np.uint8), np.zeros((1, 300, 28), np.uint8)):
         with pytest.raises(DataError, match="Digits to colour"):
@@ -239,6 +259,10 @@ def test_other_bytes_than_the_published_are_said_aloud(small, served, monkeypatc
     assert len(data.notes) == 2
     assert "differ from the published ones" in data.notes[0]
     assert [len(split) for split in (data.train, data.validation, data.test)] == [4, 2, 2]
+    assert data.redraw is not None
+    whole = data.redraw(torch.arange(4))
+    assert whole.shape == data.train.shape
+    assert whole.dtype == data.train.dtype
     with pytest.raises(DataError, match="cannot be held out"):
         colored.hopper_mnist(validation=6)
 
