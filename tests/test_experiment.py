@@ -274,6 +274,14 @@ def test_data_that_is_not_there(files, tmp_path):
         run(replace(tiny("warmup", files), data="no-such-data"), tmp_path / "out", quiet=True)
 
 
+def test_data_that_cannot_be_drawn_anew(files, tmp_path):
+    """It is said before anything is written."""
+    recipe = tiny("warmup", files)
+    with pytest.raises(ModelError, match=r"--train.redraw"):
+        run(replace(recipe, train=replace(recipe.train, redraw=True)), tmp_path / "out", quiet=True)
+    assert not (tmp_path / "out").exists()
+
+
 def test_refused_data_leaves_the_folder_usable(files, tmp_path):
     """After a refusal the same --out can be used for the corrected command."""
     out = tmp_path / "out"

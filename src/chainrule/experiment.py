@@ -37,7 +37,7 @@ from chainrule.models import AutoregressiveModel, ConditionalMLP, GrayscalePixel
 from chainrule.progress import say
 from chainrule.provenance import auto_precision, command, describe, device_name
 from chainrule.recipes import Recipe, get_recipe
-from chainrule.training import fit
+from chainrule.training import check_redraw, fit
 
 SAMPLES = 1000
 """Samples of a one-dimensional model, as the assignment asks."""
@@ -90,7 +90,8 @@ def run(recipe: Recipe, out: str | Path, *, resume: bool = False, quiet: bool = 
         torch.manual_seed(recipe.train.seed)
         model = recipe.model.build(dataset.shape, dataset.levels)
         model.pixel_values = dataset.pixel_values
-        context_of(model, dataset, "train")  # says what is wrong before anything is written
+        context_of(model, dataset, "train")  # say what is wrong before anything is written
+        check_redraw(dataset, recipe.train)
     if len(dataset.shape) == 3 and (legend := data.sheet_note(dataset.shape, dataset.levels)):
         say(legend, quiet=quiet)
     if recipe.init is not None:

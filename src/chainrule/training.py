@@ -136,7 +136,8 @@ def fit(
         quiet: no progress on standard error.
 
     Raises:
-        ModelError: the model does not fit the data, or the checkpoint belongs to other settings.
+        ModelError: the model does not fit the data, the data cannot be drawn anew, or the checkpoint belongs to other
+            settings.
         ChainruleError: a checkpoint could not be written; the last good one is kept.
         KeyboardInterrupt: after Ctrl-C, once the checkpoint of the step at hand is safe.
 
@@ -153,8 +154,7 @@ def fit(
             f"the model is for events of shape {model.shape} with {model.levels} levels, "
             f"the data {dataset.name!r} for {tuple(dataset.shape)} with {dataset.levels}"
         )
-    if config.redraw and dataset.redraw is None:
-        raise ModelError(f"--train.redraw: {dataset.name} cannot be drawn anew, only hopper-mnist can; leave it out")
+    check_redraw(dataset, config)
     keep_freed_memory()
     accelerator = make_accelerator(config)
     world, rank = accelerator.num_processes, accelerator.process_index
@@ -262,6 +262,12 @@ def fit(
                 raise KeyboardInterrupt
     model.load_state_dict(best)
     return history
+
+
+def check_redraw(dataset: Dataset, config: TrainConfig) -> None:
+    """Raise `ModelError` where training events are to be drawn anew and cannot be."""
+    if config.redraw and dataset.redraw is None:
+        raise ModelError(f"--train.redraw: {dataset.name} cannot be drawn anew, only hopper-mnist can; leave it out")
 
 
 def events(dataset: Dataset, train: Tensor, rows: Tensor, redraw: bool) -> Tensor:
