@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from chainrule.evaluation import (
     independent_bits_per_dim,
     log2_joint,
     log_probs,
+    part_of,
     receptive_field,
 )
 from chainrule.models import MADE, ConditionalMLP, GatedPixelCNNMADE, Histogram, PixelCNN, PixelCNNMADE
@@ -167,3 +169,26 @@ def test_independent_channels_given_labels(monkeypatch):
     assert float((model.independent_log_prob(x, labels).detach() - other).abs().max()) > 1e-3
     with pytest.raises(DataError):
         model.independent_log_prob(x, labels + 1)
+
+
+def test_a_part_of_a_split_and_its_events_drawn_anew():
+    """The first events with their labels; redrawn from the same seed every time, the other splits as they were."""
+    x = torch.arange(12).view(6, 2) % 3
+    data = Dataset("told", 3, x, x, x, labels={"train": torch.arange(6), "test": torch.arange(6)})
+    part = part_of(data, "train", 4)
+    assert (len(part.train), len(part.test)) == (4, 6)
+    assert (part.labels["train"].tolist(), part.labels["test"].tolist()) == ([0, 1, 2, 3], [0, 1, 2, 3, 4, 5])
+    assert torch.equal(part_of(data, "test").test, data.test)
+    asked = []
+    noisy = replace(data, redraw=lambda rows: asked.append(rows) or torch.randint(3, (len(rows), 2)))
+    first, second = part_of(noisy, "train", 4, redraw=True), part_of(noisy, "train", redraw=True)
+    assert torch.equal(first.train, second.train[:4])
+    assert torch.equal(asked[0], torch.arange(6))
+    assert not torch.equal(second.train, data.train)
+    for split, n, redraw, sentence in (
+        ("test", 0, False, "at least 1"),
+        ("test", None, True, "test split of told is not drawn anew"),
+        ("train", None, True, "train split of told is not drawn anew"),
+    ):
+        with pytest.raises(DataError, match=sentence):
+            part_of(data, split, n, redraw)

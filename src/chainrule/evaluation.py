@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -98,6 +99,32 @@ def independent_bits_per_dim(model: AutoregressiveModel, dataset: Dataset, split
     return metrics.bits_per_dim(
         -float(in_batches(model.independent_log_prob, model, x, context, batch).mean()), model.dims
     )
+
+
+def part_of(dataset: Dataset, split: str, n: int | None = None, redraw: bool = False) -> Dataset:
+    """The dataset with only the first `n` events of a split, and with its training split drawn anew from seed 0.
+
+    How much better a model is on its training events than on the same drawn anew is how much of them it remembers.
+
+    Raises:
+        DataError: `n` is less than 1, or the split cannot be drawn anew.
+
+    Example:
+        >>> from chainrule.data import warmup
+        >>> len(part_of(warmup(), "test", 10).test)
+        10
+    """
+    if n is not None and n < 1:
+        raise DataError(f"-n {n}: measure at least 1 event")
+    events = getattr(dataset, split)
+    if redraw:
+        if split != "train" or dataset.redraw is None:
+            raise DataError(f"--redraw: the {split} split of {dataset.name} is not drawn anew: leave it out")
+        torch.manual_seed(0)
+        events = dataset.redraw(torch.arange(len(events)))
+    labels = {name: part[:n] if name == split else part for name, part in dataset.labels.items()}
+    changes: dict[str, Any] = {split: events[:n], "labels": labels}
+    return replace(dataset, **changes)
 
 
 def context_of(model: Any, dataset: Dataset, split: str) -> Tensor | None:

@@ -22,6 +22,8 @@ def evaluate(args: list[str]) -> None:
         model: ModelName,
         data: str | None = None,
         split: Literal["train", "validation", "test"] = "test",
+        n: Annotated[int | None, tyro.conf.arg(aliases=["-n"])] = None,
+        redraw: bool = False,
         independent_channels: bool = False,
         json: bool = False,
     ) -> None:
@@ -31,16 +33,20 @@ def evaluate(args: list[str]) -> None:
             model: A run folder, a folder written by save_pretrained, or the name of a shipped model.
             data: A dataset's name, a file or a folder of images; for a run folder, by default what it was trained on.
             split: Which part of the data.
+            n: Measure the first so many events only.
+            redraw: Draw the training split anew: digits on other crops than those the model may have been trained on.
             independent_channels: For a PixelCNN-MADE: also what it would need if it predicted each channel without the
                 others of its pixel, the least that a factorised model of the same features can need.
             json: Print JSON.
         """
         from chainrule import metrics, zoo
-        from chainrule.evaluation import bits_per_dim, independent_bits_per_dim, log2_joint
+        from chainrule.evaluation import bits_per_dim, independent_bits_per_dim, log2_joint, part_of
 
         loaded = zoo.load(model)
-        dataset = open_data_of(model, data, loaded)
+        dataset = part_of(open_data_of(model, data, loaded), split, n, redraw)
         figures: dict[str, Any] = {"model": model, "data": dataset.name, "split": split}
+        if redraw:
+            figures["redrawn"] = True
         figures["events"] = len(getattr(dataset, split))
         if independent_channels:  # first, since it may be refused
             independent = independent_bits_per_dim(loaded, dataset, split)
