@@ -64,7 +64,8 @@ def tiny(name, files, **options):
         model = replace(model, filters=6, blocks=1)
     elif hasattr(model, "hidden"):
         model = replace(model, hidden=(8,))
-    return replace(recipe, data=data, model=model, init=None, train=replace(recipe.train, **SMALL | options))
+    small: dict[str, object] = {**SMALL, "redraw": False}  # these data cannot be drawn anew
+    return replace(recipe, data=data, model=model, init=None, train=replace(recipe.train, **small | options))
 
 
 @pytest.fixture

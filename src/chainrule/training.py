@@ -267,7 +267,9 @@ def fit(
 def check_redraw(dataset: Dataset, config: TrainConfig) -> None:
     """Raise `ModelError` where training events are to be drawn anew and cannot be."""
     if config.redraw and dataset.redraw is None:
-        raise ModelError(f"--train.redraw: {dataset.name} cannot be drawn anew, only hopper-mnist can; leave it out")
+        raise ModelError(
+            f"--train.redraw: {dataset.name} cannot be drawn anew, only hopper-mnist can: pass --train.no-redraw"
+        )
 
 
 def events(dataset: Dataset, train: Tensor, rows: Tensor, redraw: bool) -> Tensor:
