@@ -22,7 +22,7 @@ from chainrule.batches import batch_indices
 from chainrule.data import Dataset
 from chainrule.errors import ChainruleError, ModelError
 from chainrule.models import MADE, Histogram, PixelCNNMADE
-from chainrule.training import TrainConfig, WeightAverage, fit, rate
+from chainrule.training import TrainConfig, WeightAverage, fit, rate, settings
 from laws import tiny_dataset
 
 BASE = TrainConfig(steps=11, batch_size=8, lr=0.02, eval_every=3, precision="float32", device="cpu")
@@ -151,6 +151,13 @@ def test_training_events_are_drawn_anew():
 def test_data_that_cannot_be_drawn_anew():
     with pytest.raises(ModelError, match=r"--train.redraw: tiny cannot be drawn anew"):
         train(redraw=True)
+
+
+def test_settings_name_only_what_was_chosen():
+    """So that checkpoints from before --train.redraw existed are continued, and none with the other choice."""
+    model, data = Histogram(4), tiny_dataset()
+    assert "redraw" not in settings(TrainConfig(), model, data)["train"]
+    assert settings(TrainConfig(redraw=True), model, data)["train"]["redraw"] is True
 
 
 def test_average_of_weights():

@@ -94,8 +94,9 @@ def walk(
     x = torch.zeros(batch, *model.walk_shape, dtype=torch.long, device=model.device)
     with torch.no_grad(), evaluating(model):
         state = walker.start(batch, context)
-        if isinstance(choose, Draw) and (drawn := getattr(state, "drawn", None)) is not None:
-            return model.without_auxiliaries(drawn(choose.u, choose.given, choose.known))
+        plain = type(choose) is Draw and not {"conditional", "observe"} & vars(walker).keys()
+        if plain and (drawn := getattr(state, "drawn", None)) is not None:
+            return model.without_auxiliaries(drawn(choose.u, choose.given, choose.known).to(x.device))
         for position, site in enumerate(model.sites()):
             value = choose(position, site, walker.conditional(state))
             x[at(site)] = value

@@ -355,6 +355,8 @@ def rate(config: TrainConfig, step: int) -> float:
 def settings(config: TrainConfig, model: GenerativeModel, dataset: Dataset) -> dict[str, Any]:
     """What must be the same for a checkpoint to be continued."""
     train = {key: value for key, value in asdict(config).items() if key not in ("device", "eval_every", "tensorboard")}
+    if not config.redraw:  # as checkpoints say that were written before there was a choice
+        del train["redraw"]
     return {"model": model.config, "data": dataset.name, "events": len(dataset.train), "train": train}
 
 

@@ -7,6 +7,7 @@ import copy
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import prune
 
 from chainrule import native
 from chainrule.models import PixelCNN, PixelCNNMADE
@@ -185,6 +186,15 @@ def test_what_it_leaves_to_pytorch(threads, dtype):
     assert not made._compiled(x)
     hook.remove()
     assert made._compiled(x)
+
+    for other in (MaskedConv2d(32, 32, 5, "B"), MaskedConv2d(32, 32, 3, "A")):
+        third = copy.deepcopy(made)
+        third.spatial = other
+        assert not third._compiled(x)
+    prune.l1_unstructured(pruned := copy.deepcopy(made).expand, "weight", 0.5)
+    third = copy.deepcopy(made)
+    third.expand = pruned  # its weight is made anew by a hook before each pass
+    assert not third._compiled(x)
 
     class Other(MaskedConv2d):
         pass

@@ -75,6 +75,35 @@ def test_all_steps_at_once_are_the_steps_in_turn(cls, in_exact_mode, threads):
             assert known is None or known.all() or n < 7 or not torch.equal(at_once, given)
 
 
+def test_all_steps_at_once_from_what_broadcasts_or_is_wrong():
+    """As step by step: masks are broadcast, a mask without events says nothing, what is no level is refused."""
+    model, n = image_model(), 30
+    u, given = torch.rand(n, 90, dtype=torch.float64), events(model, n).long()
+    known = torch.rand(1, 3, 5, 6) < 0.5
+    for draw in (sampling.Draw(u, given, known), sampling.Draw(u, None, known), sampling.Draw(u, given)):
+        assert torch.equal(sampling.walk(model, n, draw), sampling.walk(model, n, lambda *step, draw=draw: draw(*step)))
+    for value in (-1, 4, 2**40):
+        with pytest.raises(IndexError):
+            sampling.walk(model, n, sampling.Draw(u, torch.full_like(given, value), known))
+        assert sampling.walk(model, n, sampling.Draw(u, torch.full_like(given, value), ~known & known)).max() < 4
+
+
+def test_a_walk_at_once_overrides_nothing(monkeypatch):
+    """A choice of another kind, or a step of one's own, is asked at every site."""
+
+    class Greedy(sampling.Draw):
+        def __call__(self, position, site, conditional):
+            return conditional.argmax(-1)
+
+    model, u = image_model(), torch.rand(2, 90, dtype=torch.float64)
+    greedy = sampling.walk(model, 2, Greedy(u))
+    assert torch.equal(greedy, sampling.walk(model, 2, lambda position, site, pmf: pmf.argmax(-1)))
+    asked, usual = [], model.conditional
+    monkeypatch.setattr(model, "conditional", lambda state: asked.append(1) or usual(state))
+    sampling.walk(model, 2, sampling.Draw(u))
+    assert len(asked) == 90
+
+
 def test_a_walk_at_once_asks_the_compiled_code(monkeypatch):
     """Neither conditionals nor values pass through Python; a choice of another kind is asked at every site."""
     model = image_model()

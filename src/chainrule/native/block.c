@@ -37,6 +37,7 @@ typedef struct {
     const uint16_t *grad;                         /* backwards: of y */
     float *sums;                                  /* the gradients of all parameters: (shares, their numbers) */
     uint16_t *scratch;                            /* (shares, what `room` says) */
+    int64_t asked;                                /* shares that the sums may be spread over */
 } block;
 
 /* ----------------------------------------------------------------------------------------------------------- fields */
@@ -180,11 +181,11 @@ static void backward_share(void *argument, int64_t share, int64_t shares) {
               b->sums + share * numbers(b));
 }
 
-/* The sums of all shares, to the first share's. */
+/* The sums of all shares, to the first share's; `asked` of them, of which fewer may have been given threads. */
 static void sum_share(void *argument, int64_t share, int64_t shares) {
     const block *b = argument;
     const int64_t all = numbers(b), first = all * share / shares, last = all * (share + 1) / shares;
-    for (int64_t other = 1; other < shares; other++)
+    for (int64_t other = 1; other < b->asked; other++)
         for (int64_t i = first; i < last; i++) b->sums[i] += b->sums[other * all + i];
 }
 
@@ -234,6 +235,7 @@ void chainrule_block_back(int64_t shares, int64_t images, int64_t height, int64_
                packed, moments, narrow, x_grad, grad, sums, scratch};
     shared_out(pack_share, &b, shares);
     shared_out(backward_share, &b, shares);
+    b.asked = shares;
     shared_out(sum_share, &b, shares);
 #endif
 }

@@ -188,7 +188,7 @@ INLINE float exponential_of_one(float x) {
     sum = sum * f + 0.5f;
     sum = sum * f + 1.0f;
     sum = sum * f + 1.0f;
-    const int32_t bits = ((int32_t)k + 127) << 23;
+    const uint32_t bits = (uint32_t)((int32_t)k + 127) << 23;
     memcpy(&power, &bits, 4);
     return sum * power;
 }

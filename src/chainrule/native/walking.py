@@ -53,19 +53,27 @@ class CompiledWalk:
 
         Args:
             u: uniforms, float64 (B, sites).
-            given, known: integers and bools (B, C, H, W): the known entries are kept, the others drawn.
+            given, known: integers and bools (B, C, H, W), or what broadcasts to that: the known entries are kept, the
+                others drawn. Only both together say something.
 
         Returns:
             Integers (B, C, H, W).
+
+        Raises:
+            IndexError: a known entry is no level.
         """
-        x = torch.zeros(self.batch, *self.program.shape, dtype=torch.int64, device="cpu")
+        x, mask = torch.zeros(self.batch, *self.program.shape, dtype=torch.int64, device="cpu"), None
         if known is not None and given is not None:
-            x, known = given.to("cpu", torch.int64, copy=True).contiguous(), known.to("cpu").contiguous()
+            mask = known.to("cpu", torch.bool).broadcast_to(x.shape).contiguous()
+            x.copy_(given)
+            if bool(((x < 0) | (x >= self.program.levels))[mask].any()):
+                raise IndexError(f"a value is none of the {self.program.levels} levels")
         if self.batch:
-            u, space = u.to("cpu", torch.float64).contiguous(), Workspace(self.program, self.batch, whole=False)
+            u = u.to("cpu", torch.float64).broadcast_to(self.batch, x[0].numel()).contiguous()
+            space = Workspace(self.program, self.batch, whole=False)
             shape = space.group, self.batch, space.threads
-            mask = None if known is None else known.data_ptr()
-            self.code.chainrule_draw(*space.places, *shape, u.data_ptr(), mask, x.data_ptr())
+            place = None if mask is None else mask.data_ptr()
+            self.code.chainrule_draw(*space.places, *shape, u.data_ptr(), place, x.data_ptr())
         return x
 
     def conditional(self) -> Tensor:

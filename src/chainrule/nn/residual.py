@@ -49,7 +49,9 @@ class ResidualBlock(nn.Module):
             return False
         convolutions, parameters = (self.reduce, self.spatial, self.expand), list(self.parameters())
         usual = type(self.norm) is ChannelLayerNorm and all(type(layer) is MaskedConv2d for layer in convolutions)
-        watched = any(layer._forward_hooks for layer in self.children())
+        usual = usual and [(layer.kernel, layer.mask_type) for layer in convolutions] == [(1, "B"), (3, "B"), (1, "B")]
+        hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+        watched = any(getattr(layer, name) for layer in self.children() for name in hooks)  # pruning is a hook, too
         given = len(parameters) == 8 and all((p.device, p.dtype) == (x.device, torch.float32) for p in parameters)
         return usual and given and not watched
 
