@@ -94,8 +94,8 @@ def walk(
     x = torch.zeros(batch, *model.walk_shape, dtype=torch.long, device=model.device)
     with torch.no_grad(), evaluating(model):
         state = walker.start(batch, context)
-        plain = type(choose) is Draw and not {"conditional", "observe"} & vars(walker).keys()
-        if plain and (drawn := getattr(state, "drawn", None)) is not None:
+        drawn = None if {"conditional", "observe"} & vars(walker).keys() else getattr(state, "drawn", None)
+        if drawn is not None and type(choose) is Draw:
             return model.without_auxiliaries(drawn(choose.u, choose.given, choose.known).to(x.device))
         for position, site in enumerate(model.sites()):
             value = choose(position, site, walker.conditional(state))
