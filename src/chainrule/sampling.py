@@ -82,7 +82,7 @@ def walk(
     Args:
         choose: called as `choose(position, site, conditional)`, where the conditional is probabilities of shape
             (batch, site.levels), float64, or an inverse CDF; returns the chosen values, integers of shape (batch,).
-            If it is a `Draw`, a model's state may take all steps at once: its `drawn(u, given, known)`.
+            It may have a method `at_once(state)`: all values, where this state can take all steps at once, or None.
         method: "cached" uses the model's own steps, "naive" a full pass for each site.
 
     Returns:
@@ -94,9 +94,9 @@ def walk(
     x = torch.zeros(batch, *model.walk_shape, dtype=torch.long, device=model.device)
     with torch.no_grad(), evaluating(model):
         state = walker.start(batch, context)
-        drawn = None if {"conditional", "observe"} & vars(walker).keys() else getattr(state, "drawn", None)
-        if drawn is not None and type(choose) is Draw:
-            return model.without_auxiliaries(drawn(choose.u, choose.given, choose.known).to(x.device))
+        at_once = None if {"conditional", "observe"} & vars(walker).keys() else getattr(choose, "at_once", None)
+        if at_once is not None and (whole := at_once(state)) is not None:
+            return model.without_auxiliaries(whole.to(x.device))
         for position, site in enumerate(model.sites()):
             value = choose(position, site, walker.conditional(state))
             x[at(site)] = value
@@ -195,6 +195,11 @@ class Draw:
         if self.given is None or self.known is None:
             return value
         return torch.where(self.known[at(site)], self.given[at(site)], value)
+
+    def at_once(self, state: Any) -> Tensor | None:
+        """The same for all sites, where the state can do it: its `drawn(u, given, known)`."""
+        drawn = getattr(state, "drawn", None) if type(self) is Draw else None  # a subclass may choose otherwise
+        return None if drawn is None else drawn(self.u, self.given, self.known)
 
 
 def quantile(conditional: Conditional, u: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from chainrule import metrics
+from chainrule import metrics, native, sampling
 from chainrule.codec import compress, decompress, images
 from chainrule.codec.coder import Decoder, encode
 from chainrule.codec.container import Chunk, Reader
@@ -20,6 +20,7 @@ from chainrule.errors import CodecError, DataError, ModelError
 from chainrule.evaluation import bits_per_dim
 from chainrule.exact import exact
 from chainrule.models import MADE, Histogram, PixelCNN, PixelCNNMADE
+from chainrule.native import CompiledWalk
 from codec.reference import AnsDecoder
 from laws import events, exact_twin
 
@@ -96,6 +97,40 @@ def test_the_coder_is_the_one_in_the_specification(levels):
     assert [decoder.symbol(row) for row in f.tolist()] == symbols.tolist()
     assert decoder.state == 0
     assert not decoder.words
+
+
+@pytest.mark.skipif(not native.available(), reason="chainrule was installed without a C compiler")
+@pytest.mark.parametrize("levels", [2, 4, 200])
+@pytest.mark.parametrize("cls", [PixelCNN, PixelCNNMADE])
+def test_all_symbols_at_once_are_those_in_turn(cls, levels, monkeypatch):
+    """Events, and the words left, for any number of events and threads: of an encoding, of parts of it, of noise."""
+    model, random = exact(small(cls, (3, 4, 5), levels)), np.random.default_rng(0)
+    for n, threads in ((0, 1), (1, 1), (7, 2), (60, 2)):
+        x = events(model, n)
+        payload = images.encode_chunk(model, x)[2]
+        noise = random.integers(1, 2**32, 3 * n + 1, dtype=np.uint32).tobytes()
+        for words in (payload, payload[4:], noise + payload, noise, noise[:4], b""):
+            at_once, in_turn = Decoder(words), Decoder(words)
+            expected = sampling.walk(model, n, lambda *step, decoder=in_turn: decoder(*step))
+            with monkeypatch.context() as patch:
+                patch.setattr(CompiledWalk, "conditional", lambda self: pytest.fail("a step was taken by itself"))
+                torch.set_num_threads(threads)
+                try:
+                    assert torch.equal(sampling.walk(model, n, at_once), expected)
+                finally:
+                    torch.set_num_threads(1)
+            assert at_once._coder.get_compressed().tolist() == in_turn._coder.get_compressed().tolist()
+            if words == payload:
+                assert torch.equal(expected, x)
+                at_once.finish()
+            elif len(words) > len(payload):
+                with pytest.raises(CodecError, match="damaged"):
+                    at_once.finish()
+
+
+def test_a_float_model_is_not_decoded_at_once():
+    """Its probabilities are no integers; only the library of the coder knows what it makes of them."""
+    assert Decoder(b"").at_once(small().start(3)) is None
 
 
 @pytest.mark.parametrize("dtype", ["u1", "i2", "<u4", ">i4", "i8"])

@@ -48,15 +48,33 @@ def encode(parts: Sequence[tuple[Tensor, Tensor]]) -> bytes:
     return coder.get_compressed().astype("<u4").tobytes()
 
 
+def _opened(words: np.ndarray) -> Any:
+    try:
+        return constriction.stream.stack.AnsCoder(words)
+    except ValueError:  # a last word of zero
+        raise CodecError("the archive is damaged: its words cannot be decoded") from None
+
+
 class Decoder:
-    """Words back to symbols, piece by piece. Raises `CodecError` for words that no encoder wrote."""
+    """Words back to symbols, piece by piece. Raises `CodecError` for words that no encoder wrote.
+
+    A walk may be given it to choose the values; a state that can decode all of them at once is asked to, which is the
+    same coder in compiled code.
+    """
 
     def __init__(self, payload: bytes) -> None:
-        try:
-            self._coder = constriction.stream.stack.AnsCoder(np.frombuffer(payload, "<u4").astype(np.uint32))
-        except ValueError:  # a last word of zero
-            raise CodecError("the archive is damaged: its words cannot be decoded") from None
-        self._model = _family()
+        self._coder, self._model = _opened(np.frombuffer(payload, "<u4").astype(np.uint32)), _family()
+
+    def __call__(self, position: int, site: Any, pmf: Tensor) -> Tensor:
+        return self.decode(pmf).to(pmf.device)
+
+    def at_once(self, state: Any) -> Tensor | None:
+        """The symbols of a whole walk, where the state can decode them: its `decoded(words)`."""
+        if not getattr(state, "exact", False):
+            return None
+        x, words = state.decoded(self._coder.get_compressed())
+        self._coder = _opened(words)
+        return x
 
     def decode(self, pmf: Tensor) -> Tensor:
         """The next symbols, int64 (N,), of probabilities that are multiples of 2^-22, float64 (N, levels)."""

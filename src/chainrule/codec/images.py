@@ -113,8 +113,7 @@ def decode_chunk(model: AutoregressiveModel, chunk: Chunk) -> Tensor:
     if model.needs_context:
         pmf = label_frequencies(model).double().mul(2.0**-TOTAL_BITS)
         labels = decoder.decode(pmf.repeat(chunk.count, 1)).to(model.device)
-    choose = lambda _, __, pmf: decoder.decode(pmf).to(pmf.device)  # noqa: E731
-    x = sampling.walk(model, chunk.count, choose, context=labels).cpu()
+    x = sampling.walk(model, chunk.count, decoder, context=labels).cpu()
     decoder.finish()
     if digest_of(x, model.levels) != chunk.digest:
         raise CodecError("the archive is damaged: a chunk's images are not those that were encoded")

@@ -13,6 +13,7 @@
 
 #include "processors.h"
 #include "threads.h"
+#include "walk.h"
 
 #include <math.h>
 #include <stdint.h>
@@ -46,7 +47,7 @@ typedef struct {
     const void *bias;
 } operation;
 
-typedef struct {
+struct program {
     int64_t count;
     const operation *operations;
     int64_t memory;  /* floats for an image */
@@ -69,7 +70,7 @@ typedef struct {
     double out_scale, out_low, out_high;
     const int64_t *exponentials;
     int64_t entries;
-} program;
+};
 
 #define LOGIT_SCALE 1024.0
 #define LARGEST 16777216.0

@@ -6,6 +6,7 @@ import functools
 import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -44,6 +45,11 @@ class CompiledWalk:
         self.values: Tensor | None = None  # what was chosen at the site before
         self.pmf: Tensor | None = None  # of the site at hand, once it has been asked for
 
+    @property
+    def exact(self) -> bool:
+        """Whether the conditionals are those of an exact twin."""
+        return bool(self.program.record.exact)
+
     @functools.cached_property
     def space(self) -> Workspace:
         return Workspace(self.program, self.batch, whole=True)
@@ -75,6 +81,29 @@ class CompiledWalk:
             place = None if mask is None else mask.data_ptr()
             self.code.chainrule_draw(*space.places, *shape, u.data_ptr(), place, x.data_ptr())
         return x
+
+    def decoded(self, words: np.ndarray) -> tuple[Tensor, np.ndarray]:
+        """All steps of an exact program's walk at once: what `conditional`, the coder and `observe` give in turn.
+
+        Args:
+            words: what the coder reads, from the end: uint32 (n,).
+
+        Returns:
+            Integers (B, C, H, W), and the words of a coder that has gone so far; none are left of what was encoded.
+        """
+        channels, *sides = self.program.shape
+        x = torch.empty(self.batch, channels, *sides, dtype=torch.int64, device="cpu")
+        if not self.batch:
+            return x, words
+        words, rest = np.ascontiguousarray(words, np.uint32), np.zeros(2, np.uint64)
+        pmf = torch.empty(self.batch, self.program.levels, dtype=torch.float64, device="cpu")
+        values, space = torch.empty(self.batch, dtype=torch.int64, device="cpu"), self.space
+        shape = space.group, self.batch, space.threads, channels, math.prod(sides), self.program.levels
+        room = pmf.data_ptr(), values.data_ptr(), x.data_ptr(), rest.ctypes.data
+        self.code.chainrule_decode(*space.places, *shape, words.ctypes.data, len(words), *room)
+        state, left = map(int, rest)
+        last = [word for word in (state % 2**32, state >> 32) if word or state >> 32]
+        return x, np.append(words[:left], np.array(last, np.uint32))
 
     def conditional(self) -> Tensor:
         """Probabilities of the next value, float64 (B, levels)."""
