@@ -197,7 +197,7 @@ class Draw:
         return torch.where(self.known[at(site)], self.given[at(site)], value)
 
     def at_once(self, state: Any) -> Tensor | None:
-        """The same for all sites, where the state can do it: its `drawn(u, given, known)`."""
+        """The same for all sites, integers (B, *walk_shape), where the state can do it: its `drawn`; None elsewhere."""
         drawn = getattr(state, "drawn", None) if type(self) is Draw else None  # a subclass may choose otherwise
         return None if drawn is None else drawn(self.u, self.given, self.known)
 

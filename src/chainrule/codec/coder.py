@@ -69,7 +69,10 @@ class Decoder:
         return self.decode(pmf).to(pmf.device)
 
     def at_once(self, state: Any) -> Tensor | None:
-        """The symbols of a whole walk, where the state can decode them: its `decoded(words)`."""
+        """The symbols of a whole walk, int64 (B, C, H, W), where the state can decode them: its `decoded(words)`.
+
+        None for any other state, and for a float model's, whose probabilities are no multiples of 2^-22.
+        """
         if not getattr(state, "exact", False):
             return None
         x, words = state.decoded(self._coder.get_compressed())
