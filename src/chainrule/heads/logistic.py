@@ -179,8 +179,9 @@ class MixtureHead:
 
     def observe(self, walk: MixtureWalk, value: Tensor) -> MixtureWalk:
         """The walk after the channel at hand took `value`, integers (B,)."""
-        walk.seen[:, walk.channel] = value.to(walk.seen.dtype)
-        walk.weights = self.posterior(walk.weights, self.masses(walk.mixture, walk.channel, walk.seen))
+        if walk.channel + 1 < self.channels:
+            walk.seen[:, walk.channel] = value.to(walk.seen.dtype)
+            walk.weights = self.posterior(walk.weights, self.masses(walk.mixture, walk.channel, walk.seen))
         walk.channel += 1
         return walk
 

@@ -107,6 +107,14 @@ class GenerativeModel(nn.Module, PyTorchModelHubMixin, library_name="chainrule")
             return [Site((c, i, j), self.levels) for i, j, c in order]
         return [Site(index, self.levels) for index in itertools.product(*map(range, self.shape))]
 
+    @property
+    def period(self) -> int:
+        """How many sites it takes until a walk does the same again with other numbers, on the same memory; 0 if never.
+
+        A state must then write in place whatever it carries from one period to the next: see `chainrule.graphs`.
+        """
+        return 0
+
     # Auxiliary variables are entries of a walk that are functions of the event. A model with them factorises over more
     # than the event, and its probabilities are still those of the event, since nothing else has any mass.
 

@@ -136,6 +136,7 @@ class GatedPixelCNN(PixelCNN):
         row = self.horizontal_input.weight.new_zeros(batch, width, self.horizontal_input.in_channels)
         return GatedState(
             values,
+            self._levels_encoded(),
             row,
             self.vertical_input.start(batch, width),
             self.horizontal_input.start(batch, width),
@@ -157,7 +158,7 @@ class GatedPixelCNN(PixelCNN):
         state.values[:, state.channel] = value
         state.channel += 1
         if state.channel == self.shape[0]:
-            state.row[:, state.column] = self._encode(self._float(state.values))
+            state.row[:, state.column] = state.encoding[state.values].flatten(1)
             state.channel, state.pixel = 0, None
             state.column = (state.column + 1) % self.shape[2]
         return state
@@ -197,6 +198,7 @@ class GatedState:
     """Where a walk stands and what it remembers."""
 
     values: Tensor  # (B, C): the pixel at hand, as far as it is known
+    encoding: Tensor  # (levels, width): how each level of a channel enters
     row: Tensor  # (B, W, inputs): the row at hand, as far as it is known; before its first pixel, the row above
     above: RowCache
     left: LeftCache

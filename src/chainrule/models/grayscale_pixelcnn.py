@@ -44,6 +44,10 @@ class ColorPixelCNN(GatedPixelCNNMADE):
         self._condition(filters)
         self.encoder = ImageEncoder(grays, filters)
 
+    @property
+    def period(self) -> int:
+        return 0  # each row has a context of its own
+
     def _context_map(self, context: Any) -> Tensor:
         return self.encoder(one_hot(context, self.grays).permute(0, 3, 1, 2))
 

@@ -161,6 +161,10 @@ class PixelIQN(GenerativeModel):
 
     # ----------------------------------------------------------------------------------------------------------- steps
 
+    @property
+    def period(self) -> int:
+        return self.trunk.period
+
     def start(self, batch: int, context: Any = None) -> PixelState:
         self._refuse_context(context)
         state = self.trunk.start(batch)
@@ -171,7 +175,7 @@ class PixelIQN(GenerativeModel):
     def conditional(self, state: PixelState) -> Conditional:
         self.trunk._step_to_pixel(state)
         units = slice(state.channel * self.width, (state.channel + 1) * self.width)
-        known = self.trunk._encode(self._float(state.values))  # of the channels to come the mask takes no notice
+        known = state.encoded()  # of the channels to come the mask takes no notice
         pre = F.linear(state.pixel, self.from_features.weight[units]) + state.head.part(known, units)
         return self._inverse_cdf(F.relu(pre), state.channel)
 

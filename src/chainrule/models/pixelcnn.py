@@ -115,8 +115,8 @@ class PixelCNN(AutoregressiveModel):
             return None
         filters, program = self.input.out_channels, Program(self.shape, self.levels)
         seen = self.input.window_in(program)
-        levels = torch.arange(self.levels, dtype=torch.float32, device="cpu")[:, None]
-        program.images(seen, self._encoding(levels))
+        encoded, grid = self._levels_encoded(), getattr(self.input, "inputs", None)
+        program.images(seen, encoded if grid is None else grid.quantise(encoded))
         stream = self.input.add_to(program, seen)
         for block in self.blocks:
             block.add_to(program, stream)  # type: ignore[operator]
@@ -131,11 +131,6 @@ class PixelCNN(AutoregressiveModel):
             return None
         return program.finish(getattr(self.head, "table", None))
 
-    def _encoding(self, levels: Tensor) -> Tensor:
-        """What a channel of each level puts into the window of the first convolution: (levels, 1) → (levels, width)."""
-        encoded, grid = self._encode(levels), getattr(self.input, "inputs", None)
-        return encoded if grid is None else grid.quantise(encoded)
-
     def _head_layer(self) -> nn.Module:
         """The layer that reads the features."""
         return self.output
@@ -144,6 +139,14 @@ class PixelCNN(AutoregressiveModel):
         program.logits(self.output.add_to(program, features), self.shape[0] * self.levels)
         return True
 
+    @property
+    def period(self) -> int:
+        return self.shape[0] * self.shape[2]  # a row
+
+    def _levels_encoded(self) -> Tensor:
+        """What a channel of each level puts into the first layer, (levels, width)."""
+        return self._encode(self._float(torch.arange(self.levels, device=self.device))[:, None])
+
     def start(self, batch: int, context: Any = None) -> PixelState | CompiledWalk:
         self._refuse_context(context)
         if (program := self.program()) is not None:
@@ -151,7 +154,7 @@ class PixelCNN(AutoregressiveModel):
         _, height, width = self.shape
         values = torch.zeros(batch, self.shape[0], dtype=torch.long, device=self.device)
         caches = [layer.start(batch, height, width) for layer in (self.input, *self.blocks)]
-        return PixelState(values, caches, self._start_head())
+        return PixelState(values, self._levels_encoded(), caches, self._start_head())
 
     def conditional(self, state: PixelState | CompiledWalk) -> Tensor:
         if isinstance(state, CompiledWalk):
@@ -168,7 +171,7 @@ class PixelCNN(AutoregressiveModel):
         state.values[:, state.channel] = value
         state.channel += 1
         if state.channel == self.shape[0]:
-            self.input.remember(self._encode(self._float(state.values)), state.caches[0], state.column)
+            self.input.remember(state.encoded(), state.caches[0], state.column)
             state.channel, state.pixel = 0, None
             state.column = (state.column + 1) % self.shape[2]
         return state
@@ -205,8 +208,13 @@ class PixelState:
     """Where a walk stands and what it remembers."""
 
     values: Tensor  # (B, C): the pixel at hand, as far as it is known
+    encoding: Tensor  # (levels, width): how each level of a channel enters
     caches: list[WindowCache]
     head: Any
     pixel: Any = None  # the head's view of the pixel at hand; None until its features are computed
     column: int = 0
     channel: int = 0
+
+    def encoded(self) -> Tensor:
+        """The pixel at hand as it enters the network, (B, inputs)."""
+        return self.encoding[self.values].flatten(1)

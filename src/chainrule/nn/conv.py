@@ -135,7 +135,7 @@ class WindowCache:
         batch = self.rows.shape[0]
         if self.started and self.radius:
             self.rows[:, :-1] = self.rows[:, 1:].clone()
-            self.rows[:, -1] = 0
+            self.rows[:, -1].zero_()
         self.started = True
         if self.radius:
             windows = self.rows[:, :-1].unfold(2, self.kernel, 1)  # (B, radius, width, in, kernel)

@@ -32,8 +32,11 @@ def one_hot(v: Tensor, levels: int) -> Tensor:
 
 
 def levels_of(v: Tensor) -> Tensor | None:
-    """Levels given as floats, as integers; none if some lie between levels, or are differentiated."""
-    if v.requires_grad:
+    """Levels given as floats, as integers; none if some lie between levels, or are differentiated, or on a GPU.
+
+    There the question would cost more than interpolating does: the host would wait for the device to answer.
+    """
+    if v.requires_grad or v.device.type != "cpu":
         return None
     whole = v.long()
     return whole if torch.equal(whole.to(v.dtype), v) else None
