@@ -276,6 +276,15 @@ def pixelcnn_made_cpu(preset: Preset) -> Recipe:
     return Recipe("pixelcnn-made-cpu", title, "hopper-mnist", PixelCNNMADEConfig(), CPU_IMAGES, 1000)
 
 
+def pixelcnn_made_long_cpu(preset: Preset) -> Recipe:
+    """The same for another hour or two, on processors with bfloat16: from pixelcnn-made-1, with digits on fresh crops."""
+    title = "Part 3: PixelCNN-MADE, full size, longer on a CPU"
+    train = replace(CPU_IMAGES, steps=60_000, lr=0.01, ema=0.999, redraw=True, eval_every=2000)
+    return Recipe(
+        "pixelcnn-made-long-cpu", title, "hopper-mnist", PixelCNNMADEConfig(), train, 1000, init="pixelcnn-made-1"
+    )
+
+
 def pixelcnn_cpu(preset: Preset) -> Recipe:
     """The full size, factorised: goes on from the shipped model, with digits on fresh crops and at half the rate.
 
@@ -300,6 +309,7 @@ RECIPES: dict[str, Callable[[Preset], Recipe]] = {
     "logistic": logistic,
     "pixelcnn-cpu": pixelcnn_cpu,
     "pixelcnn-made-cpu": pixelcnn_made_cpu,
+    "pixelcnn-made-long-cpu": pixelcnn_made_long_cpu,
 }
 
 
