@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from chainrule.cli import VERBS, main
+from chainrule.cli.common import placed
 from chainrule.cli.quality import calibration_figures
 from chainrule.data import Dataset
 from chainrule.models import MADE, GatedPixelCNN, GrayscalePixelCNN, PixelCNNMADE, PixelIQN
@@ -387,3 +388,36 @@ def test_doctor_prints_the_certificate(image_model, capsys):
     assert all(row["worst"] <= row["limit"] for row in report["certificate"])
     assert main(["doctor", str(image_model)]) == 0
     assert "made.output" in capsys.readouterr().out
+
+
+def test_a_gpu_that_is_not_there(tmp_path, image_model, capsys, monkeypatch):
+    """Every verb that computes can be told where; without a GPU, cuda is refused and auto is the CPU."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    stack, archive, picture = tmp_path / "y.npy", tmp_path / "z.crz", tmp_path / "x.png"
+    np.save(stack, np.random.RandomState(0).randint(0, 3, (3, 6, 5, 3), np.uint8))
+    out, device = tmp_path / "out.png", ["--device", "cuda"]
+    fails(capsys, "sample", image_model, "-o", out, *device, saying=["no GPU"])
+    fails(capsys, "evaluate", image_model, "--data", stack, *device, saying=["no GPU"])
+    fails(capsys, "complete", image_model, picture, "--keep-rows", "2", "-o", out, *device, saying=["no GPU"])
+    fails(capsys, "compress", stack, "-m", image_model, "-o", archive, *device, saying=["no GPU"])
+    fails(capsys, "bench", "sampling", "-m", image_model, *device, saying=["no GPU"])
+    fails(capsys, "bench", "codec", "-m", image_model, "--data", stack, *device, saying=["no GPU"])
+    fails(capsys, "bench", "training", *device, saying=["--device"])
+    assert not out.exists()
+    assert not archive.exists()
+    assert main(["compress", str(stack), "-m", str(image_model), "-o", str(archive), "--device", "auto"]) == 0
+    back = ["decompress", str(archive), "-m", str(image_model), "-o", str(tmp_path / "back")]
+    fails(capsys, *back, *device, saying=["no GPU"])
+    assert not (tmp_path / "back").exists()
+    assert main([*back, "--device", "auto"]) == 0
+    assert (np.load(tmp_path / "back" / "y.npy") == np.load(stack)).all()
+
+
+@pytest.mark.parametrize(("device", "expected"), [("auto", "cuda"), ("cuda", "cuda"), ("cpu", "cpu")])
+def test_a_gpu_that_is_there(device, expected, monkeypatch):
+    """auto takes it, and cpu does not."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    asked = []
+    monkeypatch.setattr(torch.nn.Linear, "to", lambda model, where: asked.append(where) or model)
+    placed(torch.nn.Linear(1, 1), device)
+    assert asked == [expected]

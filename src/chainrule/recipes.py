@@ -277,7 +277,7 @@ def pixelcnn_made_cpu(preset: Preset) -> Recipe:
 
 
 def pixelcnn_made_long_cpu(preset: Preset) -> Recipe:
-    """The same for another hour or two, on processors with bfloat16: from pixelcnn-made-1, with digits on fresh crops."""
+    """The same for an hour or two more, on a processor with bfloat16: from pixelcnn-made-1, digits on fresh crops."""
     title = "Part 3: PixelCNN-MADE, full size, longer on a CPU"
     train = replace(CPU_IMAGES, steps=60_000, lr=0.01, ema=0.999, redraw=True, eval_every=2000)
     return Recipe(

@@ -23,7 +23,9 @@ def timed(action: Callable[[], Any], device: torch.device | None = None) -> floa
     return time.perf_counter() - began
 
 
-def peak_megabytes() -> float:
-    """The most memory that this process has held so far, in 10⁶ bytes."""
+def peak_megabytes(device: torch.device | None = None) -> float:
+    """The most memory that this process has held so far, in 10⁶ bytes; if it computes on a GPU, of the GPU's."""
+    if device is not None and device.type == "cuda":
+        return torch.cuda.max_memory_reserved(device) / 1e6
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak * (1 if sys.platform == "darwin" else 1024) / 1e6

@@ -40,7 +40,7 @@ def bench_sampling(
     Returns:
         Seconds (median, least and most), `naive_passes`, and `ratio` = naive / cached; for images also the ratio to one
         full pass for each pixel; `own_pass_seconds` and `ratio_to_own_passes`, by this model's own parallel pass.
-        Memory in 10⁶ bytes, of the process: after the cached runs, before any full pass.
+        Memory in 10⁶ bytes, of the process or the GPU: after the cached runs, before any full pass.
     """
     if model is None:
         model = full_size()
@@ -55,7 +55,7 @@ def bench_sampling(
     own: list[float] = []
     with torch.no_grad():
         model.sample(n)
-        memory = peak_megabytes()
+        memory = peak_megabytes(model.device)
         plain = PlainPixelCNNMADE(model).to(x.device) if isinstance(model, PixelCNNMADE) and covers(model) else None
         one_pass = model.log_pmf if plain is None else plain.logits
         one_pass(x), model.log_pmf(x)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from chainrule.cli.common import parse, report_figures
+from chainrule.cli.common import Device, parse, placed, report_figures
 from chainrule.errors import DataError
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ def compress(args: list[str]) -> None:
         embed_model: bool = False,
         verify: bool = False,
         chunk: int | None = None,
+        device: Device = "cpu",
         json: bool = False,
     ) -> None:
         """Pack images into a .crz archive that decodes bit for bit on any machine.
@@ -42,6 +43,8 @@ def compress(args: list[str]) -> None:
             embed_model: Put the exact model into the archive, so that it can be unpacked without anything else.
             verify: Unpack every chunk again and compare before the archive gets its name.
             chunk: Images that are coded together.
+            device: Where the model computes: cpu, cuda (a GPU), or auto for a GPU if there is one; the archive is the
+                same.
             json: Print the figures as JSON.
         """
         from chainrule import codec, zoo
@@ -52,8 +55,9 @@ def compress(args: list[str]) -> None:
             )
         began = time.perf_counter()
         with progress("packing") as tell:
+            loaded = placed(zoo.load(model), device)
             figures = codec.compress_files(
-                images, zoo.load(model), out, embed_model=embed_model, verify=verify, chunk=chunk, progress=tell
+                images, loaded, out, embed_model=embed_model, verify=verify, chunk=chunk, progress=tell
             )
         figures["seconds"] = round(time.perf_counter() - began, 3)
         if out != "-":
@@ -70,6 +74,7 @@ def decompress(args: list[str]) -> None:
         out: Annotated[str, tyro.conf.arg(aliases=["-o"])],
         model: Annotated[str | None, MODEL] = None,
         overwrite: bool = False,
+        device: Device = "cpu",
     ) -> None:
         """Unpack a .crz archive; files appear only when all of it has been decoded and verified.
 
@@ -78,12 +83,15 @@ def decompress(args: list[str]) -> None:
             out: A folder; - writes the .npy of an archive of one array to standard output.
             model: The model that packed it. Not needed if the archive holds its model or a shipped one packed it.
             overwrite: Replace files that are there already.
+            device: Where the model computes: cpu, cuda (a GPU), or auto for a GPU if there is one.
         """
         from chainrule import codec, zoo
 
         with progress("unpacking") as tell:
             loaded = shipped_model(archive) if model is None else zoo.load(model)
-            files = codec.decompress_file(archive, out, loaded, overwrite=overwrite, progress=tell)
+            files = codec.decompress_file(
+                archive, out, loaded, overwrite=overwrite, progress=tell, place=lambda twin: placed(twin, device)
+            )
         if out != "-":
             print(f"{len(files):,} file{'s' * (len(files) != 1)} in {out}")
 

@@ -4,17 +4,39 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import tyro
 
+from chainrule.errors import ModelError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+M = TypeVar("M", bound="nn.Module")
+
 ModelName = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
+Device = Literal["auto", "cpu", "cuda"]
 MODEL_HELP = "MODEL is a run folder, a folder written by save_pretrained, or the name of a shipped model."
 
 
 def parse(function: Callable[..., None], verb: str, args: list[str]) -> None:
     """Call `function` with the arguments of a command line; a usage error exits with status 2."""
     tyro.cli(function, prog=f"chainrule {verb}", args=args)
+
+
+def placed(model: M, device: Device) -> M:
+    """A model on the device asked for; "auto" is a GPU if there is one.
+
+    Raises:
+        ModelError: a GPU was asked for, and there is none.
+    """
+    import torch
+
+    there = torch.cuda.is_available()
+    if device == "cuda" and not there:
+        raise ModelError("--device cuda: PyTorch finds no GPU here: pass --device cpu, or auto")
+    return model.to("cuda" if there and device != "cpu" else "cpu")
 
 
 def report_figures(figures: dict[str, Any], as_json: bool) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from chainrule.cli.common import ModelName, parse, report_figures
+from chainrule.cli.common import Device, ModelName, parse, placed, report_figures
 from chainrule.errors import DataError, ModelError
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ def evaluate(args: list[str]) -> None:
         n: Annotated[int | None, tyro.conf.arg(aliases=["-n"])] = None,
         redraw: bool = False,
         independent_channels: bool = False,
+        device: Device = "cpu",
         json: bool = False,
     ) -> None:
         """Measure a model's exact likelihood on data.
@@ -37,12 +38,13 @@ def evaluate(args: list[str]) -> None:
             redraw: Draw the training split anew: digits on other crops than those the model may have been trained on.
             independent_channels: For a PixelCNN-MADE: also what it would need if it predicted each channel without the
                 others of its pixel, the least that a factorised model of the same features can need.
+            device: Where the model computes: cpu, cuda (a GPU), or auto for a GPU if there is one.
             json: Print JSON.
         """
         from chainrule import metrics, zoo
         from chainrule.evaluation import bits_per_dim, independent_bits_per_dim, log2_joint, part_of
 
-        loaded = zoo.load(model)
+        loaded = placed(zoo.load(model), device)
         dataset = part_of(open_data_of(model, data, loaded), split, n, redraw)
         figures: dict[str, Any] = {"model": model, "data": dataset.name, "split": split}
         if redraw:
@@ -103,6 +105,7 @@ def sample(args: list[str]) -> None:
         seed: int = 0,
         label: int | None = None,
         method: Literal["cached", "naive"] = "cached",
+        device: Device = "cpu",
     ) -> None:
         """Draw samples from a model, exactly.
 
@@ -114,6 +117,7 @@ def sample(args: list[str]) -> None:
             seed: The same seed gives the same samples.
             label: For a model that is conditioned on a class: the class of every sample; by default all in turn.
             method: cached takes one pass in all; naive takes a full pass for each entry, and gives the same.
+            device: Where the model computes: cpu, cuda (a GPU), or auto for a GPU if there is one.
         """
         import torch
 
@@ -121,10 +125,10 @@ def sample(args: list[str]) -> None:
 
         if n < 1:
             raise DataError(f"cannot draw {n} samples: ask for at least 1")
-        loaded = zoo.load(model)
+        loaded = placed(zoo.load(model), device)
         check_output(out, loaded)
         context = loaded.example_context(n) if label is None else torch.full((n,), label)
-        x = loaded.sample(n, context, torch.Generator().manual_seed(seed), method)
+        x = loaded.sample(n, context, torch.Generator().manual_seed(seed), method).cpu()
         write_events(x, loaded, out, run_offset(model))
 
     parse(sample, "sample", args)
@@ -142,6 +146,7 @@ def complete(args: list[str]) -> None:
         out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("completed.png"),
         seed: int = 0,
         label: int | None = None,
+        device: Device = "cpu",
     ) -> None:
         """Keep part of an image and draw the rest, each pixel given everything before it.
 
@@ -155,13 +160,14 @@ def complete(args: list[str]) -> None:
             out: A picture.
             seed: The same seed gives the same completions.
             label: For a model that is conditioned on a class: the class of the image; by default all in turn.
+            device: Where the model computes: cpu, cuda (a GPU), or auto for a GPU if there is one.
         """
         import numpy as np
         import torch
 
         from chainrule import data, zoo
 
-        loaded = zoo.load(model)
+        loaded = placed(zoo.load(model), device)
         if len(loaded.shape) != 3:
             raise ModelError(f"{model} models events of shape {loaded.shape}: only images can be completed")
         if (keep_rows is None) == (mask is None):
@@ -187,7 +193,7 @@ def complete(args: list[str]) -> None:
             known = torch.from_numpy(pixels.max(-1) > 127)
         batch = x.expand(n, *loaded.shape)
         context = loaded.example_context(n) if label is None else torch.full((n,), label)
-        y = loaded.complete(batch, known, context, torch.Generator().manual_seed(seed))
+        y = loaded.complete(batch, known, context, torch.Generator().manual_seed(seed)).cpu()
         if n == 1:
             data.write_image(y[0], loaded.levels, out, loaded.pixel_values)
             print(out)

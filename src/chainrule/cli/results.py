@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from chainrule.cli.common import parse, report_figures, report_rows
+from chainrule.cli.common import Device, parse, placed, report_figures, report_rows
 from chainrule.cli.models import open_data_of, run_config
 from chainrule.errors import DataError
 
@@ -53,6 +53,7 @@ def bench(args: list[str]) -> None:
         growth: bool = False,
         profile: bool = False,
         out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None,
+        device: Device = "cpu",
         json: bool = False,
     ) -> None:
         """Time ours and the usual way side by side, in one process.
@@ -74,6 +75,7 @@ def bench(args: list[str]) -> None:
             growth: For sampling: a table of how the cost grows with batch, side, filters and blocks.
             profile: For training: a table of where the time of our step goes instead.
             out: For codec: write a run folder that chainrule report shows.
+            device: For sampling and codec: cpu, cuda (a GPU), or auto for a GPU if there is one.
             json: Print JSON.
         """
         from chainrule import zoo
@@ -83,12 +85,15 @@ def bench(args: list[str]) -> None:
             bench_sampling,
             bench_steps,
             bench_training,
+            full_size,
             profile_training,
         )
         from chainrule.experiment import open_data, write_run
 
         if (n is not None and n < 1) or (repeats is not None and repeats < 1) or steps < 0 or seeds < 1:
             raise DataError("-n, --repeats and --seeds must be at least 1, and --steps not negative")
+        if device != "cpu" and (name not in ("sampling", "codec") or growth):
+            raise DataError("--device is for bench sampling and bench codec: leave it out here")
         if recipes and name != "steps":
             raise DataError(f"bench {name} takes no recipes: give it a model with --model, or use bench steps")
         if name == "steps":
@@ -103,7 +108,8 @@ def bench(args: list[str]) -> None:
             report_rows(bench_growth(repeats), json)
             return
         if name == "sampling":
-            report_figures(bench_sampling(zoo.load(model) if model else None, n or 100, repeats), json)
+            drawn = placed(zoo.load(model) if model else full_size(), device)
+            report_figures(bench_sampling(drawn, n or 100, repeats), json)
             return
         if name == "training":
             trained = zoo.load(model) if model else None
@@ -114,7 +120,7 @@ def bench(args: list[str]) -> None:
             report_figures(bench_training(dataset, trained, n or 16, repeats, steps, seeds), json)
             return
         model = model or "colored-mnist"
-        loaded = zoo.load(model)
+        loaded = placed(zoo.load(model), device)
         dataset = open_data_of(model, data or (None if run_config(model) else "hopper-mnist"), loaded)
         figures, arrays = bench_codec(loaded, dataset, n or 300, repeats)
         if out is not None:

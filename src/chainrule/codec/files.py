@@ -88,6 +88,7 @@ def decompress_file(
     *,
     overwrite: bool = False,
     progress: Progress | None = None,
+    place: Callable[[AutoregressiveModel], AutoregressiveModel] | None = None,
 ) -> list[Path]:
     """Unpack a `.crz` archive into a folder; files appear only when all of it has been decoded and verified.
 
@@ -97,6 +98,7 @@ def decompress_file(
         model: the model that compressed it, float or exact; None for an archive that holds its model.
         overwrite: replace files that are there already.
         progress: told of each chunk.
+        place: moves the exact model to where it shall compute; by default it stays where it is.
 
     Returns:
         The files written.
@@ -115,7 +117,7 @@ def decompress_file(
             folder = as_path(out)
             sink = Folder(_beside(folder), folder, members, reader.header, overwrite)
         try:
-            twin = model_for(reader, model)
+            twin = model_for(reader, model, place)
             while (chunk := reader.next()) is not None:
                 sink.add(decode_chunk(twin, chunk).numpy())
                 if progress is not None:

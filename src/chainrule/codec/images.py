@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -43,8 +43,12 @@ def make_header(model: AutoregressiveModel, members: list[dict[str, Any]], count
     return Header(version, fingerprint(model), probe(model), name, model.shape, model.levels, count, members, embedded)
 
 
-def model_for(reader: Reader, model: AutoregressiveModel | None) -> AutoregressiveModel:
-    """The exact model that decodes an archive: the one given, or the one inside.
+def model_for(
+    reader: Reader,
+    model: AutoregressiveModel | None,
+    place: Callable[[AutoregressiveModel], AutoregressiveModel] | None = None,
+) -> AutoregressiveModel:
+    """The exact model that decodes an archive: the one given, or the one inside; `place` moves it to a device.
 
     Raises:
         CodecError: it is another model, there is none, or its arithmetic is not what it was when the archive was made.
@@ -65,6 +69,7 @@ def model_for(reader: Reader, model: AutoregressiveModel | None) -> Autoregressi
             f"the archive was made with another model (a {header.model}, fingerprint {header.fingerprint.hex()[:12]}): "
             f"give that one"
         )
+    twin = twin if place is None else place(twin)
     if probe(twin) != header.probe:
         raise CodecError("this machine's arithmetic gives other probabilities than the one that made the archive: stop")
     return twin
