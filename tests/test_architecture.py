@@ -14,7 +14,10 @@ TIERS = {
     0: ["errors", "files", "gray", "masks", "metrics", "data"],
     1: ["native", "nn", "heads", "sampling", "graphs"],
     2: ["models"],
-    3: ["optim", "allocator", "batches", "evaluation", "checkpoint", "progress", "training", "exact"],
+    3: [
+        *("optim", "averaging", "allocator", "batches", "evaluation", "checkpoint", "progress", "settings"),
+        *("training", "exact"),
+    ],
     4: ["zoo", "recipes"],
     5: ["codec"],
     6: ["provenance", "experiment", "tuning", "bench", "quality"],

@@ -6,6 +6,7 @@ import errno
 import json
 import math
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -18,11 +19,23 @@ import pytest
 import torch
 
 from chainrule import training
+from chainrule.averaging import WeightAverage
 from chainrule.batches import batch_indices
 from chainrule.data import Dataset
 from chainrule.errors import ChainruleError, ModelError
-from chainrule.models import MADE, Histogram, PixelCNNMADE
-from chainrule.training import TrainConfig, WeightAverage, fit, rate, settings
+from chainrule.models import (
+    MADE,
+    GatedPixelCNNMADE,
+    GrayscalePixelCNN,
+    Histogram,
+    LogisticPixelCNN,
+    PixelCNN,
+    PixelCNNMADE,
+)
+from chainrule.nn import encoding
+from chainrule.nn import made as made_module
+from chainrule.settings import TrainConfig, rate, settings
+from chainrule.training import fit
 from laws import tiny_dataset
 
 BASE = TrainConfig(steps=11, batch_size=8, lr=0.02, eval_every=3, precision="float32", device="cpu")
@@ -304,6 +317,31 @@ def test_the_trained_model_is_an_ordinary_one(precision):
     assert torch.equal(fresh.log_prob(x), model.log_prob(x))
 
 
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU")
+def test_a_compiled_loss_is_the_loss():
+    """--train.compile changes how the loss is computed, not what it is; a checkpoint does not ask for it again."""
+    data = tiny_dataset((2, 3, 4), 3)
+    runs = [train(pixels(), data, steps=4, eval_every=2, compile=choice) for choice in (False, True)]
+    assert runs[1][1].train == pytest.approx(runs[0][1].train, abs=1e-5)
+    assert runs[1][1].validation[-1][1] == pytest.approx(runs[0][1].validation[-1][1], abs=1e-5)
+    model, losses = runs[1][0], runs[1][1].train
+    assert losses[-1] != losses[0]
+    assert settings(TrainConfig(compile=True), model, data) == settings(TrainConfig(), model, data)
+    assert set(model.state_dict()) == set(runs[0][0].state_dict())
+
+
+@pytest.mark.parametrize("build", [PixelCNN, PixelCNNMADE, GatedPixelCNNMADE, GrayscalePixelCNN, LogisticPixelCNN])
+def test_the_loss_is_one_graph_on_a_gpu(build, monkeypatch):
+    """Nothing in it waits for the device there, so that torch.compile need not break it in pieces."""
+    monkeypatch.setenv("CHAINRULE_NATIVE", "0")
+    for module in (encoding, made_module):  # as on any device but the CPU
+        monkeypatch.setattr(module, "levels_of", lambda v: None)
+    torch.manual_seed(0)
+    model, x = build((3, 4, 4), 3, 4, 1), torch.randint(0, 3, (2, 3, 4, 4))
+    torch.testing.assert_close(torch.compile(model.loss, backend="eager", fullgraph=True)(x), model.loss(x))
+    torch.compiler.reset()
+
+
 def test_a_model_can_be_fitted_twice():
     """A second fit goes on from the first one's weights, in another precision too."""
     model, first = train(precision="bfloat16")
@@ -524,7 +562,8 @@ from pathlib import Path
 import torch
 torch.set_num_threads(1)
 from chainrule.errors import ModelError
-from chainrule.training import TrainConfig, fit
+from chainrule.settings import TrainConfig
+from chainrule.training import fit
 from laws import tiny_dataset
 from chainrule.models import PixelCNNMADE
 

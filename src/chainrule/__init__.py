@@ -32,7 +32,8 @@ if TYPE_CHECKING:
         PixelCNNMADE,
         PixelIQN,
     )
-    from chainrule.training import TrainConfig, fit
+    from chainrule.settings import TrainConfig
+    from chainrule.training import fit
     from chainrule.zoo import load
 
 try:
@@ -56,7 +57,7 @@ _HOMES = {
     "PixelCNN": "models",
     "PixelCNNMADE": "models",
     "PixelIQN": "models",
-    "TrainConfig": "training",
+    "TrainConfig": "settings",
     "bits_per_dim": "evaluation",
     "compress": "codec",
     "decompress": "codec",

@@ -15,7 +15,8 @@ import torch
 
 from chainrule import __version__
 from chainrule.recipes import Recipe
-from chainrule.training import TrainConfig, native_bfloat16
+from chainrule.settings import TrainConfig
+from chainrule.training import native_bfloat16
 
 PACKAGE = Path(__file__).parent
 

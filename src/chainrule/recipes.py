@@ -27,7 +27,7 @@ from chainrule.models import (
     PixelIQN,
 )
 from chainrule.models.conditional_mlp import Encoding
-from chainrule.training import TrainConfig
+from chainrule.settings import TrainConfig
 
 Preset = Literal["quick", "full"]
 

@@ -13,7 +13,7 @@ import math
 import time
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -22,81 +22,16 @@ from torch import Tensor, nn
 
 from chainrule import metrics
 from chainrule.allocator import keep_freed_memory
+from chainrule.averaging import WeightAverage
 from chainrule.batches import batch_indices, jittered, mixed_seed
 from chainrule.checkpoint import Checkpoint, Journal
 from chainrule.data import Dataset
 from chainrule.errors import ModelError
 from chainrule.evaluation import context_of, validation_loss
 from chainrule.models import GenerativeModel
-from chainrule.optim import OptimizerName, make_optimizer
+from chainrule.optim import make_optimizer
 from chainrule.progress import Interrupt, progress_reporter
-
-Schedule = Literal["constant", "linear", "cosine"]
-Precision = Literal["auto", "float32", "bfloat16"]
-Device = Literal["auto", "cpu"]
-CHOICES = {
-    "optimizer": get_args(OptimizerName),
-    "schedule": get_args(Schedule),
-    "precision": get_args(Precision),
-    "device": get_args(Device),
-}
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """How to train. Every field can be overridden on the command line, as `--train.steps 500`."""
-
-    steps: int = 1000
-    """Updates in the whole run; schedules depend on it."""
-    batch_size: int = 128
-    """Events in one update, over all processes together."""
-    accumulate: int = 1
-    """Parts that a batch is split into, whose gradients are added up: for batches that do not fit into memory."""
-    optimizer: OptimizerName = "adam"
-    """sgd (with momentum betas[0]), adam, adamw or muon."""
-    lr: float = 1e-3
-    """Learning rate at its highest."""
-    betas: tuple[float, float] = (0.9, 0.99)
-    """Decay rates of Adam's averages."""
-    weight_decay: float = 0.0
-    warmup: int = 0
-    """Steps over which the learning rate rises linearly from zero."""
-    schedule: Schedule = "constant"
-    """How the learning rate falls after the warm-up, to zero at the last step."""
-    clip: float = 0.0
-    """Largest norm of the gradient of the loss in nats per dimension; 0 for no limit."""
-    ema: float = 0.0
-    """Decay of an exponential moving average of the weights, which is what is evaluated and kept; 0 for none."""
-    jitter: float = 0.0
-    """Standard deviation, in levels, of noise added to the training events: for ordered levels and a smooth truth."""
-    redraw: bool = False
-    """Draw training events anew whenever they are seen, where the data knows how: digits on fresh crops."""
-    eval_every: int = 100
-    """Steps between two evaluations on the whole validation set (and checkpoints)."""
-    precision: Precision = "auto"
-    """auto: bfloat16 where the processor multiplies it natively, float32 elsewhere."""
-    device: Device = "auto"
-    """auto: a GPU if there is one."""
-    seed: int = 0
-    """Initial weights, order of the data, dropout and noise."""
-    tensorboard: bool = False
-    """Write event files for TensorBoard into the run folder, beside metrics.jsonl."""
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "accumulate", "eval_every"):
-            if getattr(self, name) < 1:
-                raise ModelError(f"--train.{name.replace('_', '-')} is {getattr(self, name)}: it must be at least 1")
-        if not (self.lr > 0 and math.isfinite(self.lr)):
-            raise ModelError(f"--train.lr is {self.lr}: a learning rate is a positive number")
-        for name, value in (("ema", self.ema), ("betas", self.betas[0]), ("betas", self.betas[1])):
-            if not 0 <= value < 1:
-                raise ModelError(f"--train.{name} is {value}: a decay lies in [0, 1)")
-        for name in ("warmup", "weight_decay", "clip", "jitter"):
-            if not (getattr(self, name) >= 0 and math.isfinite(getattr(self, name))):
-                raise ModelError(f"--train.{name.replace('_', '-')} is {getattr(self, name)}: it must be 0 or more")
-        for name, choices in CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise ModelError(f"--train.{name} is {getattr(self, name)!r}: use {', '.join(choices)}")
+from chainrule.settings import TrainConfig, rate, settings
 
 
 @dataclass
@@ -161,7 +96,7 @@ def fit(
     if config.batch_size % world:
         raise ModelError(f"a batch of {config.batch_size} cannot be shared by {world} processes: use a multiple")
     model.to(accelerator.device)
-    objective = accelerator.prepare(Objective(model))
+    objective = accelerator.prepare(Objective(model, compiled=config.compile))
     optimizer = accelerator.prepare(
         make_optimizer(config.optimizer, model, config.lr, config.weight_decay, config.betas)
     )
@@ -280,17 +215,19 @@ def events(dataset: Dataset, train: Tensor, rows: Tensor, redraw: bool) -> Tenso
 
 
 class Objective(nn.Module):
-    """What is minimised: the model's own loss.
+    """What is minimised: the model's own loss, compiled by PyTorch if asked for.
 
     Accelerate wraps this module, and so leaves the model's own `forward` as it was.
     """
 
-    def __init__(self, model: GenerativeModel) -> None:
+    def __init__(self, model: GenerativeModel, *, compiled: bool = False) -> None:
         super().__init__()
         self.model = model
+        self.loss = torch.compile(model.loss) if compiled else model.loss
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        return self.model.loss(x, context)
+        loss: Tensor = self.loss(x, context)
+        return loss
 
 
 def loss_and_gradients(
@@ -336,58 +273,3 @@ def native_bfloat16(on_cpu: bool = True) -> bool:
     if not on_cpu:
         return torch.cuda.is_bf16_supported()
     return any(getattr(torch.cpu, name, bool)() for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
-
-
-def rate(config: TrainConfig, step: int) -> float:
-    """The learning rate at `step` as a fraction of its highest.
-
-    >>> [round(rate(TrainConfig(steps=4, schedule="linear"), s), 2) for s in range(4)]
-    [1.0, 0.75, 0.5, 0.25]
-    """
-    if step < config.warmup:
-        return (step + 1) / config.warmup
-    if config.schedule == "constant":
-        return 1.0
-    fraction = (step - config.warmup) / max(config.steps - config.warmup, 1)
-    return 1 - fraction if config.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * fraction))
-
-
-def settings(config: TrainConfig, model: GenerativeModel, dataset: Dataset) -> dict[str, Any]:
-    """What must be the same for a checkpoint to be continued."""
-    train = {key: value for key, value in asdict(config).items() if key not in ("device", "eval_every", "tensorboard")}
-    if not config.redraw:  # as checkpoints say that were written before there was a choice
-        del train["redraw"]
-    return {"model": model.config, "data": dataset.name, "events": len(dataset.train), "train": train}
-
-
-class WeightAverage:
-    """An exponential moving average of the weights; with decay 0, the weights themselves.
-
-    Early on the decay is (1 + t) / (10 + t), so that the average is not held back by the initial weights.
-    """
-
-    def __init__(self, model: nn.Module, decay: float) -> None:
-        self.decay = decay
-        self.parameters = list(model.parameters())
-        self.values = [p.detach().clone() for p in self.parameters] if decay else []
-
-    @torch.no_grad()
-    def update(self, step: int) -> None:
-        if self.decay:
-            decay = min(self.decay, (1 + step) / (10 + step))
-            torch._foreach_lerp_(self.values, [p.detach() for p in self.parameters], 1 - decay)
-
-    def applied(self, model: nn.Module) -> WeightAverage:
-        return self
-
-    def _swap(self) -> None:
-        for p, value in zip(self.parameters, self.values, strict=True):
-            p.data, value.data = value.data, p.data
-
-    def __enter__(self) -> None:
-        if self.decay:
-            self._swap()
-
-    def __exit__(self, *error: object) -> None:
-        if self.decay:
-            self._swap()

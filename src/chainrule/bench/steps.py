@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from chainrule.allocator import keep_freed_memory
+from chainrule.averaging import WeightAverage
 from chainrule.batches import batch_indices
 from chainrule.bench.measuring import timed
 from chainrule.data import Dataset
@@ -22,7 +23,7 @@ from chainrule.evaluation import context_of
 from chainrule.optim import make_optimizer
 from chainrule.provenance import device_name
 from chainrule.recipes import RECIPES, Recipe, get_recipe
-from chainrule.training import Objective, WeightAverage, loss_and_gradients, make_accelerator
+from chainrule.training import Objective, loss_and_gradients, make_accelerator
 
 BASE = "pixelcnn-made"
 """The recipe whose training time the others are given."""

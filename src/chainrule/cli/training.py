@@ -72,7 +72,7 @@ def parse_recipe(verb: str, args: list[str], command_type: Any) -> tuple[Any, An
     from dataclasses import replace
 
     from chainrule.recipes import RECIPES, get_recipe
-    from chainrule.training import TrainConfig
+    from chainrule.settings import TrainConfig
 
     if not args or args[0].startswith("-"):
         listing = "\n".join(f"  {name:18} {build('quick').title}" for name, build in RECIPES.items())
