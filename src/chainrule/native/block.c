@@ -10,8 +10,10 @@
 #include "norm.h"
 #include "products.h"
 
-#define TAPS 5   /* of a masked 3×3 kernel of type B, in raster order, */
-#define STORED 6 /* and with the one behind them, which two lines of a kernel have and the mask takes out */
+#define NUMBER uint16_t
+#define PACKED uint32_t
+#define TOGETHER 2
+#include "block.h"
 
 /* Whether this processor multiplies bfloat16, and whether it may. */
 int64_t chainrule_multiplies(void) {
@@ -23,22 +25,6 @@ int64_t chainrule_multiplies(void) {
     return 0;
 #endif
 }
-
-typedef struct {
-    int64_t images, height, width, filters, half; /* the block's filters, and half as many within it */
-    double eps;
-    const uint16_t *x;                            /* (images, height, width, filters) */
-    const float *gain, *shift;                    /* of the norm */
-    const float *w[3], *b[3];                     /* (half, filters), (half, STORED, half), (filters, half); biases */
-    uint32_t *packed;                             /* room for the matrices, each as its product reads it */
-    float *moments;                               /* of the norm, (images, height · width, 2) */
-    uint16_t *narrow;                             /* two convolutions' outputs: (images, 2, a field's rows, half) */
-    uint16_t *y;                                  /* or, backwards, the gradient of x */
-    const uint16_t *grad;                         /* backwards: of y */
-    float *sums;                                  /* the gradients of all parameters: (shares, their numbers) */
-    uint16_t *scratch;                            /* (shares, what `room` says) */
-    int64_t asked;                                /* shares that the sums may be spread over */
-} block;
 
 /* ----------------------------------------------------------------------------------------------------------- fields */
 
@@ -163,44 +149,7 @@ MULTIPLYING static void backwards(const block *b, int64_t first, int64_t last, u
     }
 }
 
-/* ----------------------------------------------------------------------------------------------------------- shares */
-
-/* Parameters of the block. */
-static int64_t numbers(const block *b) {
-    return (STORED * b->half + 2 * b->filters + 2) * b->half + 3 * b->filters;
-}
-
-static void forward_share(void *argument, int64_t share, int64_t shares) {
-    const block *b = argument;
-    forwards(b, b->images * share / shares, b->images * (share + 1) / shares, b->scratch + share * room(b, 0));
-}
-
-static void backward_share(void *argument, int64_t share, int64_t shares) {
-    const block *b = argument;
-    backwards(b, b->images * share / shares, b->images * (share + 1) / shares, b->scratch + share * room(b, 1),
-              b->sums + share * numbers(b));
-}
-
-/* The sums of all shares, to the first share's; `asked` of them, of which fewer may have been given threads. */
-static void sum_share(void *argument, int64_t share, int64_t shares) {
-    const block *b = argument;
-    const int64_t all = numbers(b), first = all * share / shares, last = all * (share + 1) / shares;
-    for (int64_t other = 1; other < b->asked; other++)
-        for (int64_t i = first; i < last; i++) b->sums[i] += b->sums[other * all + i];
-}
-
-/* Shares 0, 1 and 2: one matrix each; backwards in the opposite order, each transposed. */
-static void pack_share(void *argument, int64_t share, int64_t shares) {
-    const block *b = argument;
-    const int64_t c = b->filters, h = b->half;
-    uint32_t *first = b->packed, *second = first + c * h / 2, *third = second + TAPS * h * h / 2;
-    for (int64_t matrix = share; matrix < 3; matrix += shares) {
-        if (matrix == 0) b->grad ? pack(first, b->w[2], 1, c, h, 0, h, 1) : pack(first, b->w[0], 1, c, h, 0, 1, c);
-        if (matrix == 2) b->grad ? pack(third, b->w[0], 1, h, c, 0, c, 1) : pack(third, b->w[2], 1, h, c, 0, 1, h);
-        const int64_t outputs = STORED * h;
-        if (matrix == 1) pack(second, b->w[1], TAPS, h, h, h, b->grad ? outputs : 1, b->grad ? 1 : outputs);
-    }
-}
+#include "block_shares.h"
 
 #endif
 
@@ -218,8 +167,7 @@ void chainrule_block(int64_t shares, int64_t images, int64_t height, int64_t wid
 #ifdef MULTIPLIES
     block b = {images, height, width, filters, half, eps, x, gain, shift, {w1, w2, w3}, {b1, b2, b3},
                packed, moments, narrow, y, 0, 0, scratch};
-    shared_out(pack_share, &b, shares);
-    shared_out(forward_share, &b, shares);
+    block_forward(&b, shares);
 #endif
 }
 
@@ -233,9 +181,6 @@ void chainrule_block_back(int64_t shares, int64_t images, int64_t height, int64_
 #ifdef MULTIPLIES
     block b = {images, height, width, filters, half, eps, x, gain, shift, {w1, w2, w3}, {b1, b2, b3},
                packed, moments, narrow, x_grad, grad, sums, scratch};
-    shared_out(pack_share, &b, shares);
-    shared_out(backward_share, &b, shares);
-    b.asked = shares;
-    shared_out(sum_share, &b, shares);
+    block_backward(&b, shares);
 #endif
 }

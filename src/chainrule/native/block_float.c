@@ -11,25 +11,12 @@
 #include "norm.h"
 #include "products_float.h"
 
-#define TAPS 5      /* of a masked 3×3 kernel of type B, in raster order, */
-#define STORED 6    /* and with the one behind them, which two lines of a kernel have and the mask takes out */
-#define STRIP 150   /* pixels of a strip, about: so that all its fields fit the second cache */
+#define NUMBER float
+#define PACKED float
+#define TOGETHER 1
+#include "block.h"
 
-typedef struct {
-    int64_t images, height, width, filters, half; /* the block's filters, and half as many within it */
-    double eps;
-    const float *x;                               /* (images, height, width, filters) */
-    const float *gain, *shift;                    /* of the norm */
-    const float *w[3], *b[3];                     /* (half, filters), (half, STORED, half), (filters, half); biases */
-    float *packed;                                /* room for the matrices, each as its product reads it */
-    float *moments;                               /* of the norm, (images, height · width, 2) */
-    float *narrow;                                /* two convolutions' outputs: (images, what `narrow_room` says) */
-    float *y;                                     /* or, backwards, the gradient of x */
-    const float *grad;                            /* backwards: of y */
-    float *sums;                                  /* the gradients of all parameters: (shares, their numbers) */
-    float *scratch;                               /* (shares, what `room` says) */
-    int64_t asked;                                /* shares that the sums may be spread over */
-} block;
+#define STRIP 150 /* pixels of a strip, about: so that all its fields fit the second cache */
 
 /* ----------------------------------------------------------------------------------------------------------- fields */
 
@@ -161,44 +148,7 @@ FOR_EVERY_PROCESSOR(backwards, (const block *b, int64_t first, int64_t last, flo
     }
 }
 
-/* ----------------------------------------------------------------------------------------------------------- shares */
-
-/* Parameters of the block. */
-static int64_t numbers(const block *b) {
-    return (STORED * b->half + 2 * b->filters + 2) * b->half + 3 * b->filters;
-}
-
-static void forward_share(void *argument, int64_t share, int64_t shares) {
-    const block *b = argument;
-    forwards(b, b->images * share / shares, b->images * (share + 1) / shares, b->scratch + share * room(b, 0));
-}
-
-static void backward_share(void *argument, int64_t share, int64_t shares) {
-    const block *b = argument;
-    backwards(b, b->images * share / shares, b->images * (share + 1) / shares, b->scratch + share * room(b, 1),
-              b->sums + share * numbers(b));
-}
-
-/* The sums of all shares, to the first share's; `asked` of them, of which fewer may have been given threads. */
-static void sum_share(void *argument, int64_t share, int64_t shares) {
-    const block *b = argument;
-    const int64_t all = numbers(b), first = all * share / shares, last = all * (share + 1) / shares;
-    for (int64_t other = 1; other < b->asked; other++)
-        for (int64_t i = first; i < last; i++) b->sums[i] += b->sums[other * all + i];
-}
-
-/* Shares 0, 1 and 2: one matrix each; backwards in the opposite order, each transposed. */
-static void pack_share(void *argument, int64_t share, int64_t shares) {
-    const block *b = argument;
-    const int64_t c = b->filters, h = b->half;
-    float *first = b->packed, *second = first + c * h, *third = second + TAPS * h * h;
-    for (int64_t matrix = share; matrix < 3; matrix += shares) {
-        if (matrix == 0) b->grad ? pack(first, b->w[2], 1, c, h, 0, h, 1) : pack(first, b->w[0], 1, c, h, 0, 1, c);
-        if (matrix == 2) b->grad ? pack(third, b->w[0], 1, h, c, 0, c, 1) : pack(third, b->w[2], 1, h, c, 0, 1, h);
-        const int64_t outputs = STORED * h;
-        if (matrix == 1) pack(second, b->w[1], TAPS, h, h, h, b->grad ? outputs : 1, b->grad ? 1 : outputs);
-    }
-}
+#include "block_shares.h"
 
 /* Numbers: of one thread's scratch, forwards and back, and of `narrow` for one image. */
 void chainrule_block_float_room(int64_t height, int64_t width, int64_t filters, int64_t half, int64_t *to) {
@@ -213,8 +163,7 @@ void chainrule_block_float(int64_t shares, int64_t images, int64_t height, int64
                            void *packed, float *moments, void *narrow, void *y, void *scratch) {
     block b = {images, height, width, filters, half, eps, x, gain, shift, {w1, w2, w3}, {b1, b2, b3},
                packed, moments, narrow, y, 0, 0, scratch};
-    shared_out(pack_share, &b, shares);
-    shared_out(forward_share, &b, shares);
+    block_forward(&b, shares);
 }
 
 /* The gradients of x and of the parameters: gain, shift, w1, w2, w3, b1, b2 and b3 of each share, zeros before; in the
@@ -226,8 +175,5 @@ void chainrule_block_float_back(int64_t shares, int64_t images, int64_t height, 
                                 void *x_grad, float *sums, void *scratch) {
     block b = {images, height, width, filters, half, eps, x, gain, shift, {w1, w2, w3}, {b1, b2, b3},
                packed, moments, narrow, x_grad, grad, sums, scratch};
-    shared_out(pack_share, &b, shares);
-    shared_out(backward_share, &b, shares);
-    b.asked = shares;
-    shared_out(sum_share, &b, shares);
+    block_backward(&b, shares);
 }
