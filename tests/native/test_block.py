@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -233,3 +236,30 @@ def test_kernels_in_any_memory_order(dtype):
         layer.weight = nn.Parameter(layer.weight.detach().contiguous(memory_format=torch.contiguous_format))
     assert all(torch.equal(a, b) for a, b in zip(found, outcome(made, x, grad), strict=True))
     assert layers.fits(found[0])
+
+
+FEWER_THREADS = """
+import copy, torch
+from chainrule.nn import ResidualBlock
+torch.set_num_threads(3)
+torch.manual_seed(0)
+made = ResidualBlock(64).to(memory_format=torch.channels_last)
+x = torch.randn(7, 64, 5, 6).contiguous(memory_format=torch.channels_last).requires_grad_()
+assert made._compiled(x)
+twice = copy.deepcopy(made).double()
+found = torch.autograd.grad(made(x).square().sum(), [x, *made.parameters()])
+wide = x.detach().double().requires_grad_()
+truth = torch.autograd.grad(twice(wide).square().sum(), [wide, *twice.parameters()])
+for a, b in zip(found, truth, strict=True):
+    assert (a - b).norm() < 1e-5 * b.norm()
+"""
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3])
+def test_shares_that_get_no_thread(limit):
+    """The gradients are whole where fewer threads are to be had than were asked for.
+
+    Those of PyTorch's own float32 convolutions are not, then: the truth is float64's.
+    """
+    environment = os.environ | {"OMP_THREAD_LIMIT": str(limit)}
+    subprocess.run([sys.executable, "-c", FEWER_THREADS], env=environment, check=True, timeout=300)

@@ -1,4 +1,4 @@
-"""A walk's inner part as data: operations on the memory of one image, in the form of program.h, which compiled code reads."""
+"""A walk's inner part as data: operations on the memory of one image, in the form of native/program.h."""
 
 from __future__ import annotations
 
