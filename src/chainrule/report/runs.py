@@ -19,7 +19,11 @@ from chainrule.experiment import read_run
 PARTS: dict[int, tuple[str, ...]] = {1: ("warmup",), 2: ("2d-mlp", "2d-made"), 3: ("pixelcnn", "pixelcnn-made")}
 """The recipes that the assignment's parts ask for."""
 
-VARIANTS = {"pixelcnn-cpu": ("pixelcnn", ", full size"), "pixelcnn-made-cpu": ("pixelcnn-made", ", full size")}
+VARIANTS = {
+    "pixelcnn-cpu": ("pixelcnn", ", full size"),
+    "pixelcnn-made-cpu": ("pixelcnn-made", ", full size"),
+    "pixelcnn-made-long-cpu": ("pixelcnn-made", ", full size, longer"),
+}
 """Recipes that stand beside one of those, and what their models' names say more."""
 
 CODEC = "codec"
