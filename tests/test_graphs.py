@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -105,8 +106,8 @@ def tapes(monkeypatch):
         made.append(Tape())
         return made[-1]
 
-    def walker(model):
-        return graphs.RecordedWalk(model, recorder) if model.period else model
+    def walker(model, batch):
+        return nullcontext(graphs.RecordedWalk(model, recorder) if model.period else model)
 
     monkeypatch.setattr(graphs, "walker", walker)
     monkeypatch.setenv("CHAINRULE_NATIVE", "0")
@@ -140,7 +141,7 @@ def seeded():
 def plain_sample(model, n):
     context = model.example_context(n)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(graphs, "walker", lambda model: model)
+        patch.setattr(graphs, "walker", lambda model, batch: nullcontext(model))
         return sampling.sample(model, n, context, seeded())
 
 
@@ -162,7 +163,7 @@ def test_a_recorded_completion_keeps_what_is_known(repeating, tapes):
     assert tapes[0].replays
     assert torch.equal(y[known], x[known])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(graphs, "walker", lambda model: model)
+        patch.setattr(graphs, "walker", lambda model, batch: nullcontext(model))
         assert torch.equal(y, repeating.complete(x, known, context, seeded()))
 
 
@@ -269,9 +270,85 @@ def test_a_device_that_cannot_record_is_no_error():
         assert not graphs.agrees(graphs.RecordedWalk(Waiting((1, 5, 4), 2, 4, 1), Tape))
 
 
+def test_a_trial_without_memory_tells_nothing():
+    """Too little memory is no disagreement: it is raised, and may be there the next time."""
+
+    class Large(PixelCNN):
+        def start(self, batch, context=None):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        graphs.agrees(graphs.RecordedWalk(Large((1, 5, 4), 2, 4, 1), Tape))
+
+
+class FakeGraph:
+    """A CUDA graph whose recording may be broken by what is recorded, as a device breaks it."""
+
+    calls: list[str]
+    broken = False
+
+    def capture_begin(self, pool, capture_error_mode):
+        FakeGraph.calls.append(f"begin {pool} {capture_error_mode}")
+
+    def capture_end(self):
+        FakeGraph.calls.append("end")
+        if FakeGraph.broken:
+            raise RuntimeError("operation failed due to a previous error during capture")
+
+    def replay(self):
+        FakeGraph.calls.append("replay")
+
+
+@pytest.fixture
+def cuda(monkeypatch):
+    """What a `CUDARecorder` asks of PyTorch, noted instead of done."""
+    FakeGraph.calls, FakeGraph.broken = calls, _ = [], False
+
+    class Stream:
+        def __init__(self, name):
+            self.name = name
+
+        def wait_stream(self, other):
+            calls.append(f"{self.name} waits for {other.name}")
+
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", FakeGraph)
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: "pool")
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: Stream("current"))
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: nullcontext())
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: calls.append("empty"))
+    monkeypatch.setattr(torch._C, "_cuda_endAllocateToPool", lambda *_: calls.append("end pool"), raising=False)
+    monkeypatch.setattr(graphs, "side_stream", lambda device: Stream("side"))
+    return calls
+
+
+def test_a_recorder_asks_for_one_graph_a_step(cuda):
+    """Memory is given back first; eager steps are ordered with the current stream, recordings need no order."""
+    recorder = graphs.CUDARecorder(torch.device("cuda", 0))
+    assert recorder.run(lambda: 5) == 5
+    result, replay = recorder.record(lambda: 7)
+    replay()
+    assert result == 7
+    streams = ["side waits for current", "current waits for side"]
+    assert cuda == ["empty", *streams, "begin pool thread_local", "end", "replay"]
+
+
+def test_a_failed_recording_says_why(cuda):
+    """Not that its end failed as well; and the pool is given up."""
+    recorder = graphs.CUDARecorder(torch.device("cuda", 0))
+    FakeGraph.broken = True
+    with pytest.raises(ValueError, match="the cause"):
+        recorder.record(lambda: (_ for _ in ()).throw(ValueError("the cause")))
+    assert cuda[-2:] == ["end", "end pool"]
+    with pytest.raises(ZeroDivisionError):
+        recorder.run(lambda: 1 // 0)
+    assert cuda[-1] == "current waits for side"
+
+
 def test_on_a_cpu_nothing_is_recorded(repeating):
     """There the model walks itself."""
-    assert graphs.walker(repeating) is repeating
+    with graphs.walker(repeating, 5) as walker:
+        assert walker is repeating
 
 
 def test_too_little_memory_halves_the_batch(monkeypatch):

@@ -12,10 +12,12 @@ before its graphs are trusted.
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import threading
 import warnings
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -30,6 +32,12 @@ Replay = Callable[[], object]
 
 WORTH_ROWS = 4
 """Fewer rows than these are walked step by step: two of them are not replayed anyway."""
+
+TRIAL_ROWS = 3
+"""One that is walked as ever, one that is recorded, one that is replayed."""
+
+ONE_WALK = threading.RLock()
+"""Held during a recorded walk: what another thread launched meanwhile on the stream would be recorded, too."""
 
 TRUSTED: weakref.WeakKeyDictionary[torch.nn.Module, bool] = weakref.WeakKeyDictionary()
 """Models whose graphs were tried, and whether they did what the steps do."""
@@ -50,16 +58,20 @@ class CUDARecorder:
 
     def __init__(self, device: torch.device) -> None:
         self.device, self.stream = device, side_stream(device)
+        # Nothing is given back to the device while a graph is recorded, and earlier walks' memory is no one else's.
+        torch.cuda.synchronize(device)
+        torch.cuda.empty_cache()
         self.pool = torch.cuda.graph_pool_handle()  # type: ignore[no-untyped-call]
 
     def run(self, function: Callable[[], T]) -> T:
         """Run on the stream that will record, so that libraries make their workspaces there beforehand."""
         current = torch.cuda.current_stream(self.device)
         self.stream.wait_stream(current)
-        with torch.cuda.stream(self.stream):
-            result = function()
-        current.wait_stream(self.stream)
-        return result
+        try:
+            with torch.cuda.stream(self.stream):
+                return function()
+        finally:
+            current.wait_stream(self.stream)
 
     def record(self, function: Callable[[], T]) -> tuple[T, Replay]:
         graph = torch.cuda.CUDAGraph()
@@ -67,9 +79,18 @@ class CUDARecorder:
             graph.capture_begin(pool=self.pool, capture_error_mode="thread_local")
             try:
                 result = function()
-            finally:
-                graph.capture_end()
+            except BaseException:
+                self.give_up(graph)
+                raise
+            graph.capture_end()
         return result, graph.replay
+
+    def give_up(self, graph: torch.cuda.CUDAGraph) -> None:
+        """End a recording that failed. Ending it fails as well, which before PyTorch 2.12 kept the pool in use."""
+        with contextlib.suppress(RuntimeError):
+            graph.capture_end()
+        with contextlib.suppress(RuntimeError):
+            torch._C._cuda_endAllocateToPool(self.device.index, self.pool)
 
 
 @functools.cache
@@ -135,21 +156,27 @@ class RecordedWalk:
         return state
 
 
-def walker(model: GenerativeModel) -> Any:
+@contextlib.contextmanager
+def walker(model: GenerativeModel, batch: int) -> Iterator[Any]:
     """Who walks for a model: a `RecordedWalk` where that is faster and was found to be right, the model elsewhere."""
-    rows = len(model.sites()) // model.period if model.period else 0
+    rows = len(model.sites()) // model.period if model.period and batch else 0
     if model.device.type != "cuda" or rows < WORTH_ROWS or {"conditional", "observe"} & vars(model).keys():
-        return model
-    recorded = RecordedWalk(model, functools.partial(CUDARecorder, model.device))
-    if model not in TRUSTED:
-        TRUSTED[model] = agrees(recorded)
-    return recorded if TRUSTED[model] else model
+        yield model
+        return
+    with ONE_WALK:
+        recorded = RecordedWalk(model, functools.partial(CUDARecorder, model.device))
+        if model not in TRUSTED:
+            TRUSTED[model] = agrees(recorded)
+        yield recorded if TRUSTED[model] else model
 
 
-def agrees(recorded: RecordedWalk, rows: int = WORTH_ROWS) -> bool:
+def agrees(recorded: RecordedWalk, rows: int = TRIAL_ROWS) -> bool:
     """Whether the first rows of two events, walked with and without graphs, have the same distributions.
 
     Warns and says why if they do not, or if the device refuses to record.
+
+    Raises:
+        torch.OutOfMemoryError: there is no room even for two events, which tells nothing of graphs.
     """
     model = recorded.model
     u = torch.tensor([0.25, 0.75], dtype=torch.float64, device=model.device)
@@ -164,6 +191,8 @@ def agrees(recorded: RecordedWalk, rows: int = WORTH_ROWS) -> bool:
                 raise RuntimeError(f"they give other probabilities at {site.index}")
             value = torch.tensor([len(site.index), sum(site.index)], device=model.device) % site.levels
             state, plain = recorded.observe(state, value), model.observe(plain, value)
+    except torch.OutOfMemoryError:
+        raise
     except RuntimeError as error:
         reason = str(error).strip().partition("\n")[0]
         warnings.warn(f"CUDA graphs are of no use here, samples take longer without: {reason}", stacklevel=4)

@@ -117,7 +117,7 @@ class Muon(torch.optim.Optimizer):
             if not state:
                 state["step"] = torch.tensor(0.0)
                 state["mean"], state["square"] = torch.zeros_like(p), torch.zeros_like(p)
-            state["step"] += 1
+            state["step"] = state["step"].cpu() + 1  # where a checkpoint was read it may be on a GPU
             step = float(state["step"])
             state["mean"].lerp_(p.grad, 1 - first)
             state["square"].mul_(second).addcmul_(p.grad, p.grad, value=1 - second)

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
+from accelerate.state import AcceleratorState, PartialState
 from torch import Tensor, nn
 
 from chainrule import metrics
@@ -264,12 +264,14 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
         precision = "bfloat16" if native_bfloat16(on_cpu) else "float32"
     mixed = {"bfloat16": "bf16", "float32": "no"}[precision]
     if AcceleratorState._shared_state:  # a second fit in one process may ask for other settings
-        AcceleratorState._reset_state(reset_partial_state=False)
+        partial = PartialState._shared_state
+        moved = partial.get("_cpu") not in (None, on_cpu) and partial.get("num_processes", 1) == 1
+        AcceleratorState._reset_state(reset_partial_state=moved)
     return Accelerator(mixed_precision=mixed, cpu=on_cpu)
 
 
 def native_bfloat16(on_cpu: bool = True) -> bool:
     """Whether the processor multiplies bfloat16 itself, so that autocast makes it faster and not slower."""
     if not on_cpu:
-        return torch.cuda.is_bf16_supported()
+        return torch.cuda.is_bf16_supported(including_emulation=False)
     return any(getattr(torch.cpu, name, bool)() for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))

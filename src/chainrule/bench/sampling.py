@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from chainrule import native
+from chainrule import native, sampling
 from chainrule.bench.measuring import peak_megabytes, timed
 from chainrule.bench.reference import PlainPixelCNNMADE, covers
 from chainrule.errors import ModelError
@@ -53,7 +53,7 @@ def bench_sampling(
     cached: list[float] = []
     full: list[float] = []
     own: list[float] = []
-    with torch.no_grad():
+    with torch.no_grad(), sampling.evaluating(model):
         model.sample(n)
         memory = peak_megabytes(model.device)
         plain = PlainPixelCNNMADE(model).to(x.device) if isinstance(model, PixelCNNMADE) and covers(model) else None

@@ -28,6 +28,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return run_verb(args)
     except ChainruleError as error:
         return complain(str(error))
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":
+            raise
+        return complain("the GPU has too little memory for this: pass --device cpu, or do less at a time")
     except KeyboardInterrupt as error:
         print(str(error) or "chainrule: interrupted", file=sys.stderr)
         return 130
