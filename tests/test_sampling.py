@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -278,3 +280,27 @@ def test_completion_of_a_known_prefix_is_the_conditional(build, prefix):
 def test_score_of_nothing_is_nothing():
     """An empty batch scores to an empty batch."""
     assert sampling.score(MADE((3,), 4, (8,)), torch.zeros(0, 3, dtype=torch.long)).shape == (0, 3)
+
+
+def test_evaluation_on_a_gpu_is_in_full_precision():
+    """Convolutions are not rounded to TF32 while a model on a GPU is evaluated, nor are they after an error; on a CPU
+    the switch is left alone."""
+
+    class Placed(torch.nn.Module):
+        def __init__(self, is_cuda):
+            super().__init__()
+            self.is_cuda = is_cuda
+
+        def parameters(self, recurse=True):
+            yield SimpleNamespace(is_cuda=self.is_cuda)
+
+    convolutions = torch.backends.cudnn.conv
+    before = convolutions.fp32_precision
+    with sampling.evaluating(Placed(True)):
+        assert convolutions.fp32_precision == "ieee"
+    assert convolutions.fp32_precision == before != "ieee"
+    with pytest.raises(ZeroDivisionError), sampling.evaluating(Placed(True)):
+        print(1 // 0)
+    assert convolutions.fp32_precision == before
+    with sampling.evaluating(Placed(False)):
+        assert convolutions.fp32_precision == before
