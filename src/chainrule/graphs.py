@@ -1,6 +1,6 @@
 """CUDA graphs: the steps of a walk over pixels, recorded in its second row and replayed in all later ones.
 
-A pixel of the full-size PixelCNN-MADE takes some 140 small kernels, which a GPU finishes sooner than Python asks for the
+A pixel of the full-size PixelCNN-MADE takes some 140 small kernels, each done by a GPU sooner than Python asks for the
 next. But every row asks for the same kernels on the same memory, since a walk's caches are written in place: only what
 stands there differs. So the first row is walked as ever, the steps of the second are recorded, a graph for each site,
 and from then on a step is one launch. A recorded walk answers the same three calls as its model: whoever chooses the
