@@ -35,8 +35,10 @@ def without_place(command: str) -> str:
 
     >>> without_place("chainrule train gated --out /somewhere/deep/gated --train.seed 1")
     'chainrule train gated --out runs/gated --train.seed 1'
+    >>> without_place("chainrule bench codec -o deep/codec -n 5")
+    'chainrule bench codec --out runs/codec -n 5'
     """
-    return re.sub(r"--out[ =](\S*/)?([^/\s]+)", r"--out runs/\2", command)
+    return re.sub(r"(?<!\S)(?:--out[ =]|-o )(\S*/)?([^/\s]+)", r"--out runs/\2", command)
 
 
 def record(run: Path, dest: Path) -> None:
