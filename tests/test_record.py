@@ -24,8 +24,8 @@ def tool():
     return module
 
 
-def test_the_example_holds(tool):
-    assert doctest.testmod(tool) == (0, 2)
+def test_the_examples_hold(tool):
+    assert doctest.testmod(tool) == (0, 3)
 
 
 def test_a_recorded_run_is_the_run_with_fewer_training_lines(tool, tmp_path):
