@@ -94,7 +94,7 @@ class Run:
     metrics: list[dict[str, Any]] = field(repr=False)
     arrays: dict[str, np.ndarray] = field(repr=False)
     train: dict[str, Any]
-    """How it was trained: the recipe's `train`, of config.json; empty where that is missing."""
+    """How it was trained: the recipe's `train`, of config.json, and its `init`, if any; empty where that is missing."""
     recorded: bool = False
     """Trained beforehand, not by whoever makes this report."""
     key: str = ""
@@ -191,10 +191,11 @@ def holds(row: Any, needed: dict[str, Any]) -> bool:
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
-    """The `recipe.train` of a run's config.json: how it was trained, no result. Empty where there is none."""
+    """How a run was trained, by its config.json: the recipe's `train`, and `init` if any. Empty where there is none."""
     try:
-        return dict(json.loads((folder / "config.json").read_text(encoding="utf-8"))["recipe"]["train"])
-    except (OSError, ValueError, KeyError, TypeError):
+        recipe = json.loads((folder / "config.json").read_text(encoding="utf-8"))["recipe"]
+        return dict(recipe["train"]) | ({"init": recipe["init"]} if recipe.get("init") else {})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
 
 

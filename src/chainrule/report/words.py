@@ -159,13 +159,18 @@ def settings(run: Run) -> str:
 
 
 def curve_note(run: Run) -> str:
-    """Why a training curve may lie above the validation curve: the two don't measure the same thing."""
-    reasons = []
+    """Where the curves begin, if not at random weights, and why training's may lie above: they don't measure the same.
+
+    >>> from pathlib import Path
+    >>> curve_note(Run(Path("a"), {"shape": [2]}, [], {}, {"init": "pixelcnn-made-1"}))
+    'The run began with the weights of pixelcnn-made-1.'
+    """
+    begin, reasons = [f"The run began with the weights of {run.train['init']}."] if run.train.get("init") else [], []
     if run.train.get("jitter"):
         reasons.append("the training loss is taken on jittered events, whose distribution is wider than the data's")
     if run.train.get("ema"):
         reasons.append("the validation loss belongs to the running average of the weights")
-    return f"Note: {' and '.join(reasons)}." if reasons else ""
+    return " ".join([*begin, *([f"Note: {' and '.join(reasons)}."] if reasons else [])])
 
 
 def comparison(run: Run) -> list[str]:
