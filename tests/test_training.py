@@ -11,9 +11,11 @@ import signal
 import socket
 import subprocess
 import sys
+import sysconfig
 import threading
 import time
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -317,7 +319,10 @@ def test_the_trained_model_is_an_ordinary_one(precision):
     assert torch.equal(fresh.log_prob(x), model.log_prob(x))
 
 
-@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU")
+@pytest.mark.skipif(
+    shutil.which("g++") is None or not Path(sysconfig.get_path("include"), "Python.h").exists(),
+    reason="torch.compile needs a C++ compiler and Python's headers on a CPU",
+)
 def test_a_compiled_loss_is_the_loss():
     """--train.compile changes how the loss is computed, not what it is; a checkpoint does not ask for it again."""
     data = tiny_dataset((2, 3, 4), 3)
