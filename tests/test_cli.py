@@ -421,3 +421,16 @@ def test_a_gpu_that_is_there(device, expected, monkeypatch):
     monkeypatch.setattr(torch.nn.Linear, "to", lambda model, where: asked.append(where) or model)
     placed(torch.nn.Linear(1, 1), device)
     assert asked == [expected]
+
+
+def test_a_gpu_with_too_little_memory(image_model, tmp_path, capsys, monkeypatch):
+    """One sentence; any other failure of PyTorch's is a bug, and shown as one."""
+
+    def fail(error):
+        monkeypatch.setattr(PixelCNNMADE, "sample", lambda *_: (_ for _ in ()).throw(error))
+
+    fail(torch.OutOfMemoryError("CUDA out of memory"))
+    fails(capsys, "sample", image_model, "-o", tmp_path / "x.png", saying=["too little memory"])
+    fail(RuntimeError("a bug"))
+    with pytest.raises(RuntimeError, match="a bug"):
+        main(["sample", str(image_model), "-o", str(tmp_path / "x.png")])

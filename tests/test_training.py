@@ -323,10 +323,12 @@ def test_the_trained_model_is_an_ordinary_one(precision):
     shutil.which("g++") is None or not Path(sysconfig.get_path("include"), "Python.h").exists(),
     reason="torch.compile needs a C++ compiler and Python's headers on a CPU",
 )
-def test_a_compiled_loss_is_the_loss():
+def test_a_compiled_loss_is_the_loss(monkeypatch):
     """--train.compile changes how the loss is computed, not what it is; a checkpoint does not ask for it again."""
-    data = tiny_dataset((2, 3, 4), 3)
+    data, asked, compiler = tiny_dataset((2, 3, 4), 3), [], torch.compile
+    monkeypatch.setattr(torch, "compile", lambda loss: asked.append(loss) or compiler(loss))
     runs = [train(pixels(), data, steps=4, eval_every=2, compile=choice) for choice in (False, True)]
+    assert asked == [runs[1][0].loss]
     assert runs[1][1].train == pytest.approx(runs[0][1].train, abs=1e-5)
     assert runs[1][1].validation[-1][1] == pytest.approx(runs[0][1].validation[-1][1], abs=1e-5)
     model, losses = runs[1][0], runs[1][1].train
@@ -568,7 +570,7 @@ import torch
 torch.set_num_threads(1)
 from chainrule.errors import ModelError
 from chainrule.settings import TrainConfig
-from chainrule.training import fit
+from chainrule.training import fit, leave_processes
 from laws import tiny_dataset
 from chainrule.models import PixelCNNMADE
 
@@ -587,6 +589,8 @@ if int(os.environ.get("RANK", "0")) == 0:
     result = {"train": history.train, "validation": history.validation, "world": world}
     (folder / "history.json").write_text(json.dumps(result))
     torch.save(model.state_dict(), folder / "model.pt")
+leave_processes()
+assert not torch.distributed.is_initialized()
 """
 OPTIONS = {"batch_size": 8, "lr": 0.02, "eval_every": 4, "precision": "float32", "device": "cpu"}
 

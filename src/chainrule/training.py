@@ -270,6 +270,15 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
     return Accelerator(mixed_precision=mixed, cpu=on_cpu)
 
 
+def leave_processes() -> None:
+    """Leave the group of processes, if there is one: the last thing of a program that trains in several.
+
+    A process that ends without it is now and then aborted, since the group's threads are still running.
+    """
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
 def native_bfloat16(on_cpu: bool = True) -> bool:
     """Whether the processor multiplies bfloat16 itself, so that autocast makes it faster and not slower."""
     if not on_cpu:

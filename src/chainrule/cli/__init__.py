@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except RuntimeError as error:
         if type(error).__name__ != "OutOfMemoryError":
             raise
-        return complain("the GPU has too little memory for this: pass --device cpu, or do less at a time")
+        return complain("the GPU has too little memory for this: do less at a time, or compute on the CPU")
     except KeyboardInterrupt as error:
         print(str(error) or "chainrule: interrupted", file=sys.stderr)
         return 130

@@ -41,6 +41,7 @@ class TrainCommand(Generic[M]):
 def train(args: list[str]) -> None:
     """Train a recipe into a run folder: chainrule train RECIPE [--preset full] [--train.steps 500] …"""
     from chainrule.experiment import run
+    from chainrule.training import leave_processes
 
     recipe, command = parse_recipe("train", args, TrainCommand)
     out = command.out or Path("runs") / recipe.name
@@ -50,6 +51,7 @@ def train(args: list[str]) -> None:
         again = [] if "--resume" in args else ["--resume"]
         words = " ".join(["chainrule", "train", *args, *again])
         raise KeyboardInterrupt(f"chainrule: interrupted; a checkpoint is safe, go on with: {words}") from None
+    leave_processes()
     if not result:
         return
     if command.json:
