@@ -28,9 +28,9 @@ from torch.nn import functional as F
 
 from chainrule.errors import DataError, ModelError
 from chainrule.models.base import as_tensor
-from chainrule.models.pixelcnn import PixelCNN
+from chainrule.models.pixelcnn import PixelCNN, PixelState
 from chainrule.models.pixelcnn_made import PixelCNNMADE
-from chainrule.nn import ChannelLayerNorm, Gate, GatedBlock, GatedCache, LeftCache, LeftConv2d, RowCache, RowConv2d
+from chainrule.nn import ChannelLayerNorm, Gate, GatedBlock, LeftCache, LeftConv2d, RowCache, RowConv2d
 
 FIRST, LATER = 7, 3
 """Sides of the kernels of the first layer and of the blocks."""
@@ -135,13 +135,13 @@ class GatedPixelCNN(PixelCNN):
         values = torch.zeros(batch, channels, dtype=torch.long, device=self.device)
         row = self.horizontal_input.weight.new_zeros(batch, width, self.horizontal_input.in_channels)
         return GatedState(
-            values,
-            self._levels_encoded(),
-            row,
-            self.vertical_input.start(batch, width),
-            self.horizontal_input.start(batch, width),
-            [block.start(batch, width, given) for block in self.blocks],  # type: ignore[operator]
-            self._start_head(),
+            values=values,
+            encoding=self._levels_encoded(),
+            row=row,
+            above=self.vertical_input.start(batch, width),
+            left=self.horizontal_input.start(batch, width),
+            caches=[block.start(batch, width, given) for block in self.blocks],  # type: ignore[operator]
+            head=self._start_head(),
         )
 
     def conditional(self, state: GatedState) -> Tensor:  # type: ignore[override]
@@ -150,15 +150,15 @@ class GatedPixelCNN(PixelCNN):
     def next_logits(self, state: GatedState) -> Tensor:
         """Logits of the next site, (B, levels)."""
         self._step_to_pixel(state)
-        return self._step_logits(state)  # type: ignore[arg-type]
+        return self._step_logits(state)
 
     def observe(self, state: GatedState, value: Tensor) -> GatedState:  # type: ignore[override]
         self._step_to_pixel(state)
-        self._step_observe(state, value)  # type: ignore[arg-type]
+        self._step_observe(state, value)
         state.values[:, state.channel] = value
         state.channel += 1
         if state.channel == self.shape[0]:
-            state.row[:, state.column] = state.encoding[state.values].flatten(1)
+            state.row[:, state.column] = state.encoded()
             state.channel, state.pixel = 0, None
             state.column = (state.column + 1) % self.shape[2]
         return state
@@ -178,7 +178,7 @@ class GatedPixelCNN(PixelCNN):
         if self.norm is not None:
             h = self.norm.step(h)
         features = self.hidden.pointwise(F.relu(h)).relu_()
-        state.pixel = self._step_head(features, state)  # type: ignore[arg-type]
+        state.pixel = self._step_head(features, state)
 
 
 class GatedPixelCNNMADE(GatedPixelCNN, PixelCNNMADE):
@@ -193,18 +193,11 @@ class GatedPixelCNNMADE(GatedPixelCNN, PixelCNNMADE):
     """
 
 
-@dataclass
-class GatedState:
-    """Where a walk stands and what it remembers."""
+@dataclass(kw_only=True)
+class GatedState(PixelState):
+    """The same for two stacks; a cache for each block."""
 
-    values: Tensor  # (B, C): the pixel at hand, as far as it is known
-    encoding: Tensor  # (levels, width): how each level of a channel enters
     row: Tensor  # (B, W, inputs): the row at hand, as far as it is known; before its first pixel, the row above
     above: RowCache
     left: LeftCache
-    caches: list[GatedCache]
-    head: Any
     first: Tensor = field(default_factory=lambda: torch.zeros(0))  # (B, W, filters): the vertical stack's first layer
-    pixel: Any = None  # the head's view of the pixel at hand; None until its features are computed
-    column: int = 0
-    channel: int = 0

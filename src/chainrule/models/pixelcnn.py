@@ -26,7 +26,7 @@ from torch.nn import functional as F
 from chainrule.errors import ModelError
 from chainrule.models.likelihood import AutoregressiveModel
 from chainrule.native import CompiledWalk, Program, all_known, available, known
-from chainrule.nn import ChannelLayerNorm, MaskedConv2d, ResidualBlock, WindowCache, one_hot
+from chainrule.nn import ChannelLayerNorm, MaskedConv2d, ResidualBlock, one_hot
 
 ONE_HOT_UP_TO = 16
 """Levels up to which each has an input of its own; beyond, a channel enters as one number in [-1, 1]."""
@@ -154,7 +154,8 @@ class PixelCNN(AutoregressiveModel):
         _, height, width = self.shape
         values = torch.zeros(batch, self.shape[0], dtype=torch.long, device=self.device)
         caches = [layer.start(batch, height, width) for layer in (self.input, *self.blocks)]
-        return PixelState(values, self._levels_encoded(), caches, self._start_head())
+        encoding, head = self._levels_encoded(), self._start_head()
+        return PixelState(values=values, encoding=encoding, caches=caches, head=head)
 
     def conditional(self, state: PixelState | CompiledWalk) -> Tensor:
         if isinstance(state, CompiledWalk):
@@ -203,13 +204,13 @@ class PixelCNN(AutoregressiveModel):
         """Tell the head the value of the channel at hand."""
 
 
-@dataclass
+@dataclass(kw_only=True)
 class PixelState:
     """Where a walk stands and what it remembers."""
 
     values: Tensor  # (B, C): the pixel at hand, as far as it is known
     encoding: Tensor  # (levels, width): how each level of a channel enters
-    caches: list[WindowCache]
+    caches: list[Any]  # a WindowCache for each layer that sees neighbours
     head: Any
     pixel: Any = None  # the head's view of the pixel at hand; None until its features are computed
     column: int = 0
