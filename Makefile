@@ -47,7 +47,7 @@ help:
 	@echo "make report-full trains everything again, parts 1 to 3 on the full preset and the bonus; make bonus only the latter"
 	@echo "make bonus-full trains the bonus models on the full preset too; make lint, make bench, make clean do what they say"
 
-$(STAMP): pyproject.toml setup.py constraints.txt $(wildcard src/chainrule/native/*.[ch])
+$(STAMP): pyproject.toml setup.py constraints.txt $(wildcard src/chainrule/compiled/*.[ch] src/chainrule/compiled/*/*.[ch])
 	@echo "==> making the virtual environment .venv and installing chainrule into it (a few minutes, once)"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "chainrule needs Python 3.11 or newer: make PYTHON=python3.12 …"; exit 2; }
 	$(PYTHON) -m venv .venv
@@ -123,4 +123,4 @@ bench: $(STAMP)
 	$(BIN)/chainrule bench codec
 
 clean:
-	rm -rf .venv src/chainrule/native/_compiled.* report runs build dist src/*.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf .venv src/chainrule/compiled/_compiled.* report runs build dist src/*.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -13,9 +13,10 @@ FLAGS = ["-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-fno-str
 setup(
     ext_modules=[
         Extension(
-            "chainrule.native._compiled",
-            sources=sorted(glob("src/chainrule/native/*.c")),
-            depends=sorted(glob("src/chainrule/native/*.h")),
+            "chainrule.compiled._compiled",
+            sources=sorted(glob("src/chainrule/compiled/**/*.c", recursive=True)),
+            depends=sorted(glob("src/chainrule/compiled/**/*.h", recursive=True)),
+            include_dirs=["src/chainrule/compiled"],
             extra_compile_args=["-O3", "-pthread", *FLAGS],
             extra_link_args=["-pthread"],
             optional=True,

@@ -10,7 +10,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read when PyTorch is firs
 import pytest
 import torch
 
-from chainrule import native
+from chainrule import compiled as native
 from laws import CASES, CONDITIONAL_CASES, EXACT_CASES, randomised
 
 torch.set_num_threads(1)

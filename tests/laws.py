@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from chainrule.data import Dataset
-from chainrule.exact import exact
+from chainrule.fixedpoint import exact
 from chainrule.models import (
     MADE,
     AutoregressiveModel,

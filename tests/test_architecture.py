@@ -140,8 +140,8 @@ def test_the_reader_sees_the_arrows():
     for module in (
         "chainrule.models.likelihood",
         "chainrule.sampling",
-        "chainrule.experiment",
-        "chainrule.provenance",
+        "chainrule.lab.experiment",
+        "chainrule.lab.provenance",
         "chainrule.zoo",
     ):
         visitor = Imports(module, module == TOP, modules)
@@ -149,9 +149,9 @@ def test_the_reader_sees_the_arrows():
         found[module] = visitor.found
     assert {"chainrule.heads", "chainrule.sampling", "chainrule.models.base"} <= found["chainrule.models.likelihood"]
     # The models that it names are for the types alone.
-    assert found["chainrule.sampling"] == {"chainrule.errors", "chainrule.graphs"}
-    assert {"chainrule.data", "chainrule.metrics"} <= found["chainrule.experiment"]
-    assert "chainrule" in found["chainrule.provenance"]
+    assert found["chainrule.sampling"] == {"chainrule.errors", "chainrule.sampling.graphs"}
+    assert {"chainrule.data", "chainrule.metrics"} <= found["chainrule.lab.experiment"]
+    assert "chainrule" in found["chainrule.lab.provenance"]
     assert "chainrule.models" in found["chainrule.zoo"]
 
 
@@ -159,13 +159,17 @@ def test_the_reader_sees_the_arrows():
     ("module", "source", "sentence"),
     [
         ("chainrule.masks", "from chainrule.models import MADE", "(tier 0) imports chainrule.models (tier 2)"),
-        ("chainrule.nn.conv", "import chainrule.training", "(tier 1) imports chainrule.training (tier 3)"),
-        ("chainrule.nn.conv", "from chainrule import training", "(tier 1) imports chainrule.training (tier 3)"),
-        ("chainrule.nn.conv", "from ..training import fit", "(tier 1) imports chainrule.training (tier 3)"),
+        (
+            "chainrule.nn.conv",
+            "import chainrule.training.fitting",
+            "(tier 1) imports chainrule.training.fitting (tier 3)",
+        ),
+        ("chainrule.nn.conv", "from chainrule import training", "(tier 1) imports chainrule.training.fitting (tier 3)"),
+        ("chainrule.nn.conv", "from ..training import fit", "(tier 1) imports chainrule.training.fitting (tier 3)"),
         ("chainrule.nn.conv", "def f():\n    from chainrule.zoo import load", "imports chainrule.zoo (tier 4)"),
         ("chainrule.nn.conv", "import importlib\nimportlib.import_module('chainrule.zoo')", "imports chainrule.zoo"),
-        ("chainrule.recipes", "import chainrule", "chainrule.recipes imports the top package"),
-        ("chainrule.recipes", "from chainrule import load", "chainrule.recipes imports the top package"),
+        ("chainrule.lab.recipes", "import chainrule", "chainrule.lab.recipes imports the top package"),
+        ("chainrule.lab.recipes", "from chainrule import load", "chainrule.lab.recipes imports the top package"),
         ("chainrule.cli", "from chainrule import load", "chainrule.cli imports the top package"),
         ("chainrule.cli", "import chainrule\nchainrule.load()", "chainrule.cli imports the top package"),
         ("chainrule", "from chainrule.cli import main", "imports chainrule.cli (tier 8)"),
@@ -180,10 +184,10 @@ def test_each_kind_of_wrong_arrow_is_found(module, source, sentence):
     planted = {
         "chainrule": "",
         "chainrule.models": "",
-        "chainrule.training": "",
+        "chainrule.training.fitting": "",
         "chainrule.zoo": "",
         "chainrule.cli": "from chainrule import __version__, zoo\nimport chainrule\nchainrule.__version__",
-        "chainrule.recipes": "",
+        "chainrule.lab.recipes": "",
         "chainrule.nn": "from chainrule.nn.conv import Conv",
         "chainrule.nn.conv": "from chainrule.heads.categorical import pmf",
         "chainrule.heads.categorical": "",

@@ -16,9 +16,9 @@ from chainrule.cli import VERBS, main
 from chainrule.cli.common import placed
 from chainrule.cli.quality import calibration_figures
 from chainrule.data import Dataset
+from chainrule.lab.quality import calibration
 from chainrule.models import MADE, GatedPixelCNN, GrayscalePixelCNN, PixelCNNMADE, PixelIQN
-from chainrule.quality import calibration
-from chainrule.training import fit
+from chainrule.training.fitting import fit
 from chainrule.zoo import load
 
 TINY_IMAGES = ["--model.filters", "8", "--model.blocks", "1", "--train.batch-size", "8", "--train.eval-every", "5"]

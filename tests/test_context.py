@@ -12,7 +12,7 @@ from chainrule.data import Dataset
 from chainrule.errors import DataError, ModelError
 from chainrule.evaluation import log_probs
 from chainrule.models import AutoregressiveModel
-from chainrule.training import fit
+from chainrule.training.fitting import fit
 
 
 class ByLabel(AutoregressiveModel):

@@ -10,7 +10,7 @@ from PIL import Image
 
 from chainrule.cli import main
 from chainrule.errors import ModelError
-from chainrule.exact import exact
+from chainrule.fixedpoint import exact
 from chainrule.models import GatedPixelCNN, GatedPixelCNNMADE, PixelCNN, PixelCNNMADE
 
 TINY = ["--train.steps", "3", "--train.eval-every", "3", "--train.batch-size", "8"]

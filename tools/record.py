@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 from chainrule.errors import ChainruleError
-from chainrule.experiment import read_run
+from chainrule.lab.experiment import read_run
 
 EVERY = 10
 

@@ -18,9 +18,9 @@ from record import without_place
 from chainrule import zoo
 from chainrule.data import save_grid
 from chainrule.evaluation import bits_per_dim
-from chainrule.exact import exact, fingerprint
-from chainrule.experiment import open_data
-from chainrule.provenance import commit
+from chainrule.fixedpoint import exact, fingerprint
+from chainrule.lab.experiment import open_data
+from chainrule.lab.provenance import commit
 
 SAMPLES = 100
 

@@ -16,10 +16,10 @@ import safetensors.torch
 import torch
 
 from chainrule import zoo
+from chainrule.atomic import write_bytes
 from chainrule.data import hopper_mnist
-from chainrule.files import write_bytes
-from chainrule.provenance import device_name, origin
-from chainrule.quality import accuracy, load_classifier, train_classifier
+from chainrule.lab.provenance import device_name, origin
+from chainrule.lab.quality import accuracy, load_classifier, train_classifier
 
 STEPS, BATCH, SEED = 1400, 128, 0
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from chainrule.codec import compress, decompress
     from chainrule.errors import ChainruleError, CodecError, DataError, ModelError
     from chainrule.evaluation import bits_per_dim
-    from chainrule.exact import exact
+    from chainrule.fixedpoint import exact
     from chainrule.models import (
         MADE,
         ConditionalMLP,
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
         PixelCNNMADE,
         PixelIQN,
     )
-    from chainrule.settings import TrainConfig
-    from chainrule.training import fit
+    from chainrule.training.config import TrainConfig
+    from chainrule.training.fitting import fit
     from chainrule.zoo import load
 
 try:
@@ -57,11 +57,11 @@ _HOMES = {
     "PixelCNN": "models",
     "PixelCNNMADE": "models",
     "PixelIQN": "models",
-    "TrainConfig": "settings",
+    "TrainConfig": "training",
     "bits_per_dim": "evaluation",
     "compress": "codec",
     "decompress": "codec",
-    "exact": "exact",
+    "exact": "fixedpoint",
     "fit": "training",
     "load": "zoo",
 }

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from chainrule.data.levels import checked_values
 from chainrule.errors import ChainruleError, ModelError
-from chainrule.exact import exact
+from chainrule.fixedpoint import exact
 from chainrule.models import REGISTRY, AutoregressiveModel
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"

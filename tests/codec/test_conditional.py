@@ -7,8 +7,8 @@ import pytest
 import torch
 
 import chainrule as cr
-from chainrule.codec.images import label_frequencies, likeliest_labels
-from chainrule.exact import exact, frequencies
+from chainrule.codec.chunks import label_frequencies, likeliest_labels
+from chainrule.fixedpoint import exact, frequencies
 from chainrule.models import GatedPixelCNNMADE, GrayscalePixelCNN, LogisticPixelCNN
 from chainrule.sampling import score
 from laws import randomised

@@ -15,11 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chainrule.codec import compress, decompress, info, pixels
+from chainrule.codec.chunks import encode_chunk, make_header
 from chainrule.codec.container import MAGIC, PREFIX, Header, Reader, Writer
 from chainrule.codec.embedding import model_bytes
-from chainrule.codec.images import encode_chunk, make_header
 from chainrule.errors import CodecError
-from chainrule.exact import exact
+from chainrule.fixedpoint import exact
 from chainrule.models import MADE, Histogram
 from codec import reference
 from codec.golden import make

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from chainrule.data import digits, from_name, photos, scikit
-from chainrule.data.files import sha256
+from chainrule.data.reading import sha256
 from chainrule.data.scikit import PHOTOS, SIDE, corners
 from chainrule.errors import DataError
 

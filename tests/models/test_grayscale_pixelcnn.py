@@ -7,8 +7,8 @@ import torch
 
 from chainrule.errors import DataError, ModelError
 from chainrule.evaluation import enumerate_events
-from chainrule.gray import gray_of
 from chainrule.models import GrayscalePixelCNN
+from chainrule.models.gray import gray_of
 from laws import events, randomised
 
 

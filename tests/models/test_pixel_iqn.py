@@ -14,8 +14,8 @@ from chainrule.cli import main
 from chainrule.data import Dataset
 from chainrule.errors import ChainruleError, DataError, ModelError
 from chainrule.evaluation import receptive_field
+from chainrule.lab.recipes import get_recipe
 from chainrule.models import AutoregressiveModel, PixelCNNMADE, PixelIQN
-from chainrule.recipes import get_recipe
 from laws import chi_square_p, events, randomised, reachable_pixels, tiny_dataset
 
 SHAPES = [((1, 1, 1), 2, 4, 1), ((1, 2, 3), 2, 7, 2), ((3, 2, 2), 4, 6, 1), ((2, 4, 5), 3, 5, 2), ((2, 2, 1), 19, 6, 0)]
@@ -194,7 +194,7 @@ def test_a_resumed_run_is_the_same_run(tmp_path):
     settings = {"batch_size": 8, "eval_every": 4, "precision": "float32", "device": "cpu", "quiet": True, "steps": 8}
     expected = cr.fit(whole, data, folder=tmp_path / "a", **settings)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("chainrule.training.anywhere", stop_after(4))
+        patch.setattr("chainrule.training.fitting.anywhere", stop_after(4))
         with pytest.raises(KeyboardInterrupt):
             cr.fit(first, data, folder=tmp_path / "b", **settings)
     again = cr.fit(first, data, folder=tmp_path / "b", resume=True, **settings)

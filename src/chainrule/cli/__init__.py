@@ -17,7 +17,7 @@ from chainrule.cli.common import MODEL_HELP
 from chainrule.cli.models import complete, doctor, evaluate, sample
 from chainrule.cli.quality import quality
 from chainrule.cli.results import bench, report
-from chainrule.cli.training import train, tune
+from chainrule.cli.train import train, tune
 from chainrule.errors import ChainruleError
 
 

@@ -125,7 +125,7 @@ def info(args: list[str]) -> None:
 def shipped_model(archive: str) -> AutoregressiveModel | None:
     """The shipped model that packed an archive, found by its fingerprint; None if none did, or it needs none."""
     from chainrule import codec, zoo
-    from chainrule.exact import fingerprint
+    from chainrule.fixedpoint import fingerprint
 
     if archive == "-":
         return None

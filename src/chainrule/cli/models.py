@@ -68,7 +68,7 @@ def evaluate(args: list[str]) -> None:
 def open_data_of(name: str, data_name: str | None, model: AutoregressiveModel) -> Any:
     """The dataset asked for, or the one that a run was trained on; it must fit the model."""
     from chainrule.data import NAMES
-    from chainrule.experiment import open_data
+    from chainrule.lab.experiment import open_data
 
     config = run_config(name)
     if data_name is None:
@@ -224,8 +224,8 @@ def write_events(x: Any, model: AutoregressiveModel, out: Path | None, offset: i
     import numpy as np
 
     from chainrule import data
-    from chainrule.files import write_bytes
-    from chainrule.progress import say
+    from chainrule.atomic import write_bytes
+    from chainrule.training.progress import say
 
     if out is None:
         for event in x.flatten(1).tolist():
@@ -261,8 +261,9 @@ def doctor(args: list[str]) -> None:
         """
         from dataclasses import asdict
 
-        from chainrule import native, zoo
-        from chainrule.exact import certificate, exact, fingerprint, probe
+        from chainrule import compiled as native
+        from chainrule import zoo
+        from chainrule.fixedpoint import certificate, exact, fingerprint, probe
 
         loaded = zoo.load(model)
         twin = exact(loaded)

@@ -41,7 +41,8 @@ def quality(args: list[str]) -> None:
         """
         import torch
 
-        from chainrule import quality, zoo
+        from chainrule import zoo
+        from chainrule.lab import quality
 
         loaded = zoo.load(model)
         if (loaded.shape, loaded.levels) != (quality.SHAPE, quality.LEVELS):
@@ -73,8 +74,8 @@ def calibration_figures(model: GenerativeModel, dataset: Dataset, n: int, seed: 
     import torch
 
     from chainrule.evaluation import context_of
-    from chainrule.progress import say
-    from chainrule.quality import calibration
+    from chainrule.lab.quality import calibration
+    from chainrule.training.progress import say
 
     rows = torch.randperm(len(dataset.test), generator=torch.Generator().manual_seed(seed))[:n]
     if not len(rows):

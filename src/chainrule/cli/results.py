@@ -29,7 +29,7 @@ def report(args: list[str]) -> None:
             recorded: Run folders that were trained beforehand; the page labels them so.
             bonus: A folder with other models at the same budget, as make bonus leaves it.
         """
-        from chainrule.report import build
+        from chainrule.lab.report import build
 
         if not runs and bonus is None:
             raise DataError("name at least one run folder: chainrule report runs/pixelcnn-made")
@@ -79,7 +79,7 @@ def bench(args: list[str]) -> None:
             json: Print JSON.
         """
         from chainrule import zoo
-        from chainrule.bench import (
+        from chainrule.lab.bench import (
             bench_codec,
             bench_growth,
             bench_sampling,
@@ -88,7 +88,7 @@ def bench(args: list[str]) -> None:
             full_size,
             profile_training,
         )
-        from chainrule.experiment import open_data, write_run
+        from chainrule.lab.experiment import open_data, write_run
 
         if (n is not None and n < 1) or (repeats is not None and repeats < 1) or steps < 0 or seeds < 1:
             raise DataError("-n, --repeats and --seeds must be at least 1, and --steps not negative")

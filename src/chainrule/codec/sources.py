@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 
 from chainrule import data
+from chainrule.atomic import as_path
 from chainrule.codec import pixels
-from chainrule.data.files import reading
 from chainrule.data.folder import SUFFIXES
 from chainrule.data.idx import read_idx
 from chainrule.data.pictures import LOSSLESS
+from chainrule.data.reading import reading
 from chainrule.errors import DataError
-from chainrule.files import as_path
 from chainrule.models import AutoregressiveModel
 
 BLOCK = 64

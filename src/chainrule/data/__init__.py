@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from chainrule.atomic import as_path
 from chainrule.data.colored import color, hopper_mnist
 from chainrule.data.dataset import Dataset
-from chainrule.data.files import cache_folder, read_npy, reading
 from chainrule.data.images import load_images
 from chainrule.data.mnist import Mnist, load_mnist
 from chainrule.data.pictures import read_image, read_pixels, save_grid, sheet_note, to_nchw, to_nhwc, write_image
 from chainrule.data.portrait import gray_portrait, portrait
+from chainrule.data.reading import cache_folder, read_npy, reading
 from chainrule.data.scikit import digits, photos
 from chainrule.data.toy import load_joint, portrait_joint, two_dimensional, warmup
 from chainrule.data.unpickle import read_pickle, restricted_load
 from chainrule.errors import DataError
-from chainrule.files import as_path
 
 __all__ = [
     "NAMES",

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 
 from chainrule.data.dataset import Dataset
-from chainrule.data.files import sha256
 from chainrule.data.mnist import load_mnist
 from chainrule.data.pictures import to_nchw
 from chainrule.data.portrait import SIDE, portrait
+from chainrule.data.reading import sha256
 from chainrule.errors import DataError
 
 # of the (N, 28, 28, 3) uint8 bytes; another JPEG decoder may give other backgrounds

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from chainrule.data.files import reading
 from chainrule.data.levels import Leveled, leveled
 from chainrule.data.pictures import Picture, read_pixels
+from chainrule.data.reading import reading
 from chainrule.errors import DataError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")

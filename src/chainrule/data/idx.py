@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from chainrule.data.files import read_bytes
+from chainrule.data.reading import read_bytes
 from chainrule.errors import DataError
 
 UNSIGNED_BYTE = 0x08

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import numpy as np
 
+from chainrule.atomic import as_path
 from chainrule.data.dataset import MOST_LEVELS, Dataset, as_tensor
-from chainrule.data.files import read_npy, reading
 from chainrule.data.folder import SPLITS, SUFFIXES, read_folder
 from chainrule.data.idx import read_idx
 from chainrule.data.levels import Leveled, leveled
 from chainrule.data.pictures import read_image, save_grid, to_nchw, to_nhwc, write_image
+from chainrule.data.reading import read_npy, reading
 from chainrule.data.unpickle import read_pickle
 from chainrule.errors import DataError
-from chainrule.files import as_path
 
 __all__ = ["load_images", "read_image", "save_grid", "to_nchw", "to_nhwc", "write_image"]
 

@@ -26,11 +26,11 @@ import pooch
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from chainrule.data.files import cache_folder, read_bytes, say, sha256
+from chainrule.atomic import as_path, write_bytes
 from chainrule.data.idx import from_idx, to_idx
+from chainrule.data.reading import cache_folder, read_bytes, say, sha256
 from chainrule.data.unpickle import restricted_load
 from chainrule.errors import DataError
-from chainrule.files import as_path, write_bytes
 
 # SHA-256 of the raw files, in the order of `Mnist`
 FILES = {

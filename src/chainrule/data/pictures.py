@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from chainrule.data.files import reading
+from chainrule.atomic import as_path, replacing
 from chainrule.data.levels import grid_of, quantise
+from chainrule.data.reading import reading
 from chainrule.errors import DataError
-from chainrule.files import as_path, replacing
 
 LOSSLESS = (".png", ".bmp", ".tif", ".tiff", ".webp")
 

@@ -12,8 +12,8 @@ from types import ModuleType
 import numpy as np
 
 from chainrule.data.dataset import Dataset
-from chainrule.data.files import sha256
 from chainrule.data.pictures import to_nchw
+from chainrule.data.reading import sha256
 from chainrule.errors import DataError
 
 SIDE = 16

@@ -6,11 +6,11 @@ import os
 
 import numpy as np
 
+from chainrule.atomic import as_path
 from chainrule.data.dataset import MOST_LEVELS, Dataset, as_tensor
-from chainrule.data.files import read_npy
 from chainrule.data.portrait import gray_portrait
+from chainrule.data.reading import read_npy
 from chainrule.errors import DataError
-from chainrule.files import as_path
 
 
 def warmup() -> Dataset:

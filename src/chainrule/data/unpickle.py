@@ -17,9 +17,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from chainrule.data.files import read_bytes
+from chainrule.atomic import as_path
+from chainrule.data.reading import read_bytes
 from chainrule.errors import DataError
-from chainrule.files import as_path
 
 
 def read_pickle(path: str | os.PathLike) -> Any:

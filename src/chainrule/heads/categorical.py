@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional as F
 
-from chainrule.native import known
+from chainrule.compiled import known
 
 
 def log_pmf(logits: Tensor) -> Tensor:

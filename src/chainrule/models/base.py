@@ -24,8 +24,8 @@ from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
 from chainrule import sampling
+from chainrule.atomic import write_bytes
 from chainrule.errors import DataError, ModelError
-from chainrule.files import write_bytes
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class GenerativeModel(nn.Module, PyTorchModelHubMixin, library_name="chainrule")
     def period(self) -> int:
         """How many sites it takes until a walk does the same again with other numbers, on the same memory; 0 if never.
 
-        A state must then write in place whatever it carries from one period to the next: see `chainrule.graphs`.
+        A state must then write in place whatever it carries from one period to the next: see `sampling.graphs`.
         """
         return 0
 

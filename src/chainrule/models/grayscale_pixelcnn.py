@@ -24,9 +24,9 @@ from torch.nn import functional as F
 
 from chainrule import sampling
 from chainrule.errors import DataError, ModelError
-from chainrule.gray import gray_of, possible
 from chainrule.models.base import Site
 from chainrule.models.gated_pixelcnn import GatedPixelCNN, GatedPixelCNNMADE, GatedState
+from chainrule.models.gray import gray_of, possible
 from chainrule.models.likelihood import AutoregressiveModel
 from chainrule.nn import ImageEncoder, one_hot
 

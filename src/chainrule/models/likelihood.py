@@ -13,8 +13,8 @@ from typing import Any
 from torch import Tensor
 
 from chainrule import heads, sampling
+from chainrule.compiled import Program
 from chainrule.models.base import GenerativeModel, Site
-from chainrule.native import Program
 
 
 class AutoregressiveModel(GenerativeModel):
@@ -36,7 +36,7 @@ class AutoregressiveModel(GenerativeModel):
 
     @property
     def config(self) -> dict[str, Any]:
-        """That of every model, and the scales of its exact twin, once `chainrule.exact.calibrate` found them."""
+        """That of every model, and the scales of its exact twin, once `chainrule.fixedpoint.calibrate` found them."""
         scales = {} if self.scales is None else {"scales": self.scales}
         return {**super().config, **scales}
 

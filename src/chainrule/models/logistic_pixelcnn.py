@@ -23,10 +23,10 @@ import torch
 from torch import Tensor, nn
 
 from chainrule import heads
+from chainrule.compiled import Program
 from chainrule.errors import ModelError
 from chainrule.heads.logistic import SHARPEST, MixtureWalk, offset
 from chainrule.models.pixelcnn import PixelCNN, PixelState
-from chainrule.native import Program
 from chainrule.nn import MaskedConv2d
 
 

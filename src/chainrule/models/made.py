@@ -21,7 +21,7 @@ from torch import Tensor
 from chainrule.errors import ModelError
 from chainrule.models.likelihood import AutoregressiveModel
 from chainrule.nn import MADENetwork
-from chainrule.nn.made import MADEWalk
+from chainrule.nn.made_network import MADEWalk
 
 
 class MADE(AutoregressiveModel):

@@ -23,9 +23,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from chainrule.compiled import CompiledWalk, Program, all_known, available, known
 from chainrule.errors import ModelError
 from chainrule.models.likelihood import AutoregressiveModel
-from chainrule.native import CompiledWalk, Program, all_known, available, known
 from chainrule.nn import ChannelLayerNorm, MaskedConv2d, ResidualBlock, one_hot
 
 ONE_HOT_UP_TO = 16

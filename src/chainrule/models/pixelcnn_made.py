@@ -18,11 +18,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from chainrule.compiled import Program, known
 from chainrule.errors import ModelError
 from chainrule.models.pixelcnn import PixelCNN, PixelState
-from chainrule.native import Program, known
 from chainrule.nn import MADENetwork
-from chainrule.nn.made import MADEWalk, StepWeights
+from chainrule.nn.made_network import MADEWalk, StepWeights
 
 MOST_COMBINATIONS = 4096
 

@@ -5,7 +5,7 @@ from chainrule.nn.encoding import one_hot
 from chainrule.nn.full import FullConv2d, ImageEncoder
 from chainrule.nn.gated import Gate, GatedBlock, GatedCache
 from chainrule.nn.linear import MaskedLinear
-from chainrule.nn.made import MADENetwork
+from chainrule.nn.made_network import MADENetwork
 from chainrule.nn.norm import ChannelLayerNorm
 from chainrule.nn.residual import ResidualBlock
 from chainrule.nn.stacks import LeftCache, LeftConv2d, RowCache, RowConv2d

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from chainrule.compiled import Program, Window, known, layers
 from chainrule.masks import MaskType, kernel_mask
-from chainrule.native import Program, Window, known, layers
 
 
 @known

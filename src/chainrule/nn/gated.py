@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from chainrule.native import layers
+from chainrule.compiled.training import passes as layers
 from chainrule.nn.conv import MaskedConv2d
 from chainrule.nn.norm import ChannelLayerNorm
 from chainrule.nn.stacks import LeftCache, LeftConv2d, RowCache, RowConv2d

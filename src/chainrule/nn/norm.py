@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from chainrule.native import known, layers
+from chainrule.compiled import known, layers
 
 
 @known

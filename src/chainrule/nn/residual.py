@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from chainrule.native import Program, block, known
+from chainrule.compiled import Program, block, known
 from chainrule.nn.conv import MaskedConv2d, WindowCache
 from chainrule.nn.norm import ChannelLayerNorm
 

@@ -1,0 +1,1 @@
+"""Passes of layers as compiled code, for training on a CPU."""

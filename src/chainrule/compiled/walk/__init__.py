@@ -1,0 +1,1 @@
+"""The walk over an image's pixels as compiled code."""

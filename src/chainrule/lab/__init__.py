@@ -1,0 +1,1 @@
+"""The laboratory: recipes, run folders, benchmarks and the report. Nothing that a user of the library imports."""

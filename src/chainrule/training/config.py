@@ -1,0 +1,106 @@
+"""How to train: the fields of a recipe's training, what is checked of them, and the learning rate that follows."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
+
+from chainrule.data import Dataset
+from chainrule.errors import ModelError
+from chainrule.models import GenerativeModel
+from chainrule.training.optimizers import OptimizerName
+
+Schedule = Literal["constant", "linear", "cosine"]
+Precision = Literal["auto", "float32", "bfloat16"]
+Device = Literal["auto", "cpu"]
+CHOICES = {
+    "optimizer": get_args(OptimizerName),
+    "schedule": get_args(Schedule),
+    "precision": get_args(Precision),
+    "device": get_args(Device),
+}
+
+FREE = ("device", "compile", "eval_every", "tensorboard")
+"""Fields that may change when a run is resumed: they decide where and how it is computed, not what."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How to train. Every field can be overridden on the command line, as `--train.steps 500`."""
+
+    steps: int = 1000
+    """Updates in the whole run; schedules depend on it."""
+    batch_size: int = 128
+    """Events in one update, over all processes together."""
+    accumulate: int = 1
+    """Parts that a batch is split into, whose gradients are added up: for batches that do not fit into memory."""
+    optimizer: OptimizerName = "adam"
+    """sgd (with momentum betas[0]), adam, adamw or muon."""
+    lr: float = 1e-3
+    """Learning rate at its highest."""
+    betas: tuple[float, float] = (0.9, 0.99)
+    """Decay rates of Adam's averages."""
+    weight_decay: float = 0.0
+    warmup: int = 0
+    """Steps over which the learning rate rises linearly from zero."""
+    schedule: Schedule = "constant"
+    """How the learning rate falls after the warm-up, to zero at the last step."""
+    clip: float = 0.0
+    """Largest norm of the gradient of the loss in nats per dimension; 0 for no limit."""
+    ema: float = 0.0
+    """Decay of an exponential moving average of the weights, which is what is evaluated and kept; 0 for none."""
+    jitter: float = 0.0
+    """Standard deviation, in levels, of noise added to the training events: for ordered levels and a smooth truth."""
+    redraw: bool = False
+    """Draw training events anew whenever they are seen, where the data knows how: digits on fresh crops."""
+    eval_every: int = 100
+    """Steps between two evaluations on the whole validation set (and checkpoints)."""
+    precision: Precision = "auto"
+    """auto: bfloat16 where the processor multiplies it natively, float32 elsewhere."""
+    device: Device = "auto"
+    """auto: a GPU if there is one."""
+    compile: bool = False
+    """Compile the loss with torch.compile: a minute at the start, then fewer and larger kernels; meant for GPUs."""
+    seed: int = 0
+    """Initial weights, order of the data, dropout and noise."""
+    tensorboard: bool = False
+    """Write event files for TensorBoard into the run folder, beside metrics.jsonl."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "accumulate", "eval_every"):
+            if getattr(self, name) < 1:
+                raise ModelError(f"--train.{name.replace('_', '-')} is {getattr(self, name)}: it must be at least 1")
+        if not (self.lr > 0 and math.isfinite(self.lr)):
+            raise ModelError(f"--train.lr is {self.lr}: a learning rate is a positive number")
+        for name, value in (("ema", self.ema), ("betas", self.betas[0]), ("betas", self.betas[1])):
+            if not 0 <= value < 1:
+                raise ModelError(f"--train.{name} is {value}: a decay lies in [0, 1)")
+        for name in ("warmup", "weight_decay", "clip", "jitter"):
+            if not (getattr(self, name) >= 0 and math.isfinite(getattr(self, name))):
+                raise ModelError(f"--train.{name.replace('_', '-')} is {getattr(self, name)}: it must be 0 or more")
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise ModelError(f"--train.{name} is {getattr(self, name)!r}: use {', '.join(choices)}")
+
+
+def rate(config: TrainConfig, step: int) -> float:
+    """The learning rate at `step` as a fraction of its highest.
+
+    >>> [round(rate(TrainConfig(steps=4, schedule="linear"), s), 2) for s in range(4)]
+    [1.0, 0.75, 0.5, 0.25]
+    """
+    if step < config.warmup:
+        return (step + 1) / config.warmup
+    if config.schedule == "constant":
+        return 1.0
+    fraction = (step - config.warmup) / max(config.steps - config.warmup, 1)
+    return 1 - fraction if config.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * fraction))
+
+
+def settings(config: TrainConfig, model: GenerativeModel, dataset: Dataset) -> dict[str, Any]:
+    """What must be the same for a checkpoint to be continued."""
+    train = {key: value for key, value in asdict(config).items() if key not in FREE}
+    if not config.redraw:  # as checkpoints say that were written before there was a choice
+        del train["redraw"]
+    return {"model": model.config, "data": dataset.name, "events": len(dataset.train), "train": train}

@@ -1,0 +1,371 @@
+"""Compiled walks: the same numbers as PyTorch's steps, for every number of images, threads and registers."""
+
+from __future__ import annotations
+
+import multiprocessing
+import threading
+
+import pytest
+import torch
+
+from chainrule import compiled as native
+from chainrule import heads, sampling
+from chainrule.compiled.library import library
+from chainrule.compiled.walk.compiled_walk import GROUP, CompiledWalk
+from chainrule.fixedpoint import calibrate, exact, frequencies
+from chainrule.fixedpoint.scoring import _by_passes
+from chainrule.models import MADE, GatedPixelCNN, PixelCNN, PixelCNNMADE
+from chainrule.nn import MaskedConv2d
+from laws import events
+
+pytestmark = pytest.mark.skipif(not native.available(), reason="chainrule was installed without a C compiler")
+
+
+def image_model(cls=PixelCNNMADE, shape=(3, 5, 6), levels=4, filters=20, blocks=2, **options):
+    torch.manual_seed(0)
+    model = cls(shape, levels, filters, blocks, **options).eval()
+    with torch.no_grad():  # gains of 1 and biases of 0 would hide how they are rounded
+        for layer in model.modules():
+            if isinstance(layer, torch.nn.LayerNorm):
+                layer.weight.normal_(1, 0.3)
+                layer.bias.normal_(0, 0.3)
+    return model
+
+
+def passes(twin, x):
+    """The frequencies by PyTorch's parallel pass, in the order of the walk."""
+    with torch.no_grad():
+        return _by_passes(twin, x)
+
+
+def walked(model, x):
+    """The probabilities that a walk meets, float64 (sites, B, levels)."""
+    found = []
+
+    def choose(position, site, pmf):
+        found.append(pmf)
+        return x[sampling.at(site)]
+
+    sampling.walk(model, len(x), choose)
+    return torch.stack(found)
+
+
+@pytest.fixture
+def threads(request):
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("threads", [1, 3], indirect=True)
+@pytest.mark.parametrize("in_exact_mode", [False, True])
+@pytest.mark.parametrize("cls", [PixelCNN, PixelCNNMADE])
+def test_all_steps_at_once_are_the_steps_in_turn(cls, in_exact_mode, threads):
+    """Samples and completions, for every number of images: what the loop draws step by step from the same uniforms."""
+    model = image_model(cls)
+    model = exact(model) if in_exact_mode else model
+    for n in (1, 2, 7, GROUP + 1, 2 * GROUP + 5):
+        u, given = torch.rand(n, len(model.sites()), dtype=torch.float64), events(model, n).long()
+        u[0, :3] = torch.tensor([0.0, 0.5, 1 - 2.0**-53])
+        for known in (None, torch.rand(given.shape) < 0.5, torch.ones_like(given, dtype=torch.bool)):
+            draw = sampling.Draw(u, None if known is None else given, known)
+            at_once = sampling.walk(model, n, draw)
+            assert torch.equal(at_once, sampling.walk(model, n, lambda *step, draw=draw: draw(*step)))
+            assert known is None or torch.equal(at_once[known], given[known])
+            assert known is None or known.all() or n < 7 or not torch.equal(at_once, given)
+
+
+def test_all_steps_at_once_from_what_broadcasts_or_is_wrong():
+    """As step by step: masks are broadcast, a mask without events says nothing, what is no level is refused."""
+    model, n = image_model(), 30
+    u, given = torch.rand(n, 90, dtype=torch.float64), events(model, n).long()
+    known = torch.rand(1, 3, 5, 6) < 0.5
+    for draw in (sampling.Draw(u, given, known), sampling.Draw(u, None, known), sampling.Draw(u, given)):
+        assert torch.equal(sampling.walk(model, n, draw), sampling.walk(model, n, lambda *step, draw=draw: draw(*step)))
+    for value in (-1, 4, 2**40):
+        with pytest.raises(IndexError):
+            sampling.walk(model, n, sampling.Draw(u, torch.full_like(given, value), known))
+        assert sampling.walk(model, n, sampling.Draw(u, torch.full_like(given, value), ~known & known)).max() < 4
+
+
+def test_a_walk_at_once_overrides_nothing(monkeypatch):
+    """A choice of another kind, or a step of one's own, is asked at every site."""
+
+    class Greedy(sampling.Draw):
+        def __call__(self, position, site, conditional):
+            return conditional.argmax(-1)
+
+    model, u = image_model(), torch.rand(2, 90, dtype=torch.float64)
+    greedy = sampling.walk(model, 2, Greedy(u))
+    assert torch.equal(greedy, sampling.walk(model, 2, lambda position, site, pmf: pmf.argmax(-1)))
+    asked, usual = [], model.conditional
+    monkeypatch.setattr(model, "conditional", lambda state: asked.append(1) or usual(state))
+    sampling.walk(model, 2, sampling.Draw(u))
+    assert len(asked) == 90
+
+
+def test_a_walk_at_once_asks_the_compiled_code(monkeypatch):
+    """Neither conditionals nor values pass through Python; a choice of another kind is asked at every site."""
+    model = image_model()
+    monkeypatch.setattr(CompiledWalk, "conditional", lambda self: pytest.fail("a step was taken by itself"))
+    assert model.sample(2).shape == (2, 3, 5, 6)
+    assert sampling.sample(model, 0).shape == (0, 3, 5, 6)
+    with pytest.raises(pytest.fail.Exception):
+        sampling.walk(model, 2, lambda position, site, pmf: pmf.argmax(-1))
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3], indirect=True)
+@pytest.mark.parametrize("cls", [PixelCNN, PixelCNNMADE])
+def test_every_number_of_images(cls, threads):
+    """One image, part of a group, a group, several groups with a rest: every tile and share is used."""
+    twin = exact(image_model(cls))
+    x = events(twin, 5 * GROUP + 7)
+    expected = passes(twin, x)
+    for n in (1, 2, 3, 5, 6, 7, 11, 12, 13, GROUP - 1, GROUP, GROUP + 1, 2 * GROUP + 5, len(x)):
+        assert torch.equal(frequencies(twin, x[:n]), expected[:, :n])
+    for n in (1, 4, GROUP, 3 * GROUP + 1, len(x)):
+        assert torch.equal((walked(twin, x[:n]) * 2.0**22).int(), expected[:, :n])
+
+
+@pytest.mark.parametrize("registers", [0, 1, 2])
+@pytest.mark.parametrize("carrier", ["float32", "float64"])
+def test_every_kind_of_processor(registers, carrier):
+    """What processors without wide registers run gives the same bits: in both carriers, with both heads."""
+    code = library()
+    code.chainrule_limit(registers)
+    try:
+        for cls in (PixelCNN, PixelCNNMADE):
+            model = image_model(cls)
+            twin = exact(model, calibrate(model, carrier=carrier))
+            x = events(twin, GROUP + 9)
+            assert torch.equal(frequencies(twin, x), passes(twin, x))
+    finally:
+        code.chainrule_limit(2)
+
+
+@pytest.mark.parametrize("cls", [PixelCNN, PixelCNNMADE])
+def test_clamps(cls):
+    """Grids far too narrow for what comes: every layer clamps, above and (layer norms) below, as PyTorch does."""
+    model = image_model(cls)
+    scales = calibrate(model)
+    for grid in scales["layers"].values():
+        if "high" in grid:
+            grid["low"], grid["high"] = grid["low"] // 9, grid["high"] // 9
+    twin, wide = exact(model, scales), exact(model)
+    x = events(twin, GROUP + 5)
+    expected = passes(twin, x)
+    assert torch.equal(frequencies(twin, x), expected)
+    assert torch.equal((walked(twin, x) * 2.0**22).int(), expected)
+    assert not torch.equal(expected, passes(wide, x))
+
+
+@pytest.mark.parametrize("cls", [PixelCNN, PixelCNNMADE])
+@pytest.mark.parametrize(
+    ("shape", "levels", "filters", "blocks", "layer_norm"),
+    [
+        ((1, 1, 1), 2, 4, 1, True),
+        ((1, 9, 2), 2, 7, 3, False),
+        ((2, 4, 9), 17, 33, 1, True),
+        ((3, 4, 4), 256, 16, 1, True),
+        ((5, 3, 3), 5, 10, 0, True),
+    ],
+)
+def test_odd_shapes(cls, shape, levels, filters, blocks, layer_norm):
+    """Widths that fill no register, images smaller than the kernel, scaled inputs, no blocks, no layer norm."""
+    twin = exact(image_model(cls, shape, levels, filters, blocks, layer_norm=layer_norm))
+    x = events(twin, GROUP + 2)
+    expected = passes(twin, x)
+    assert torch.equal(frequencies(twin, x), expected)
+    assert torch.equal((walked(twin, x) * 2.0**22).int(), expected)
+
+
+@pytest.mark.parametrize("cls", [PixelCNN, PixelCNNMADE])
+@pytest.mark.parametrize("levels", [4, 20])
+def test_float_models_agree_up_to_rounding(cls, levels, monkeypatch):
+    """Float32 sums in another order; the reference is float64."""
+    model = image_model(cls, levels=levels)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(1.7)
+    x = events(model, GROUP + 3)
+    compiled = walked(model, x)
+    monkeypatch.setenv("CHAINRULE_NATIVE", "0")
+    assert (compiled - walked(model, x)).abs().max() < 1e-4
+    assert (compiled - walked(model.double(), x)).abs().max() < 1e-4
+    assert (compiled.sum(-1) - 1).abs().max() < 1e-12
+
+
+def test_what_was_given_stays_as_it_was():
+    """Earlier probabilities are not overwritten by later ones, and values may change after they were observed."""
+    twin = exact(image_model())
+    x = events(twin, 3)
+    expected = passes(twin, x).double() * 2.0**-22
+    with torch.no_grad():
+        state, given, value = twin.start(3), [], torch.zeros(3, dtype=torch.long)
+        assert isinstance(state, CompiledWalk)
+        for position, site in enumerate(twin.sites()):
+            if position % 5:
+                given.append((position, twin.conditional(state)))
+                assert torch.equal(twin.conditional(state), given[-1][1])
+            value.copy_(x[sampling.at(site)])
+            state = twin.observe(state, value)
+            value.fill_(0)
+    for position, pmf in given:
+        assert torch.equal(pmf, expected[position])
+
+
+def test_where_pytorch_takes_the_steps(monkeypatch):
+    """While gradients are recorded, in other types than float32, for other models, and where it is switched off."""
+    model = image_model()
+    assert model.program() is None
+    with torch.no_grad():
+        assert model.program() is not None
+        assert image_model().double().program() is None
+        assert MADE((2,), 4).program() is None
+        monkeypatch.setenv("CHAINRULE_NATIVE", "0")
+        assert model.program() is None
+
+
+def test_what_does_something_else_is_left_to_pytorch():
+    """Programs are made of the very classes that they are written for: subclasses, and other heads, may differ."""
+
+    class Warmer(heads.Categorical):
+        pass
+
+    class Other(MaskedConv2d):
+        pass
+
+    class Encoded(PixelCNN):
+        def _encode(self, v):
+            return super()._encode(v) * 2
+
+    changed = image_model()
+    changed.head = Warmer()
+    layered = image_model()
+    layered.hidden.__class__ = Other
+    with torch.no_grad():
+        assert changed.program() is None
+        assert layered.program() is None
+        assert image_model(Encoded).program() is None
+        assert image_model(GatedPixelCNN).program() is None
+        assert exact(image_model()).program() is not None
+
+
+def test_other_defaults_of_the_caller_change_nothing():
+    """A default type or device is for the caller's own tensors."""
+    twin = exact(image_model())
+    x = events(twin, GROUP + 1)
+    expected = passes(twin, x)
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        assert torch.equal(frequencies(twin, x), expected)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    with torch.device("meta"), torch.no_grad():
+        program = twin.program()
+        assert torch.equal(native.score(program, x), expected)
+        assert torch.equal((CompiledWalk(program, 2).conditional() * 2.0**22).int(), expected[0, :1].expand(2, -1))
+
+
+@pytest.mark.parametrize("value", [-1, 4, 10**9])
+def test_a_value_that_is_no_level(value):
+    twin = exact(image_model())
+    with torch.no_grad():
+        state = twin.start(3)
+        with pytest.raises(IndexError, match="4 levels"):
+            twin.observe(state, torch.tensor([0, value, 1]))
+        twin.observe(state, torch.tensor(1))  # one for all
+        assert twin.conditional(state).shape == (3, 4)
+
+
+def test_nan_stays_nan():
+    """A float model that went wrong says so, however its steps are taken."""
+    model = image_model()
+    with torch.no_grad():
+        model.hidden.weight[3, 2] = float("nan")
+        assert bool(model.conditional(model.start(2)).isnan().all())
+
+
+def test_a_library_of_another_version_is_not_used(monkeypatch):
+    monkeypatch.setattr(native.library, "ProgramRecord", native.walk.program.OperationRecord)
+    native.library.library.cache_clear()
+    try:
+        assert not native.available()
+    finally:
+        native.library.library.cache_clear()
+
+
+def test_a_program_is_a_picture_of_the_model():
+    """A walk goes on with the weights that it began with."""
+    model = image_model()
+    x = events(model, 2)
+    before = walked(model, x)
+    with torch.no_grad():
+        state = model.start(2)
+        for parameter in model.parameters():
+            parameter.mul_(-1)
+        for position, site in enumerate(model.sites()):
+            assert torch.equal(model.conditional(state), before[position])
+            state = model.observe(state, x[sampling.at(site)])
+
+
+def test_no_images():
+    twin = exact(image_model())
+    assert frequencies(twin, torch.zeros(0, 3, 5, 6, dtype=torch.long)).shape == (90, 0, 4)
+    assert twin.sample(0).shape == (0, 3, 5, 6)
+
+
+@pytest.mark.parametrize("threads", [2], indirect=True)
+def test_several_walks_at_once(threads):
+    """Python threads that walk at the same time share one set of workers, or do without."""
+    twin = exact(image_model())
+    x = events(twin, 4 * GROUP)
+    expected, found = passes(twin, x), {}
+
+    def work(k):
+        found[k] = frequencies(twin, x.roll(k, 0)).roll(-k, 1)
+
+    runners = [threading.Thread(target=work, args=(k,)) for k in range(6)]
+    for runner in runners:
+        runner.start()
+    for runner in runners:
+        runner.join()
+    assert len(found) == 6
+    assert all(torch.equal(table, expected) for table in found.values())
+
+
+def _in_child(queue, twin, x):
+    torch.set_num_threads(1)  # PyTorch's own threads do not survive a fork; ours are started anew
+    torch.get_num_threads = lambda: 2
+    queue.put(int(frequencies(twin, x).long().sum()))
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="no fork here")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("threads", [2], indirect=True)
+def test_after_a_fork(threads):
+    """A forked process has none of its parent's workers, and does not wait for them."""
+    twin = exact(image_model())
+    x = events(twin, 2 * GROUP)
+    total = int(frequencies(twin, x).long().sum())  # the workers are at hand now
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    child = context.Process(target=_in_child, args=(queue, twin, x))
+    child.start()
+    try:
+        assert queue.get(timeout=60) == total
+    finally:
+        child.kill()
+        child.join()
+
+
+@pytest.mark.parametrize("threads", [2], indirect=True)
+def test_more_threads_later(threads):
+    """Workers are hired when they are first needed; those who are not needed any more keep step."""
+    twin = exact(image_model())
+    x = events(twin, 6 * GROUP)
+    expected = passes(twin, x)
+    for count in (2, 4, 1, 6):
+        torch.set_num_threads(count)
+        assert torch.equal(frequencies(twin, x), expected)

@@ -1,0 +1,75 @@
+"""Every named experiment can be built, and says what is wrong with other data."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import FrozenInstanceError, replace
+
+import pytest
+
+from chainrule.errors import ModelError
+from chainrule.lab.recipes import RECIPES, get_recipe, with_seed
+from chainrule.models import REGISTRY
+
+EVENTS = {"warmup": ((1,), 100), "portrait-2d": ((2,), 200), "hopper-mnist": ((3, 28, 28), 4)}
+"""Shape and levels of the data that recipes name."""
+
+
+@pytest.mark.parametrize("preset", ["quick", "full"])
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipe_constructs_its_model(name, preset):
+    """Each recipe names known data and builds a registered model for it."""
+    recipe = get_recipe(name, preset)
+    shape, levels = EVENTS[recipe.data]
+    model = recipe.model.build(shape, levels)
+    assert (model.shape, model.levels) == (shape, levels)
+    assert type(model).__name__ in REGISTRY
+    assert recipe.name == name
+    assert recipe.title
+
+
+def test_the_full_preset_is_the_assignments():
+    """7×7 type A, 12 blocks, 128 filters, Adam 1e-3, batch 128, 50 epochs of 55,000."""
+    for name in ("pixelcnn", "pixelcnn-made"):
+        recipe = get_recipe(name, "full")
+        train = recipe.train
+        assert (recipe.model.filters, recipe.model.blocks) == (128, 12)
+        assert (train.optimizer, train.lr, train.batch_size) == ("adam", 1e-3, 128)
+        assert train.steps * train.batch_size == pytest.approx(50 * 55_000, rel=0.01)
+
+
+@pytest.mark.parametrize("preset", ["quick", "full"])
+@pytest.mark.parametrize(("gated", "masked"), [("gated", "pixelcnn"), ("gated-made", "pixelcnn-made")])
+def test_gated_models_are_as_large_as_masked_ones(gated, masked, preset):
+    """Within a seventh of each other, and trained alike: what differs is the architecture."""
+    recipes = [get_recipe(name, preset) for name in (gated, masked)]
+    counts = [sum(p.numel() for p in recipe.model.build((3, 28, 28), 4).parameters()) for recipe in recipes]
+    assert counts[0] == pytest.approx(counts[1], rel=1 / 7)
+    assert recipes[0].train == recipes[1].train
+    assert recipes[0].validation == recipes[1].validation
+
+
+def test_unknown_recipe():
+    """The name and the choices are named."""
+    with pytest.raises(ModelError, match=r"no recipe 'vae': choose one of warmup, .*pixelcnn-made"):
+        get_recipe("vae")
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_wrong_data_is_refused(name):
+    """A recipe on events of another shape is a ModelError with that shape in it."""
+    build = get_recipe(name).model.build
+    wrong = [(4, 4), (1, 2, 3, 4)] if name != "2d-made" else []
+    for shape in wrong:
+        with pytest.raises(ModelError, match=re.escape(str(shape))):
+            build(shape, 4)
+
+
+def test_recipes_are_values():
+    """Frozen, and a seed gives another recipe, not a changed one."""
+    recipe = get_recipe("warmup")
+    with pytest.raises(FrozenInstanceError):
+        recipe.name = "other"
+    other = with_seed(recipe, 7)
+    assert (recipe.train.seed, other.train.seed) == (0, 7)
+    assert replace(other, train=recipe.train) == recipe

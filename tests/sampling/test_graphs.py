@@ -1,0 +1,375 @@
+"""Recorded walks, on a machine without a GPU: a tape that keeps the rules of CUDA graphs stands in for them."""
+
+from __future__ import annotations
+
+import dataclasses
+from contextlib import nullcontext
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from chainrule import sampling
+from chainrule.codec.coder import Decoder, encode
+from chainrule.fixedpoint import exact
+from chainrule.models import (
+    GatedPixelCNN,
+    GatedPixelCNNMADE,
+    GrayscalePixelCNN,
+    Histogram,
+    LogisticPixelCNN,
+    PixelCNN,
+    PixelCNNMADE,
+    PixelIQN,
+)
+from chainrule.sampling import graphs
+from laws import events, randomised, some_known
+
+WAITING = ("_local_scalar_dense", "equal", "is_nonzero", "nonzero", "lift_fresh", "item", "masked_select")
+"""Operations for which the host waits for the device, or that copy from the host: no graph can hold them."""
+
+
+def tensors(tree):
+    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor)]
+
+
+class Recording(TorchDispatchMode):
+    """Notes every operation on the very tensors; what was there before is as it was when the recording ends."""
+
+    def __init__(self):
+        super().__init__()
+        self.operations, self.before, self.made = [], {}, set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        name = func.overloadpacket.__name__
+        if name in WAITING:
+            raise RuntimeError(f"operation not permitted when stream is capturing: {name}")
+        written = [
+            value
+            for argument, value in zip(func._schema.arguments, args, strict=False)
+            if argument.alias_info is not None and argument.alias_info.is_write
+        ]
+        for tensor in tensors(written):
+            storage = tensor.untyped_storage()
+            if storage.data_ptr() not in self.made:
+                self.before.setdefault(storage.data_ptr(), (storage, storage.clone()))
+        result = func(*args, **kwargs)
+        aliases = any(value.alias_info is not None for value in func._schema.returns)
+        if written or not aliases:
+            self.operations.append((func, args, kwargs, None if written else tensors(result)))
+        if not aliases:
+            self.made |= {tensor.untyped_storage().data_ptr() for tensor in tensors(result)}
+        return result
+
+
+class Tape:
+    """A recorder as a CUDA graph is one: nothing is done while it records, and replaying runs no Python of the model's.
+
+    Everything is replayed on the memory that was there when it was recorded, whatever has taken its place since.
+    """
+
+    def __init__(self):
+        self.recordings = []
+        self.replays = 0
+
+    def run(self, function):
+        return function()
+
+    def record(self, function):
+        recording = Recording()
+        with recording:
+            result = function()
+        for storage, content in recording.before.values():
+            storage.copy_(content)
+        for tensor in tensors([made for *_, made in recording.operations]):
+            if tensor.untyped_storage().data_ptr() in recording.made and tensor.is_floating_point():
+                tensor.fill_(torch.nan)
+        self.recordings.append(recording)
+
+        def replay():
+            self.replays += 1
+            for func, args, kwargs, made in recording.operations:
+                again = func(*args, **kwargs)
+                for old, new in zip(made or [], tensors(again), strict=False):
+                    old.copy_(new)
+
+        return result, replay
+
+
+@pytest.fixture
+def tapes(monkeypatch):
+    """Every model that repeats walks by recorded steps; the recorders of its walks, as they come."""
+    made = []
+
+    def recorder():
+        made.append(Tape())
+        return made[-1]
+
+    def walker(model, batch):
+        return nullcontext(graphs.RecordedWalk(model, recorder) if model.period else model)
+
+    monkeypatch.setattr(graphs, "walker", walker)
+    monkeypatch.setenv("CHAINRULE_NATIVE", "0")
+    return made
+
+
+BUILDS = {
+    "PixelCNN": lambda: PixelCNN((3, 6, 5), 4, 8, 2),
+    "PixelCNN, no norm, many levels": lambda: PixelCNN((2, 5, 4), 18, 8, 1, False),
+    "PixelCNN, no blocks": lambda: PixelCNN((1, 7, 3), 2, 8, 0),
+    "PixelCNNMADE": lambda: PixelCNNMADE((3, 6, 5), 4, 8, 2),
+    "GatedPixelCNN": lambda: GatedPixelCNN((2, 6, 5), 3, 8, 2),
+    "GatedPixelCNNMADE": lambda: GatedPixelCNNMADE((3, 6, 5), 3, 8, 2),
+    "GatedPixelCNN, classes": lambda: GatedPixelCNN((1, 6, 5), 3, 8, 2, classes=3),
+    "LogisticPixelCNN": lambda: LogisticPixelCNN((3, 6, 4), 8, 8, 1, components=3),
+    "PixelIQN": lambda: PixelIQN((3, 6, 4), 4, 8, 1),
+}
+
+
+@pytest.fixture(params=list(BUILDS))
+def repeating(request):
+    """A model whose walk does the same row after row."""
+    torch.manual_seed(0)
+    return randomised(BUILDS[request.param]())
+
+
+def seeded():
+    return torch.Generator().manual_seed(0)
+
+
+def plain_sample(model, n):
+    context = model.example_context(n)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(graphs, "walker", lambda model, batch: nullcontext(model))
+        return sampling.sample(model, n, context, seeded())
+
+
+def test_recorded_samples_are_those_of_the_steps(repeating, tapes):
+    """All rows from the second on are replayed, and the samples are the same."""
+    x = sampling.sample(repeating, 5, repeating.example_context(5), seeded())
+    (tape,) = tapes
+    assert len(tape.recordings) == repeating.period
+    assert tape.replays == len(repeating.sites()) - repeating.period
+    assert torch.equal(x, plain_sample(repeating, 5))
+    assert len(x.unique()) > 1
+
+
+def test_a_recorded_completion_keeps_what_is_known(repeating, tapes):
+    """Known pixels reach the recorded steps as drawn ones do."""
+    x, context = events(repeating, 4), repeating.example_context(4)
+    known = some_known(repeating, x)
+    y = repeating.complete(x, known, context, seeded())
+    assert tapes[0].replays
+    assert torch.equal(y[known], x[known])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(graphs, "walker", lambda model, batch: nullcontext(model))
+        assert torch.equal(y, repeating.complete(x, known, context, seeded()))
+
+
+def test_recorded_scores_are_the_parallel_pass(repeating, tapes):
+    """A given image's recorded walk finds the probabilities of the parallel pass."""
+    if isinstance(repeating, PixelIQN):
+        pytest.skip("has no probabilities")
+    x, context = events(repeating, 4), repeating.example_context(4)
+    assert (sampling.score(repeating, x, context) - repeating.site_log_probs(x, context)).abs().max() < 1e-10
+    assert tapes[0].replays
+
+
+@pytest.mark.parametrize("name", [name for name in BUILDS if name != "PixelIQN"])
+def test_recorded_steps_of_an_exact_twin_decode(name, tapes):
+    """The integer path records, too: an entropy decoder gets back what the parallel pass wrote."""
+    torch.manual_seed(0)
+    twin = exact(randomised(BUILDS[name](), dtype=torch.float32))
+    x, context = events(twin, 3), twin.example_context(3)
+    logits = twin._logits(twin._float(x), context)
+    table = twin.head.frequencies(logits).permute(2, 3, 1, 0, 4).reshape(-1, twin.levels)
+    decoder = Decoder(encode([(x.permute(2, 3, 1, 0).reshape(-1), table)]))
+    assert torch.equal(sampling.walk(twin, 3, decoder, context=context), x)
+    decoder.finish()
+    assert tapes[-1].replays
+
+
+def test_what_recorded_steps_read_is_kept(repeating, tapes):
+    """No graph reads memory that the state, the model or another graph does not hold: it would be given to others."""
+    n = 3
+    walk = graphs.RecordedWalk(repeating, Tape)
+    with torch.no_grad():
+        state = walk.start(n, repeating.example_context(n))
+        for site in repeating.sites()[: 2 * repeating.period]:
+            conditional = walk.conditional(state)
+            value = sampling.quantile(conditional, torch.full((n,), 0.5, dtype=torch.float64))
+            assert value.shape == (n,), site
+            state = walk.observe(state, value)
+    made = set().union(*(recording.made for recording in state.recorder.recordings))
+    held = {tensor.untyped_storage().data_ptr() for tensor in reachable([state.inner, state.values, repeating])}
+    for recording in state.recorder.recordings:
+        for _, args, kwargs, _ in recording.operations:
+            for tensor in tensors([args, kwargs]):
+                assert tensor.untyped_storage().data_ptr() in made | held
+
+
+def reachable(root):
+    """All tensors of an object's fields, and of theirs."""
+    found, seen, waiting = [], set(), [root]
+    while waiting:
+        item = waiting.pop()
+        if id(item) in seen:
+            continue
+        seen.add(id(item))
+        if isinstance(item, torch.Tensor):
+            found.append(item)
+        elif isinstance(item, torch.nn.Module):
+            found += [*item.parameters(), *item.buffers()]
+        elif isinstance(item, dict):
+            waiting += item.values()
+        elif isinstance(item, list | tuple | set):
+            waiting += item
+        elif dataclasses.is_dataclass(item) or type(item).__module__.startswith("chainrule"):
+            waiting += vars(item).values()
+    return found
+
+
+def test_only_walks_that_repeat_have_a_period():
+    """Rows of a colour image given its gray one differ, and other events have no rows."""
+    assert Histogram(3).period == GrayscalePixelCNN((2, 2, 2), 3, 4, 1).period == 0
+    assert GrayscalePixelCNN((2, 2, 2), 3, 4, 1).colors.period == 0
+    assert PixelCNN((3, 5, 7), 2, 4, 1).period == 21
+
+
+def test_a_state_that_is_not_written_in_place_is_found_out(tapes):
+    """The tape can fail: a walk that carries a new tensor from row to row does not repeat."""
+
+    class Carrying(PixelCNN):
+        def observe(self, state, value):
+            state.values = state.values.clone()
+            return super().observe(state, value)
+
+    torch.manual_seed(0)
+    model = randomised(Carrying((2, 6, 4), 4, 8, 1))
+    assert not torch.equal(model.sample(20, generator=seeded()), plain_sample(model, 20))
+    with pytest.warns(UserWarning, match="other probabilities"):
+        assert not graphs.agrees(graphs.RecordedWalk(model, Tape))
+
+
+def test_graphs_are_trusted_after_a_trial(repeating):
+    """The trial finds that recorded steps and plain ones agree."""
+    with torch.no_grad():
+        assert graphs.agrees(graphs.RecordedWalk(repeating, Tape))
+
+
+def test_a_device_that_cannot_record_is_no_error():
+    """A step that waits for the device is refused by it; the walk goes on without graphs, and says so."""
+
+    class Waiting(PixelCNN):
+        def conditional(self, state):
+            assert float(state.values.sum()) >= 0
+            return super().conditional(state)
+
+    with torch.no_grad(), pytest.warns(UserWarning, match=r"CUDA graphs are of no use here.*not permitted"):
+        assert not graphs.agrees(graphs.RecordedWalk(Waiting((1, 5, 4), 2, 4, 1), Tape))
+
+
+def test_a_trial_without_memory_tells_nothing():
+    """Too little memory is no disagreement: it is raised, and may be there the next time."""
+
+    class Large(PixelCNN):
+        def start(self, batch, context=None):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        graphs.agrees(graphs.RecordedWalk(Large((1, 5, 4), 2, 4, 1), Tape))
+
+
+class FakeGraph:
+    """A CUDA graph whose recording may be broken by what is recorded, as a device breaks it."""
+
+    calls: list[str]
+    broken = False
+
+    def capture_begin(self, pool, capture_error_mode):
+        FakeGraph.calls.append(f"begin {pool} {capture_error_mode}")
+
+    def capture_end(self):
+        FakeGraph.calls.append("end")
+        if FakeGraph.broken:
+            raise RuntimeError("operation failed due to a previous error during capture")
+
+    def replay(self):
+        FakeGraph.calls.append("replay")
+
+
+@pytest.fixture
+def cuda(monkeypatch):
+    """What a `CUDARecorder` asks of PyTorch, noted instead of done."""
+    FakeGraph.calls, FakeGraph.broken = calls, _ = [], False
+
+    class Stream:
+        def __init__(self, name):
+            self.name = name
+
+        def wait_stream(self, other):
+            calls.append(f"{self.name} waits for {other.name}")
+
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", FakeGraph)
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: "pool")
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: Stream("current"))
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: nullcontext())
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: calls.append("empty"))
+    monkeypatch.setattr(torch._C, "_cuda_endAllocateToPool", lambda *_: calls.append("end pool"), raising=False)
+    monkeypatch.setattr(graphs, "side_stream", lambda device: Stream("side"))
+    return calls
+
+
+def test_a_recorder_asks_for_one_graph_a_step(cuda):
+    """Memory is given back first; eager steps are ordered with the current stream, recordings need no order."""
+    recorder = graphs.CUDARecorder(torch.device("cuda", 0))
+    assert recorder.run(lambda: 5) == 5
+    result, replay = recorder.record(lambda: 7)
+    replay()
+    assert result == 7
+    streams = ["side waits for current", "current waits for side"]
+    assert cuda == ["empty", *streams, "begin pool thread_local", "end", "replay"]
+
+
+def test_a_failed_recording_says_why(cuda):
+    """Not that its end failed as well; and the pool is given up."""
+    recorder = graphs.CUDARecorder(torch.device("cuda", 0))
+    FakeGraph.broken = True
+    with pytest.raises(ValueError, match="the cause"):
+        recorder.record(lambda: (_ for _ in ()).throw(ValueError("the cause")))
+    assert cuda[-2:] == ["end", "end pool"]
+    with pytest.raises(ZeroDivisionError):
+        recorder.run(lambda: 1 // 0)
+    assert cuda[-1] == "current waits for side"
+
+
+def test_on_a_cpu_nothing_is_recorded(repeating):
+    """There the model walks itself."""
+    with graphs.walker(repeating, 5) as walker:
+        assert walker is repeating
+
+
+def test_too_little_memory_halves_the_batch(monkeypatch):
+    """A GPU that has no room for all events together draws the same ones in parts."""
+    model = randomised(PixelCNN((1, 3, 3), 3, 4, 1))
+    sizes, start = [], model.start
+
+    def small(batch, context=None):
+        sizes.append(batch)
+        if batch > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return start(batch, context)
+
+    whole = model.sample(10, generator=seeded())
+    x, known = events(model, 10), some_known(model, events(model, 10))
+    completed = model.complete(x, known, generator=seeded())
+    monkeypatch.setattr(model, "start", small)
+    assert torch.equal(model.sample(10, generator=seeded()), whole)
+    assert sizes == [10, 5, 2, 3, 5, 2, 3]
+    assert torch.equal(model.complete(x, known, generator=seeded()), completed)
+    monkeypatch.setattr(model, "start", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("CUDA out of memory")))
+    with pytest.raises(torch.OutOfMemoryError):
+        model.sample(2)
