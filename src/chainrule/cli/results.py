@@ -88,7 +88,8 @@ def bench(args: list[str]) -> None:
             full_size,
             profile_training,
         )
-        from chainrule.lab.experiment import open_data, write_run
+        from chainrule.lab.experiment import open_data
+        from chainrule.lab.run_folder import write_run
 
         if (n is not None and n < 1) or (repeats is not None and repeats < 1) or steps < 0 or seeds < 1:
             raise DataError("-n, --repeats and --seeds must be at least 1, and --steps not negative")
