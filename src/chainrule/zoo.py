@@ -76,11 +76,16 @@ def assemble(config: dict[str, Any], weights: dict[str, Tensor], described: str,
 
 
 def damaged(stored: str, error: Exception) -> ModelError:
+    """The error that says which file is damaged."""
     return ModelError(f"{stored} is damaged or belongs to another model: {str(error).splitlines()[0]}")
 
 
 def find(name_or_folder: str | Path) -> Path:
-    """The folder that holds a model's config.json."""
+    """The folder that holds a model's config.json.
+
+    Raises:
+        ModelError: there is no such model.
+    """
     folder = Path(name_or_folder)
     if is_folder(folder):
         for candidate in (folder / "model", folder):
@@ -131,7 +136,11 @@ def is_model_config(path: Path) -> bool:
 
 
 def read_config(folder: Path) -> dict:
-    """The content of a model's config.json."""
+    """The content of a model's config.json.
+
+    Raises:
+        ModelError: it cannot be read, or is no JSON object.
+    """
     path = folder / CONFIG
     try:
         config = json.loads(path.read_text(encoding="utf-8"))

@@ -173,7 +173,11 @@ def keep_scales(model: Any, folder: Path) -> list[str]:
 
 
 def check_init(recipe: Recipe) -> None:
-    """Raise `ModelError` where a recipe begins from another's run that is not there."""
+    """See that the run that a recipe begins from is there.
+
+    Raises:
+        ModelError: it is not; the sentence says how to make it.
+    """
     folder = Path(recipe.init or "")
     if recipe.init == get_recipe(recipe.name).init and folder.parent == Path("runs") and not folder.exists():
         how = f"chainrule train {folder.name}" if folder.name in RECIPES else "chainrule study shipped --out runs"

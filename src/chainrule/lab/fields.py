@@ -83,5 +83,6 @@ def argument_texts(cls: type) -> dict[str, str]:
             for parameter in docstring_parser.parse(base.__doc__).params:
                 text = " ".join((parameter.description or "").split())
                 for name in parameter.arg_name.split(", "):
-                    texts[name] = text[:1].upper() + text[1:]
+                    if not (text.startswith("as for") and name in texts):
+                        texts[name] = text[:1].upper() + text[1:]
     return texts

@@ -45,7 +45,12 @@ def new_folder(out: Path) -> Iterator[None]:
 
 
 def prepare_folder(out: Path, resume: bool) -> None:
-    """Make the run folder; refuse one that holds something else, or another run unless it is to be resumed."""
+    """Make the run folder, or take one that was made for a run.
+
+    Raises:
+        ChainruleError: it cannot be made or written, or it holds other files, or a run that is not to be resumed.
+        ModelError: there is nothing to resume.
+    """
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -56,7 +61,7 @@ def prepare_folder(out: Path, resume: bool) -> None:
         return
     has_run = (out / "checkpoint.pt").exists() or (out / "result.json").exists()
     if has_run and not resume:
-        raise ChainruleError(f"{out} holds a run already: pass --resume to go on with it, or choose another --out")
+        raise ChainruleError(f"{out} holds a run already: pass --resume to continue it, or choose another --out")
     if resume and not (out / "checkpoint.pt").exists():
         raise ModelError(f"{out} holds no checkpoint to resume from: leave --resume out to start a run there")
     if not has_run and any(out.iterdir()) and not is_run_config(out / "config.json"):
@@ -77,6 +82,7 @@ def is_main_process() -> bool:
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a JSON file whole, if this process is the one that writes."""
     if is_main_process():
         write_bytes(path, (json.dumps(content, indent=2) + "\n").encode())
 

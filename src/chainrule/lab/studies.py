@@ -47,6 +47,7 @@ class Job:
 
 
 def training(folder: str, recipe: str, flags: str = "") -> Job:
+    """A training run into a folder of the study's."""
     return Job(f"{folder}/result.json", f"train {recipe} {flags} --out {{out}}/{folder}")
 
 

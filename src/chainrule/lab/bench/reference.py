@@ -99,4 +99,5 @@ def copied(norm: nn.Module | None) -> nn.LayerNorm:
 
 
 def over_channels(norm: nn.Module, x: Tensor) -> Tensor:
+    """A norm of the last dimension for NCHW."""
     return norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)

@@ -42,6 +42,9 @@ def bench_sampling(
         Seconds (median, least and most), `naive_passes`, and `ratio` = naive / cached; for images also the ratio to one
         full pass for each pixel; `own_pass_seconds` and `ratio_to_own_passes`, by this model's own parallel pass.
         Memory in 10⁶ bytes, of the process or the GPU: after the cached runs, before any full pass.
+
+    Raises:
+        ModelError: the model has no likelihood.
     """
     if model is None:
         model = full_size()
@@ -57,7 +60,7 @@ def bench_sampling(
     with torch.no_grad(), sampling.evaluating(model):
         model.sample(n)
         memory = peak_megabytes(model.device)
-        plain = PlainPixelCNNMADE(model).to(x.device) if isinstance(model, PixelCNNMADE) and covers(model) else None
+        plain = PlainPixelCNNMADE(model).to(x.device) if covers(model) else None  # type: ignore[arg-type]
         one_pass = model.log_pmf if plain is None else plain.logits
         one_pass(x), model.log_pmf(x)
         for repeat in range(repeats):

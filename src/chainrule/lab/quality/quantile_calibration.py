@@ -92,7 +92,11 @@ def calibration(model: GenerativeModel, x: Tensor, context: Any = None) -> Calib
 
 
 def distribution_functions(model: GenerativeModel, x: Tensor, context: Any = None) -> Tensor:
-    """P(entry ≤ level | earlier entries) of every entry and level, float64 of shape (B, *shape, levels)."""
+    """P(entry ≤ level | earlier entries) of every entry and level, float64 of shape (B, *shape, levels).
+
+    Raises:
+        ModelError: the model does not go entry by entry of the event.
+    """
     if isinstance(model, PixelIQN):
         v = model._float(x)
         h, levels = model._hidden(v), torch.arange(model.levels, device=x.device)
