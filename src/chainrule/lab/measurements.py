@@ -58,7 +58,7 @@ def measure(
         result["entropy_bits_per_dim"] = metrics.entropy_bits(dataset.truth) / 2
         result["kl_bits"] = metrics.kl_bits(dataset.truth, log2_q)
         arrays["truth"], arrays["model_joint"] = dataset.truth, np.exp2(log2_q)
-    if "encoding" in model.config:
+    if model.shape == (2,) and "encoding" in model.config:
         result["encoding"] = model.config["encoding"]
     if model.walk_shape != model.shape:
         measure_gray(model, dataset, result, arrays, generator)

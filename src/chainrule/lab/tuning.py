@@ -48,8 +48,8 @@ def suggest(trial: optuna.Trial, recipe: Recipe) -> Recipe:
         changes["jitter"] = trial.suggest_categorical("jitter", [0.0, 0.75, 1.0, 1.5, 2.0])
         width = trial.suggest_categorical("width", [64, 128, 256])
         arguments["hidden"] = (width,) * trial.suggest_int("depth", 1, 3)
-    if "encoding" in chosen:
-        arguments["encoding"] = trial.suggest_categorical("encoding", list(get_args(chosen["encoding"])))
+    if encodings := get_args(chosen.get("encoding")):
+        arguments["encoding"] = trial.suggest_categorical("encoding", list(encodings))
     changes["eval_every"] = max(1, steps // 20)
     changes["warmup"] = min(train.warmup, steps // 10)
     return replace(recipe, model=replace(recipe.model, **arguments), train=replace(train, **changes))

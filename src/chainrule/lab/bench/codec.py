@@ -58,13 +58,13 @@ def bench_codec(
     if (tuple(dataset.shape), dataset.levels) != (model.shape, model.levels):
         raise DataError(f"{dataset.name} does not fit the model: choose data of shape {model.shape}")
     x = dataset.test[:n]
-    images, packer = to_nhwc(x), exact(model)
+    images, exact_model = to_nhwc(x), exact(model)
     seconds: dict[str, list[float]] = {}
     sizes = {"": 0, "single_image_": 0}
     for _ in range(repeats):
         for name, part in (("", images), ("single_image_", images[:1])):
-            packing, blob = clocked(partial(codec.compress, packer, part))
-            unpacking, back = clocked(partial(codec.decompress, packer, blob))
+            packing, blob = clocked(partial(codec.compress, exact_model, part))
+            unpacking, back = clocked(partial(codec.decompress, exact_model, blob))
             if not np.array_equal(back, part):
                 raise CodecError("the decompressed images differ from what went in: please report this")
             seconds.setdefault(f"{name}compress_seconds", []).append(packing)
@@ -75,7 +75,7 @@ def bench_codec(
         "benchmark": "codec",
         "model": type(model).__name__,
         "parameters": sum(p.numel() for p in model.parameters()),
-        "fingerprint": fingerprint(packer).hex(),
+        "fingerprint": fingerprint(exact_model).hex(),
         "repeats": repeats,
         "data": dataset.name,
         "levels": dataset.levels,
@@ -83,8 +83,8 @@ def bench_codec(
         "raw_bytes": images.nbytes,
         "threads": torch.get_num_threads(),
         "device": str(model.device),
-        "model_bits_per_dim": None if model is packer else bits_per_dim(model, x),
-        "exact_bits_per_dim": bits_per_dim(packer, x),
+        "model_bits_per_dim": None if model is exact_model else bits_per_dim(model, x),
+        "exact_bits_per_dim": bits_per_dim(exact_model, x),
         "file_bytes": sizes[""],
         "file_bits_per_dim": 8 * sizes[""] / x.numel(),
         "single_image_bytes": sizes["single_image_"],
@@ -102,7 +102,7 @@ def bench_codec(
         figures["times_smaller_than_best_other"] = best["bytes"] / sizes[""]
     shown = x[:PICTURES]
     with torch.no_grad():
-        bits = -packer.site_log_probs(shown).sum(1).double().cpu().numpy() / math.log(2)
+        bits = -exact_model.site_log_probs(shown).sum(1).double().cpu().numpy() / math.log(2)
     return figures, {"heat_images": shown.numpy(), "heat_bits": bits}
 
 
