@@ -11,6 +11,7 @@ from torch import Tensor
 
 from chainrule.data import Dataset
 from chainrule.fixedpoint import exact
+from chainrule.heads import FactorisedHead
 from chainrule.models import (
     MADE,
     AutoregressiveModel,
@@ -19,10 +20,12 @@ from chainrule.models import (
     GatedPixelCNNMADE,
     GrayscalePixelCNN,
     Histogram,
+    ImageModel,
     LogisticPixelCNN,
     PixelCNN,
     PixelCNNMADE,
 )
+from chainrule.nn import GatedTrunk
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,8 @@ CASES = [
         ]
     ),
     *_logistic_images(),
+    Case("gated-logistic", ImageModel, lambda: ImageModel((2, 2, 2), 3, "gated", "logistic", 5, 1, components=2)),
+    Case("codes-onehot", ImageModel, lambda: ImageModel((1, 1, 2), 20, filters=5, blocks=1, encoding="onehot")),
 ]
 CONDITIONAL_CASES = [
     Case(f"{cls.__name__}-{'x'.join(map(str, shape))}-L{levels}-c{classes}", cls, lambda cls=cls, a=a: cls(*a))
@@ -168,6 +173,12 @@ def codes(x, levels):
     flat = x.reshape(len(x), -1)
     place = levels ** torch.arange(flat.shape[1]).flip(0)
     return (flat * place).sum(1)
+
+
+def enumerate_events(model):
+    """Every outcome of a tiny event, (levels ** dims, *shape)."""
+    outcomes = list(itertools.product(range(model.levels), repeat=model.dims))
+    return torch.tensor(outcomes).view(-1, *model.shape)
 
 
 def chi_square_p(counts: Tensor, probabilities: Tensor) -> float:
@@ -230,18 +241,18 @@ def may_see(model):
     indices = list(itertools.product(*map(range, model.walk_shape)))
     if isinstance(model, GrayscalePixelCNN):
         return may_see_with_gray(model, indices)
-    if not isinstance(model, PixelCNN):
+    if not isinstance(model, ImageModel):
         order = [site.index for site in model.sites()]
         if isinstance(model, Histogram):
             return {index: set() for index in indices}
         return {index: set(order[:position]) for position, index in enumerate(order)}
     channels, height, width = model.shape
-    reachable = reachable_pixels_gated if isinstance(model, GatedPixelCNN) else reachable_pixels
-    sees = reachable(height, width, len(model.blocks))
+    reachable = reachable_pixels_gated if isinstance(model.trunk, GatedTrunk) else reachable_pixels
+    sees = reachable(height, width, len(model.trunk.blocks))
     result = {}
     for c, i, j in indices:
         result[c, i, j] = {(other, *pixel) for pixel in sees[i, j] for other in range(channels)}
-        if isinstance(model, PixelCNNMADE | LogisticPixelCNN):
+        if not isinstance(model.head, FactorisedHead):
             result[c, i, j] |= {(other, i, j) for other in range(c)}
     return result
 
