@@ -33,7 +33,7 @@ def before_training(recipe: Recipe, dataset: data.Dataset) -> tuple[dict[str, An
     torch.manual_seed(recipe.train.seed)
     reference = get_recipe(recipe.name, "full").model
     model = reference.build(dataset.shape, dataset.levels)
-    if model.loss_unit != "bits/dim":  # there is no log p to differentiate
+    if not model.has_likelihood:  # there is no log p to differentiate
         return {}, {}
     _, height, width = dataset.shape
     size = "{blocks} blocks, {filters} filters".format(**asdict(reference))

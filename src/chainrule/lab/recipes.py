@@ -136,6 +136,18 @@ RECIPES: dict[str, Line] = {
     # as many parameters as pixelcnn-made, and with the same seed the same batches
     "iqn": digits("Bonus: PixelIQN, quantile regression", "PixelIQN", QUICK, {}),
     "logistic": digits("Bonus: PixelCNN with a discretised mixture of logistics", "LogisticPixelCNN", QUICK, {}),
+    "gated-logistic": digits(
+        "Bonus: gated PixelCNN with a discretised mixture of logistics",
+        "ImageModel",
+        GATED_QUICK | {"trunk": "gated", "head": "logistic"},
+        GATED_FULL | {"trunk": "gated", "head": "logistic"},
+    ),
+    "gated-iqn": digits(
+        "Bonus: gated PixelIQN, quantile regression",
+        "ImageModel",
+        GATED_QUICK | {"trunk": "gated", "head": "quantile"},
+        GATED_FULL | {"trunk": "gated", "head": "quantile"},
+    ),
     # the last of four runs, each from the weights of the one before: `chainrule study shipped` has them all
     "pixelcnn-cpu": on_cpu(
         "Part 3: PixelCNN, factorised over channels, full size, on a CPU",

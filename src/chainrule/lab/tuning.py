@@ -83,7 +83,7 @@ def tune(recipe: Recipe, out: str | Path, trials: int = 20, *, quiet: bool = Fal
         raise ChainruleError(f"cannot write into {out}: {error.strerror}; choose another --out") from None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     dataset = open_dataset(recipe)
-    if recipe.model.build(dataset.shape, dataset.levels).loss_unit != "bits/dim":
+    if not recipe.model.build(dataset.shape, dataset.levels).has_likelihood:
         raise ModelError(f"trials are ranked by bits/dim, and {recipe.model.of} has none: tune pixelcnn-made")
 
     def objective(trial: optuna.Trial) -> float:
