@@ -1,8 +1,8 @@
 """Plug-ins: packages that add faster ways to do what the library does anyway.
 
 A plug-in has a function `install()` that registers engines (`chainrule.sampling.engines`) and layers' passes
-(`chainrule.nn.passes`). It is looked for by name when the first model is made, and left out where it is missing: nothing
-in the library depends on it.
+(`chainrule.nn.passes`). It is looked for by name when the first model is made, and left out where it is missing:
+nothing in the library depends on it.
 """
 
 from __future__ import annotations
