@@ -39,7 +39,7 @@ def engine(request, monkeypatch):
     """Who takes the steps of a walk over pixels; the compiled code is there wherever a compiler was."""
     if request.param == "compiled" and not native.available():
         pytest.skip("chainrule was installed without a C compiler")
-    monkeypatch.setenv("CHAINRULE_NATIVE", str(int(request.param == "compiled")))
+    monkeypatch.setenv("CHAINRULE_COMPILED", str(int(request.param == "compiled")))
     return request.param
 
 
