@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from chainrule.errors import DataError
-from chainrule.lab.report.runs import read_one
+from chainrule.lab.report.readers import read_one
 from lab.report.runs import write_run
 
 TOOL = Path(__file__).parents[2] / "tools" / "record.py"
