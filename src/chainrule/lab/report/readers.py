@@ -15,7 +15,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from chainrule.errors import DataError
-from chainrule.lab.experiment import read_run
+from chainrule.lab.run_folder import read_run
 
 PARTS: dict[int, tuple[str, ...]] = {1: ("warmup",), 2: ("2d-mlp", "2d-made"), 3: ("pixelcnn", "pixelcnn-made")}
 """The recipes that the assignment's parts ask for."""
