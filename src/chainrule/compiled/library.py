@@ -34,7 +34,6 @@ SWITCH = "CHAINRULE_COMPILED"
 AGAIN = "pip install --no-cache-dir --force-reinstall --no-deps chainrule"
 
 
-
 def _load() -> tuple[ctypes.CDLL | None, str | None]:
     """The library, or why there is none."""
     from chainrule.compiled.constants import layout  # needs what needs this file
