@@ -213,7 +213,7 @@ def test_arithmetic_that_breaks_its_promise_is_refused(monkeypatch):
     blob = compress(model, as_given(model, events(model, 5)))
     layer = model.hidden
     layer.forward = lambda x: type(layer).forward(layer, x) + 2.0**-8
-    monkeypatch.setattr(images, "fingerprint", lambda _: Reader(io.BytesIO(blob)).header.fingerprint)
+    monkeypatch.setattr(images, "fingerprint", lambda _: bytes.fromhex(Reader(io.BytesIO(blob)).header.fingerprint))
     with pytest.raises(CodecError, match="arithmetic"):
         decompress(model, blob)
 
