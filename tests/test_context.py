@@ -8,6 +8,7 @@ from torch import nn
 
 import chainrule as cr
 from chainrule import sampling
+from chainrule.contract import Walk
 from chainrule.data import Dataset
 from chainrule.errors import DataError, ModelError
 from chainrule.evaluation import log_probs
@@ -35,13 +36,20 @@ class ByLabel(AutoregressiveModel):
         return self.table[context][:, None]
 
     def start(self, batch, context=None):
-        return self.table[context]
+        return LabelWalk(self.table[context])
 
-    def conditional(self, state):
-        return state.double().softmax(-1)
 
-    def observe(self, state, value):
-        return state
+class LabelWalk(Walk):
+    """One site, from the table's rows."""
+
+    def __init__(self, logits):
+        self.logits = logits
+
+    def conditional(self):
+        return self.logits.double().softmax(-1)
+
+    def observe(self, value):
+        """Nothing follows."""
 
 
 @pytest.fixture

@@ -105,8 +105,8 @@ def test_wrong_contexts_are_refused():
             call()
     with pytest.raises(ModelError, match="no conditioning"):
         small(0).log_prob(x, torch.tensor([0, 1]))
-    for classes, blocks in [(-1, 2), (3, 0)]:
-        with pytest.raises(ModelError, match="no conditional model"):
+    for classes, blocks, said in [(-1, 2, "-1 classes"), (3, 0, "no room for a context")]:
+        with pytest.raises(ModelError, match=said):
             GatedPixelCNN((1, 3, 3), 2, 4, blocks, classes=classes)
 
 
@@ -121,7 +121,7 @@ def test_without_classes_nothing_is_added(cls):
     """The other weights of the same seed are those of the model without labels, under the same names."""
     plain, conditional = small(0, cls).state_dict(), small(3, cls).state_dict()
     assert {name for name in conditional if name not in plain} == {
-        f"blocks.{k}.{stack}_context.{kind}"
+        f"trunk.blocks.{k}.{stack}_context.{kind}"
         for k in range(2)
         for stack in ("vertical", "horizontal")
         for kind in ("weight", "bias")

@@ -10,7 +10,7 @@ from torch.distributions import Categorical
 from torch.nn import functional as F
 
 from chainrule.models import MADE, ConditionalMLP, Histogram, LogisticPixelCNN, PixelCNN, PixelCNNMADE
-from chainrule.models.pixelcnn import ONE_HOT_UP_TO
+from chainrule.nn.encoding import ONE_HOT_UP_TO
 from laws import events, randomised
 
 
@@ -81,10 +81,14 @@ def test_pixelcnn_by_hand(levels):
         v = x.double() * 2 / (levels - 1) - 1
         assert v.min() >= -1
         assert v.max() <= 1
-    h = conv(model.input, v)
-    for block in model.blocks:
+    h = conv(model.trunk.input, v)
+    for block in model.trunk.blocks:
         h = h + conv(block.expand, F.relu(conv(block.spatial, F.relu(conv(block.reduce, F.relu(h))))))
-    logits = conv(model.output, F.relu(conv(model.hidden, F.relu(h)))).unflatten(1, (2, levels)).permute(0, 1, 3, 4, 2)
+    logits = (
+        conv(model.head.output, F.relu(conv(model.trunk.hidden, F.relu(h))))
+        .unflatten(1, (2, levels))
+        .permute(0, 1, 3, 4, 2)
+    )
     torch.testing.assert_close(model.site_log_probs(x), Categorical(logits=logits).log_prob(x), rtol=0, atol=1e-11)
 
 
@@ -101,8 +105,8 @@ def test_channels_are_independent_in_a_pixelcnn_and_not_in_its_made():
 
 def test_many_levels_enter_scaled():
     """Beyond the limit each channel is one number: the first layer does not grow with the levels."""
-    assert PixelCNN((3, 2, 2), ONE_HOT_UP_TO, 4, 1).input.in_channels == 3 * ONE_HOT_UP_TO
-    assert PixelCNN((3, 2, 2), 256, 4, 1).input.in_channels == 3
+    assert PixelCNN((3, 2, 2), ONE_HOT_UP_TO, 4, 1).trunk.input.in_channels == 3 * ONE_HOT_UP_TO
+    assert PixelCNN((3, 2, 2), 256, 4, 1).trunk.input.in_channels == 3
 
 
 def test_logistic_components_begin_side_by_side():
@@ -121,9 +125,9 @@ def test_mixtures_are_computed_in_float32_under_autocast():
     torch.manual_seed(0)
     model = LogisticPixelCNN((3, 4, 4), 256, 16, 0, layer_norm=False)
     x = events(model, 8)
-    features = model._features(x.float())
+    features = model.features(x.float())
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        raw = model._pixel_parameters(features)
+        raw = model.head._numbers(features)
         assert model.log_prob(x).dtype == torch.float32
     assert raw.dtype == torch.float32
-    assert torch.equal(raw, model._pixel_parameters(features))
+    assert torch.equal(raw, model.head._numbers(features))

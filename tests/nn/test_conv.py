@@ -40,7 +40,7 @@ class TestMaskedConv2d:
     def test_step_equals_forward(self, kernel, mask_type, size):
         """Walking over the pixels gives the parallel pass's outputs, one by one."""
         conv, x = build(kernel, mask_type), torch.randn(2, 3, *size, dtype=torch.float64)
-        whole, cache = conv(x), conv.start(2, *size)
+        whole, cache = conv(x), conv.start(2, size[1])
         with torch.no_grad():
             for i in range(size[0]):
                 for j in range(size[1]):
@@ -48,7 +48,7 @@ class TestMaskedConv2d:
                     given = pixel if mask_type == "B" else None
                     torch.testing.assert_close(conv.step(given, cache, j), whole[:, :, i, j], rtol=0, atol=1e-12)
                     if mask_type == "A":
-                        cache.write(pixel, j)
+                        conv.remember(pixel, cache, j)
 
 
 def test_masked_taps_get_no_gradient():
@@ -72,7 +72,7 @@ def test_two_walks_share_one_layer():
     """Caches belong to walks: two that take turns do not disturb each other."""
     conv = build(3, "B")
     x, y = torch.randn(2, 1, 3, 3, 3, dtype=torch.float64)
-    caches = conv.start(1, 3, 3), conv.start(1, 3, 3)
+    caches = conv.start(1, 3), conv.start(1, 3)
     with torch.no_grad():
         for i in range(3):
             for j in range(3):

@@ -1,4 +1,4 @@
-"""One-hot vectors that can be differentiated."""
+"""How levels enter: one-hot vectors that can be differentiated, or numbers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from chainrule.nn import one_hot
+from chainrule.errors import ModelError
+from chainrule.nn import LevelEncoding, one_hot
 
 
 @pytest.mark.parametrize("gradient", [False, True])
@@ -40,3 +41,25 @@ def test_derivative_exists_everywhere(v):
     """Moving v shifts weight from one level to its neighbour: never a zero derivative, the last level included."""
     jacobian = torch.autograd.functional.jacobian(lambda v: one_hot(v, 4), torch.tensor([v]))[0, :, 0]
     assert sorted(jacobian.tolist()) == [-1, 0, 0, 1]
+
+
+@pytest.mark.parametrize(("levels", "kind", "width"), [(16, "auto", 16), (17, "auto", 1), (40, "onehot", 40)])
+def test_what_a_channel_puts_in(levels, kind, width):
+    """A vector for each level, one channel beside the other; few levels have an input each, many are one number."""
+    encoding = LevelEncoding(levels, kind)
+    x = torch.randint(0, levels, (5, 3), generator=torch.Generator().manual_seed(0))
+    x[0], x[1] = 0, levels - 1
+    table = encoding.table(torch.zeros(1, dtype=torch.float64))
+    assert table.shape == (levels, width) == (levels, encoding.width)
+    assert encoding.one_hot == (width if width > 1 else 0)
+    assert torch.equal(encoding(x.double()), table[x].flatten(1))
+    if width == 1:
+        torch.testing.assert_close(table[:, 0], torch.linspace(-1, 1, levels, dtype=torch.float64))
+    else:
+        assert torch.equal(table, torch.eye(levels, dtype=torch.float64))
+
+
+def test_two_levels_may_enter_as_a_number():
+    assert LevelEncoding(2, "number")(torch.tensor([[0.0, 1.0]])).tolist() == [[-1.0, 1.0]]
+    with pytest.raises(ModelError, match="'binary' does not exist"):
+        LevelEncoding(2, "binary")

@@ -15,7 +15,7 @@ def test_step_equals_forward(filters, layer_norm):
     """Pixel by pixel the block gives what it gives for the whole image."""
     block = randomised(ResidualBlock(filters, layer_norm=layer_norm))
     x = torch.randn(2, filters, 4, 5, dtype=torch.float64)
-    cache = block.start(2, 4, 5)
+    cache = block.start(2, 5)
     with torch.no_grad():
         whole = block(x)
         for i in range(4):

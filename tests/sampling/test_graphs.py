@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import threading
 from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from chainrule import sampling
+from chainrule import plugins, sampling
 from chainrule.codec.coder import Decoder, encode
+from chainrule.contract import Engine
 from chainrule.fixedpoint import exact
 from chainrule.models import (
     GatedPixelCNN,
@@ -23,7 +27,8 @@ from chainrule.models import (
     PixelCNNMADE,
     PixelIQN,
 )
-from chainrule.sampling import graphs
+from chainrule.models.image import ImageWalk
+from chainrule.sampling import engines, graphs
 from laws import events, randomised, some_known
 
 WAITING = ("_local_scalar_dense", "equal", "is_nonzero", "nonzero", "lift_fresh", "item", "masked_select")
@@ -98,21 +103,34 @@ class Tape:
         return result, replay
 
 
+def recorded(model, batch, context=None):
+    """A walk whose steps are recorded on a tape."""
+    return graphs.RecordedWalk(functools.partial(model.start, batch, context), Tape(), batch, model.device)
+
+
+class Tapes(Engine):
+    """As `Graphs`, on a CPU: every walk that repeats is recorded."""
+
+    name = "tapes"
+
+    def __init__(self):
+        self.made = []
+
+    def walk(self, model, batch, context=None):
+        if not model.start(1, model.example_context(1)).period:
+            return None
+        walk = recorded(model, batch, context)
+        self.made.append(walk.recorder)
+        return walk
+
+
 @pytest.fixture
 def tapes(monkeypatch):
     """Every model that repeats walks by recorded steps; the recorders of its walks, as they come."""
-    made = []
-
-    def recorder():
-        made.append(Tape())
-        return made[-1]
-
-    def walker(model, batch):
-        return nullcontext(graphs.RecordedWalk(model, recorder) if model.period else model)
-
-    monkeypatch.setattr(graphs, "walker", walker)
-    monkeypatch.setenv("CHAINRULE_COMPILED", "0")
-    return made
+    plugins.load()
+    engine = Tapes()
+    monkeypatch.setattr(engines, "FASTER", {engine.name: engine})
+    return engine.made
 
 
 BUILDS = {
@@ -140,18 +158,16 @@ def seeded():
 
 
 def plain_sample(model, n):
-    context = model.example_context(n)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(graphs, "walker", lambda model, batch: nullcontext(model))
-        return sampling.sample(model, n, context, seeded())
+    return sampling.sample(model, n, model.example_context(n), seeded(), method="steps")
 
 
 def test_recorded_samples_are_those_of_the_steps(repeating, tapes):
     """All rows from the second on are replayed, and the samples are the same."""
     x = sampling.sample(repeating, 5, repeating.example_context(5), seeded())
     (tape,) = tapes
-    assert len(tape.recordings) == repeating.period
-    assert tape.replays == len(repeating.sites()) - repeating.period
+    period = repeating.start(1, repeating.example_context(1)).period
+    assert len(tape.recordings) == period
+    assert tape.replays == len(repeating.sites()) - period
     assert torch.equal(x, plain_sample(repeating, 5))
     assert len(x.unique()) > 1
 
@@ -163,9 +179,7 @@ def test_a_recorded_completion_keeps_what_is_known(repeating, tapes):
     y = repeating.complete(x, known, context, seeded())
     assert tapes[0].replays
     assert torch.equal(y[known], x[known])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(graphs, "walker", lambda model, batch: nullcontext(model))
-        assert torch.equal(y, repeating.complete(x, known, context, seeded()))
+    assert torch.equal(y, repeating.complete(x, known, context, seeded(), method="steps"))
 
 
 def test_recorded_scores_are_the_parallel_pass(repeating, tapes):
@@ -184,7 +198,7 @@ def test_recorded_steps_of_an_exact_twin_decode(name, tapes):
     twin = exact(randomised(BUILDS[name](), dtype=torch.float32))
     x, context = events(twin, 3), twin.example_context(3)
     logits = twin._logits(twin._float(x), context)
-    table = twin.head.frequencies(logits).permute(2, 3, 1, 0, 4).reshape(-1, twin.levels)
+    table = twin.softmax.frequencies(logits).permute(2, 3, 1, 0, 4).reshape(-1, twin.levels)
     decoder = Decoder(encode([(x.permute(2, 3, 1, 0).reshape(-1), table)]))
     assert torch.equal(sampling.walk(twin, 3, decoder, context=context), x)
     decoder.finish()
@@ -194,17 +208,15 @@ def test_recorded_steps_of_an_exact_twin_decode(name, tapes):
 def test_what_recorded_steps_read_is_kept(repeating, tapes):
     """No graph reads memory that the state, the model or another graph does not hold: it would be given to others."""
     n = 3
-    walk = graphs.RecordedWalk(repeating, Tape)
     with torch.no_grad():
-        state = walk.start(n, repeating.example_context(n))
-        for site in repeating.sites()[: 2 * repeating.period]:
-            conditional = walk.conditional(state)
-            value = sampling.quantile(conditional, torch.full((n,), 0.5, dtype=torch.float64))
+        walk = recorded(repeating, n, repeating.example_context(n))
+        for site in repeating.sites()[: 2 * walk.period]:
+            value = sampling.quantile(walk.conditional(), torch.full((n,), 0.5, dtype=torch.float64))
             assert value.shape == (n,), site
-            state = walk.observe(state, value)
-    made = set().union(*(recording.made for recording in state.recorder.recordings))
-    held = {tensor.untyped_storage().data_ptr() for tensor in reachable([state.inner, state.values, repeating])}
-    for recording in state.recorder.recordings:
+            walk.observe(value)
+    made = set().union(*(recording.made for recording in walk.recorder.recordings))
+    held = {tensor.untyped_storage().data_ptr() for tensor in reachable([walk.inner, walk.values, repeating])}
+    for recording in walk.recorder.recordings:
         for _, args, kwargs, _ in recording.operations:
             for tensor in tensors([args, kwargs]):
                 assert tensor.untyped_storage().data_ptr() in made | held
@@ -233,53 +245,143 @@ def reachable(root):
 
 def test_only_walks_that_repeat_have_a_period():
     """Rows of a colour image given its gray one differ, and other events have no rows."""
-    assert Histogram(3).period == GrayscalePixelCNN((2, 2, 2), 3, 4, 1).period == 0
-    assert GrayscalePixelCNN((2, 2, 2), 3, 4, 1).colors.period == 0
-    assert PixelCNN((3, 5, 7), 2, 4, 1).period == 21
+    gray = GrayscalePixelCNN((2, 2, 2), 3, 4, 1)
+    assert Histogram(3).start(1).period == gray.start(1).period == 0
+    assert gray.colors.start(1, torch.zeros(1, 2, 2)).period == 0
+    assert PixelCNN((3, 5, 7), 2, 4, 1).start(1).period == 21
+    assert GatedPixelCNN((3, 5, 7), 2, 4, 1, classes=2).start(1, torch.zeros(1)).period == 21
+
+
+def walking(walk):
+    """A small model with a walk of its own."""
+
+    class Own(PixelCNN):
+        def start(self, batch, context=None):
+            return walk(self, batch, None)
+
+    torch.manual_seed(0)
+    return randomised(Own((2, 6, 4), 4, 8, 1))
 
 
 def test_a_state_that_is_not_written_in_place_is_found_out(tapes):
     """The tape can fail: a walk that carries a new tensor from row to row does not repeat."""
 
-    class Carrying(PixelCNN):
-        def observe(self, state, value):
-            state.values = state.values.clone()
-            return super().observe(state, value)
+    class Carrying(ImageWalk):
+        def observe(self, value):
+            self.values = self.values.clone()
+            super().observe(value)
 
-    torch.manual_seed(0)
-    model = randomised(Carrying((2, 6, 4), 4, 8, 1))
+    model = walking(Carrying)
     assert not torch.equal(model.sample(20, generator=seeded()), plain_sample(model, 20))
-    with pytest.warns(UserWarning, match="other probabilities"):
-        assert not graphs.agrees(graphs.RecordedWalk(model, Tape))
+    with torch.no_grad(), pytest.warns(UserWarning, match="other probabilities"):
+        assert not graphs.agrees(model, Tape)
 
 
 def test_graphs_are_trusted_after_a_trial(repeating):
     """The trial finds that recorded steps and plain ones agree."""
     with torch.no_grad():
-        assert graphs.agrees(graphs.RecordedWalk(repeating, Tape))
+        assert graphs.agrees(repeating, Tape)
 
 
 def test_a_device_that_cannot_record_is_no_error():
     """A step that waits for the device is refused by it; the walk goes on without graphs, and says so."""
 
-    class Waiting(PixelCNN):
-        def conditional(self, state):
-            assert float(state.values.sum()) >= 0
-            return super().conditional(state)
+    class Waiting(ImageWalk):
+        def conditional(self):
+            assert float(self.values.sum()) >= 0
+            return super().conditional()
 
     with torch.no_grad(), pytest.warns(UserWarning, match=r"CUDA graphs are of no use here.*not permitted"):
-        assert not graphs.agrees(graphs.RecordedWalk(Waiting((1, 5, 4), 2, 4, 1), Tape))
+        assert not graphs.agrees(walking(Waiting), Tape)
 
 
 def test_a_trial_without_memory_tells_nothing():
     """Too little memory is no disagreement: it is raised, and may be there the next time."""
 
-    class Large(PixelCNN):
-        def start(self, batch, context=None):
-            raise torch.OutOfMemoryError("CUDA out of memory")
+    def large(model, batch, context):
+        raise torch.OutOfMemoryError("CUDA out of memory")
 
     with pytest.raises(torch.OutOfMemoryError):
-        graphs.agrees(graphs.RecordedWalk(Large((1, 5, 4), 2, 4, 1), Tape))
+        graphs.agrees(walking(large), Tape)
+
+
+class OnGPU:
+    """What the engine asks a model on a GPU."""
+
+    device, period, rows = torch.device("cuda", 0), 3, 8
+
+    def start(self, batch, context=None):
+        return SimpleNamespace(period=self.period)
+
+    def sites(self):
+        return [None] * 3 * self.rows
+
+    def example_context(self, n):
+        return None
+
+
+@pytest.fixture
+def trials(monkeypatch):
+    """The engine without a device: how its trials end is in `trials.outcome`, and `trials.seen` counts them."""
+
+    def agrees(model, recorder):
+        found.seen += 1
+        return found.outcome
+
+    found = SimpleNamespace(seen=0, outcome=True)
+    monkeypatch.setattr(graphs, "agrees", agrees)
+    monkeypatch.setattr(graphs, "CUDARecorder", lambda device: device)
+    monkeypatch.setattr(graphs, "RecordedWalk", lambda start, recorder, n, device, release: release)
+    return found
+
+
+def others_may_walk():
+    """Whether another thread could begin a recorded walk."""
+    found = []
+
+    def ask():
+        if got := graphs.ONE_WALK.acquire(blocking=False):
+            graphs.ONE_WALK.release()
+        found.append(got)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    thread.join()
+    return found[0]
+
+
+def test_one_walk_is_recorded_at_a_time(trials, monkeypatch):
+    """From its start to its end, however that comes; a model is tried once."""
+    engine, model = graphs.Graphs(), OnGPU()
+    for _ in range(2):
+        release = engine.walk(model, 5)
+        assert not others_may_walk()
+        release()
+        assert others_may_walk()
+    assert trials.seen == 1
+
+    def failing(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(graphs, "RecordedWalk", failing)
+    with pytest.raises(torch.OutOfMemoryError):
+        engine.walk(model, 5)
+    assert others_may_walk()
+
+
+def test_what_graphs_leave_to_others(trials):
+    """Models that were found out (they are not tried again), that never repeat, that have few rows; and no events."""
+    engine, model = graphs.Graphs(), OnGPU()
+    assert engine.walk(model, 0) is None
+    for name, value in (("period", 0), ("rows", graphs.WORTH_ROWS - 1)):
+        other = OnGPU()
+        setattr(other, name, value)
+        assert engine.walk(other, 5) is None
+    assert trials.seen == 0
+    trials.outcome = False
+    assert engine.walk(model, 5) is engine.walk(model, 5) is None
+    assert trials.seen == 1
+    assert others_may_walk()
 
 
 class FakeGraph:
@@ -348,8 +450,7 @@ def test_a_failed_recording_says_why(cuda):
 
 def test_on_a_cpu_nothing_is_recorded(repeating):
     """There the model walks itself."""
-    with graphs.walker(repeating, 5) as walker:
-        assert walker is repeating
+    assert graphs.Graphs().walk(repeating, 5, repeating.example_context(5)) is None
 
 
 def test_too_little_memory_halves_the_batch(monkeypatch):

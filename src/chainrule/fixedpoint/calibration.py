@@ -7,7 +7,10 @@ never given scales still has one exact form only.
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -16,6 +19,7 @@ from torch import Tensor
 from chainrule.fixedpoint.arithmetic import LIMITS
 from chainrule.fixedpoint.conversion import (
     convert,
+    exact_layers,
     groups,
     norms,
     one_hot_length,
@@ -24,7 +28,6 @@ from chainrule.fixedpoint.conversion import (
     refuse,
     weights_digest,
 )
-from chainrule.fixedpoint.exact_layers import ExactLayerNorm, ExactProduct
 from chainrule.fixedpoint.grid import FINEST, Inputs, Part, worst_case
 from chainrule.models import AutoregressiveModel
 
@@ -157,8 +160,22 @@ def provisional(model: AutoregressiveModel) -> dict[str, Any]:
     return {"layers": layers}
 
 
+@dataclass(frozen=True)
+class Watched(Inputs):
+    """A grid that shows whatever is quantised on it, however its layer is called."""
+
+    look: Callable[[Tensor], object] = id
+
+    def quantise(self, x: Tensor) -> Tensor:
+        self.look(x)
+        return super().quantise(x)
+
+
 def observe(model: AutoregressiveModel, x: Tensor, context: Any = None) -> dict[str, tuple[float, float, bool]]:
-    """For each layer's input: its largest absolute value, the mean of the absolute values above zero, whether ≥ 0."""
+    """For each layer's input: its largest absolute value, the mean of the absolute values above zero, whether ≥ 0.
+
+    The model, an exact one of the caller's own, is watched from then on.
+    """
     seen: dict[str, list[int]] = {}
 
     def look(name: str, v: Tensor) -> None:
@@ -172,20 +189,15 @@ def observe(model: AutoregressiveModel, x: Tensor, context: Any = None) -> dict[
             count + int((size > 0).sum()),
         ]
 
-    hooks = []
-    for name, layer in model.named_modules():
-        if isinstance(layer, ExactProduct | ExactLayerNorm) and not layer.inputs.levels:
-            hooks.append(layer.register_forward_pre_hook(lambda _, args, name=name: look(name, args[0])))
-    try:
-        size = max(1, min(4096, ENTRIES // model.dims))
-        for k in range(0, len(x), size):
-            given = None if context is None else context[k : k + size]
-            batch = model._float(model.with_auxiliaries(x[k : k + size]))
-            with model.arithmetic():
-                model._logits(batch, given)  # layer by layer, where the hooks look on
-    finally:
-        for hook in hooks:
-            hook.remove()
+    for name, layer in exact_layers(model):
+        if not layer.inputs.levels:
+            layer.inputs = Watched(**vars(layer.inputs), look=functools.partial(look, name))
+    size = max(1, min(4096, ENTRIES // model.dims))
+    for k in range(0, len(x), size):
+        given = None if context is None else context[k : k + size]
+        batch = model._float(model.with_auxiliaries(x[k : k + size]))
+        with model.arithmetic():
+            model._logits(batch, given)
     unit = 2.0**-PROVISIONAL
     return {
         name: (max(high, 1) * unit, max(total, 1) / max(count, 1) * unit, low >= 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from dataclasses import dataclass
@@ -77,12 +78,11 @@ def probe(model: AutoregressiveModel) -> bytes:
     with torch.no_grad(), evaluating(found):
         logits = found._logits(found._float(x), context)
         digest.update(canonical(found.softmax.frequencies(logits)))
-        walk = engines.start(found, len(x), context)
-        for site in found.sites()[:PROBE_SITES]:
-            conditional: Any = walk.conditional()
-            digest.update(canonical((conditional * 2.0**TOTAL_BITS).long()))
-            walk.observe(x[at(site)])
-        walk.close()
+        with contextlib.closing(engines.start(found, len(x), context)) as walk:
+            for site in found.sites()[:PROBE_SITES]:
+                conditional: Any = walk.conditional()
+                digest.update(canonical((conditional * 2.0**TOTAL_BITS).long()))
+                walk.observe(x[at(site)])
     return digest.digest()
 
 

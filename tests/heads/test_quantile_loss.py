@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chainrule.heads.quantiles import kappa, nearest_level, quantile_huber, scaled
+from chainrule.heads.quantile_loss import kappa, nearest_level, quantile_huber, scaled
 
 
 @pytest.mark.parametrize("levels", [2, 3, 4, 17, 256])
@@ -19,7 +19,8 @@ def test_levels_and_back(levels):
     torch.testing.assert_close(q.diff(), torch.full((levels - 1,), 2 * kappa(levels), dtype=torch.float64))
     for shift in (-0.98, 0, 0.98):
         assert torch.equal(nearest_level(q + shift * kappa(levels), levels), x)
-    assert nearest_level(torch.tensor([-9.0, 9.0]), levels).tolist() == [0, levels - 1]
+    ends = torch.tensor([-9.0, 9.0, -torch.inf, torch.inf, torch.nan])
+    assert nearest_level(ends, levels).tolist() == [0, levels - 1, 0, levels - 1, -1]
 
 
 def test_the_loss_is_smooth_where_it_should_be():
