@@ -14,7 +14,7 @@ from torch import Tensor
 from chainrule import metrics
 from chainrule.data import Dataset
 from chainrule.errors import DataError, ModelError
-from chainrule.models import AutoregressiveModel, PixelCNNMADE
+from chainrule.models import AutoregressiveModel
 from chainrule.sampling import evaluating
 
 BATCH = 100
@@ -71,36 +71,6 @@ def bits_per_dim(
     return metrics.bits_per_dim(-float(log_probs(model, x, context).mean()), model.dims)
 
 
-def independent_bits_per_dim(model: AutoregressiveModel, dataset: Dataset, split: str = "test") -> float:
-    """Bits for each entry if each channel were predicted without the others of its pixel.
-
-    Args:
-        model: a PixelCNN-MADE, whose `independent_log_prob` is averaged over all events.
-        dataset: its labels are the context of a model that is conditioned on them.
-        split: "test", "validation" or "train".
-
-    Raises:
-        DataError: there are no labels where they are needed.
-        ModelError: the model has no MADE over the channels, or they have too many combinations.
-
-    Example:
-        >>> import chainrule as cr
-        >>> x = torch.zeros(2, 2, 1, 1).long()
-        >>> same = cr.data.Dataset("same", 2, train=x, validation=x, test=x)
-        >>> round(independent_bits_per_dim(cr.PixelCNNMADE((2, 1, 1), 2, filters=4, blocks=0), same), 1)
-        1.0
-    """
-    if not isinstance(model, PixelCNNMADE):
-        raise ModelError(
-            f"{type(model).__name__} has no joint distribution of a pixel's channels to take apart: use a PixelCNN-MADE"
-        )
-    x, context = getattr(dataset, split), context_of(model, dataset, split)
-    batch = max(1, BATCH * 64 // model.levels ** model.shape[0])  # memory grows with the values of a pixel
-    return metrics.bits_per_dim(
-        -float(in_batches(model.independent_log_prob, model, x, context, batch).mean()), model.dims
-    )
-
-
 def part_of(dataset: Dataset, split: str, n: int | None = None, redraw: bool = False) -> Dataset:
     """The dataset with only the first `n` events of a split, and with its training split drawn anew from seed 0.
 
@@ -144,14 +114,14 @@ def context_of(model: Any, dataset: Dataset, split: str) -> Tensor | None:
 
 def validation_loss(model: Any, dataset: Dataset, split: str = "validation") -> float:
     """What decides which weights a run keeps: bits/dim, or the mean of a model's own loss if it has no likelihood."""
-    if isinstance(model, AutoregressiveModel):
+    if model.has_likelihood:
         return bits_per_dim(model, dataset, split)
     x, context = getattr(dataset, split), context_of(model, dataset, split)
     total = 0.0
     with torch.no_grad(), evaluating(model):
         for i in range(0, len(x), BATCH):
             part = x[i : i + BATCH].to(model.device)
-            total += len(part) * float(model.validation_loss(part, None if context is None else context[i : i + BATCH]))
+            total += len(part) * float(model.loss(part, None if context is None else context[i : i + BATCH]))
     return total / len(x)
 
 
@@ -176,7 +146,7 @@ def receptive_field(model: AutoregressiveModel, site: tuple[int, int, int], seed
     Returns:
         Float64 of shape (H, W).
     """
-    if not isinstance(model, AutoregressiveModel):
+    if not model.has_likelihood:
         raise ModelError(f"{type(model).__name__} has no log p to differentiate: look at a likelihood model")
     generator = torch.Generator().manual_seed(seed)
     x = torch.randint(0, model.levels, (1, *model.shape), generator=generator).to(model.device)
