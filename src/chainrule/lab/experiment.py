@@ -20,8 +20,6 @@ from chainrule.lab.measurements import before_training, measure
 from chainrule.lab.provenance import auto_precision, command, describe, device_name
 from chainrule.lab.recipes import RECIPES, Recipe, get_recipe
 from chainrule.lab.run_folder import is_main_process, new_folder, prepare_folder, save_arrays, write_json
-from chainrule.lab.run_folder import read_run as read_run  # for the report, until it asks there
-from chainrule.lab.run_folder import write_run as write_run
 from chainrule.training.fitting import check_redraw, fit
 from chainrule.training.progress import say
 

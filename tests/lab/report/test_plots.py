@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import xml.etree.ElementTree as ElementTree
+from pathlib import Path
 
 import numpy as np
 
 from chainrule.lab.report import plots
 from chainrule.lab.report.drawing import THEME, tiles
+from chainrule.lab.report.readers import Run
 
 
 def svg(uri: str) -> str:
@@ -41,7 +43,9 @@ def test_the_mean_of_stretches_keeps_straight_lines() -> None:
 
 def test_figures_follow_the_readers_theme_and_are_small() -> None:
     steps = np.arange(1.0, 50_001)
-    text = svg(plots.curves((steps, 1 / steps), (steps[::500], 1 / steps[::500]), "bits", entropy=0.1))
+    text = svg(
+        plots.curves((steps, 1 / steps), (steps, 1 / steps), (steps[::500], 1 / steps[::500]), "bits", entropy=0.1)
+    )
     assert "prefers-color-scheme:dark" in text
     for name, (light, _) in THEME.items():
         assert text.count(light) == 1, name  # in the table of colours alone
@@ -50,7 +54,7 @@ def test_figures_follow_the_readers_theme_and_are_small() -> None:
 
 def test_figures_of_nothing_are_drawn() -> None:
     nothing = (np.zeros(0), np.zeros(0))
-    svg(plots.curves(nothing, nothing, "bits"))
+    svg(plots.curves(nothing, nothing, nothing, "bits"))
     svg(plots.receptive_field(np.zeros((4, 4)), 2, 2))
     svg(plots.pair_pictures(np.zeros((3, 3)), None, None))
 
@@ -67,3 +71,15 @@ def test_a_grid_scales_levels_to_bytes_and_keeps_colours() -> None:
 def test_a_heat_map_is_drawn_of_any_images_and_bits() -> None:
     for channels, bits in ((1, np.zeros((2, 3, 4))), (3, np.full((2, 3, 4), 5.0)), (2, np.ones((2, 3, 4)))):
         svg(plots.heat_map(np.zeros((2, channels, 3, 4), np.uint8), bits, levels=2))
+
+
+def test_a_thinned_curve_keeps_its_means_and_its_extremes() -> None:
+    lines = [
+        {"step": 5, "train": 2.0, "least": 1.0, "most": 4.0},
+        {"step": 9, "validation": 3.0},
+        {"step": 9, "train": 1.5},
+    ]
+    run = Run(Path("run"), {}, lines, {}, {})
+    assert [part.tolist() for part in run.curve] == [[5, 9], [2.0, 1.5]]
+    assert [part.tolist() for part in run.extremes] == [[5, 5, 9, 9], [1.0, 4.0, 1.5, 1.5]]
+    assert [part.tolist() for part in run.validation] == [[9], [3.0]]

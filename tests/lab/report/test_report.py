@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from chainrule.errors import DataError
-from chainrule.lab.experiment import save_arrays, write_json
 from chainrule.lab.report import build
+from chainrule.lab.run_folder import save_arrays, write_json
 
 from .page import Page, page_of
 from .runs import MODELS, write_run

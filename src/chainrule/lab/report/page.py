@@ -82,7 +82,8 @@ def codec_label(run: Run) -> str:
 def pictures(run: Run) -> dict[str, Image]:
     """Every picture of one run for which its folder holds what is drawn."""
     arrays, (loss, unit) = run.arrays, run.loss
-    uri = plots.curves(run.curve, run.validation, f"{loss.lower()} ({unit})", run.result.get("entropy_bits_per_dim"))
+    entropy = run.result.get("entropy_bits_per_dim")
+    uri = plots.curves(run.curve, run.extremes, run.validation, f"{loss.lower()} ({unit})", entropy)
     best = f"Best on validation data: {tables.show(run.validation_loss)}."
     found = {"curves": Image(uri, f"{loss} of {run.name} against training steps, in {unit}. {best}")}
     if run.kind == "values" and all(name in arrays for name in DISTRIBUTIONS):

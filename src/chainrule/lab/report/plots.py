@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, PowerNorm
@@ -10,6 +12,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from chainrule.lab.report.drawing import INK, MUTED, TRAIN, TRUTH, VALIDATION, drawn, open_frame, tiles
+from chainrule.lab.report.readers import Curve
 
 MOST_POINTS = 1200
 """Points of a curve: more cannot be told apart on the page, and a long run has hundreds of thousands."""
@@ -18,20 +21,18 @@ PICTURE = "magma"
 GAP = 2
 """Pixels between the images of a picture."""
 
-Curve = tuple[np.ndarray, np.ndarray]
-
 
 @drawn
-def curves(train: Curve, validation: Curve, axis: str, entropy: float | None = None) -> Figure:
+def curves(train: Curve, extremes: Curve, validation: Curve, axis: str, entropy: float | None = None) -> Figure:
     """Training loss of each minibatch and validation loss against steps: the whole run, and its last nine tenths."""
     figure = Figure(figsize=(9.6, 3.5))
     whole, close = figure.subplots(1, 2)
     for axes in (whole, close):
-        losses(axes, train, validation, entropy)
+        losses(axes, train, extremes, validation, entropy)
     steps = max((float(x[-1]) for x, _ in (train, validation) if len(x)), default=1.0)
     whole.set(title="Whole run", ylabel=axis, xlim=(0, steps))
     close.set(title="Close-up: the first tenth left out", xlim=(steps / 10, steps))
-    late, checked = (y[x >= steps / 10] for x, y in (train, validation))
+    late, checked = (y[x >= steps / 10] for x, y in (extremes, validation))
     shown = np.concatenate([np.quantile(late, (0.03, 0.97)) if len(late) else late, checked])
     if len(shown):
         ends = np.append(shown, shown if entropy is None else entropy)
@@ -42,18 +43,12 @@ def curves(train: Curve, validation: Curve, axis: str, entropy: float | None = N
     return figure
 
 
-def losses(axes: Axes, train: Curve, validation: Curve, entropy: float | None) -> None:
-    axes.plot(*thinned(*train), color=TRAIN, alpha=0.35, linewidth=0.6, label="training, each minibatch")
+def losses(axes: Axes, train: Curve, extremes: Curve, validation: Curve, entropy: float | None) -> None:
+    axes.plot(*thinned(*extremes), color=TRAIN, alpha=0.35, linewidth=0.6, label="training, each minibatch")
     axes.plot(*smoothed(*train), color=TRAIN, linewidth=1.6, label="training, mean")
     marker = "o" if len(validation[0]) <= 60 else ""
-    axes.plot(
-        *thinned(*validation),
-        color=VALIDATION,
-        linewidth=1.5,
-        marker=marker,
-        markersize=3,
-        label="validation, whole set",
-    )
+    options: dict[str, Any] = {"linewidth": 1.5, "marker": marker, "markersize": 3, "label": "validation, whole set"}
+    axes.plot(*thinned(*validation), color=VALIDATION, **options)
     if entropy is not None:
         axes.axhline(entropy, color=TRUTH, linewidth=1.3, linestyle=(0, (4, 2)), label="entropy of the truth")
     axes.set_xlabel("training step")

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 
@@ -38,6 +35,8 @@ MODELS = {
     "pixelcnn-made": "PixelCNN-MADE",
     "gated": "Gated PixelCNN",
     "gated-made": "Gated PixelCNN-MADE",
+    "gated-logistic": "Gated logistic PixelCNN",
+    "gated-iqn": "Gated PixelIQN",
     "logistic": "Logistic PixelCNN",
     "grayscale": "Grayscale PixelCNN",
     "class-conditional": "Class-conditional PixelCNN",
@@ -65,6 +64,9 @@ MEASURED: Needs = {
     list: "others",
 }
 OTHER_CODEC: Needs = {str: "codec", int: "bytes", float: f"bits_per_dim {CODEC_TIMES}"}
+
+
+Curve = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,18 +119,24 @@ class Run:
         """The best one of the run, in the same unit."""
         return next(self.result.get(LOSSES[name]) for name in LOSSES if name in self.result)
 
-    @cached_property
-    def curve(self) -> tuple[np.ndarray, np.ndarray]:
-        """Steps and losses of the minibatches."""
+    @property
+    def curve(self) -> Curve:
+        """Steps and training losses: of every minibatch, or the means of the stretches of a thinned curve."""
         return self._series("train")
 
-    @cached_property
-    def validation(self) -> tuple[np.ndarray, np.ndarray]:
+    @property
+    def extremes(self) -> Curve:
+        """The same with the least and the most of each stretch in the place of its mean."""
+        return self._series("train", "least", "most")
+
+    @property
+    def validation(self) -> Curve:
         """Steps and losses of every evaluation on the validation set."""
         return self._series("validation")
 
-    def _series(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        pairs = [(line["step"], line[name]) for line in self.metrics if name in line]
+    def _series(self, name: str, *instead: str) -> Curve:
+        lines = [line for line in self.metrics if name in line]
+        pairs = [(line["step"], line.get(other, line[name])) for line in lines for other in instead or (name,)]
         steps, losses = np.array(pairs, np.float64).reshape(-1, 2).T
         return steps, losses
 
@@ -147,16 +155,12 @@ def read_runs(runs: Sequence[str | Path], recorded: Sequence[str | Path] = ()) -
 def read_one(folder: str | Path, recorded: bool = False) -> Run:
     """One run folder; raises `DataError` when it holds no finished run, or a damaged one."""
     folder = Path(folder)
-    damaged = DataError(f"the file {folder / 'arrays.npz'} is damaged: train the run again, or leave it out")
-    try:
-        result, metrics, arrays = read_run(folder)
-    except (BadZipFile, EOFError, zlib.error):
-        raise damaged from None
+    result, metrics, arrays = read_run(folder)
     lines = all(isinstance(line, dict) and isinstance(line.get("step"), int) for line in metrics)
     if not lines or not is_complete(result):
         raise DataError(f"the run in {folder} is damaged (result.json or metrics.jsonl lacks what a run writes there)")
     if result["recipe"] != CODEC and not are_sound(arrays, result["shape"], result["levels"]):
-        raise damaged
+        raise DataError(f"the file {folder / 'arrays.npz'} is damaged: train the run again, or leave it out")
     return Run(folder, result, metrics, arrays, read_settings(folder), recorded)
 
 
