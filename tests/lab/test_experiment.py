@@ -401,16 +401,16 @@ def test_a_run_may_begin_with_another_models_weights(files, tmp_path, capsys):
     other = load(tmp_path / "other")
     torch.manual_seed(0)
     model = PixelCNN((3, 6, 6), 4, filters=8, blocks=1)
-    output = model.output.weight.clone()
+    output = model.head.output.weight.clone()
     record = experiment.start_from(model, str(tmp_path / "other"))
-    taken = sum(v.numel() for k, v in model.state_dict().items() if not k.startswith("output"))
+    taken = sum(v.numel() for k, v in model.state_dict().items() if not k.startswith("head"))
     sha256 = hashlib.sha256((tmp_path / "other" / "model.safetensors").read_bytes()).hexdigest()
     other_name = str(tmp_path / "other")
     assert record == {"model": other_name, "weights": taken, "of": taken + 8 * 12 + 12, "sha256": sha256}
     for name, value in model.state_dict().items():
-        if not name.startswith("output"):
+        if not name.startswith("head"):
             assert torch.equal(value, other.state_dict()[name])
-    assert torch.equal(model.output.weight, output)
+    assert torch.equal(model.head.output.weight, output)
     with pytest.raises(ModelError, match="--init"):
         experiment.start_from(Histogram(7), str(tmp_path / "other"))
 
