@@ -84,7 +84,11 @@ def test_pixelcnn_by_hand(levels):
     h = conv(model.trunk.input, v)
     for block in model.trunk.blocks:
         h = h + conv(block.expand, F.relu(conv(block.spatial, F.relu(conv(block.reduce, F.relu(h))))))
-    logits = conv(model.head.output, F.relu(conv(model.trunk.hidden, F.relu(h)))).unflatten(1, (2, levels)).permute(0, 1, 3, 4, 2)
+    logits = (
+        conv(model.head.output, F.relu(conv(model.trunk.hidden, F.relu(h))))
+        .unflatten(1, (2, levels))
+        .permute(0, 1, 3, 4, 2)
+    )
     torch.testing.assert_close(model.site_log_probs(x), Categorical(logits=logits).log_prob(x), rtol=0, atol=1e-11)
 
 
