@@ -9,13 +9,18 @@ import pytest
 import torch
 
 from chainrule import compiled as native
-from chainrule import heads, sampling
+from chainrule import sampling
 from chainrule.compiled.library import library
-from chainrule.compiled.walk.compiled_walk import GROUP, CompiledWalk
+from chainrule.compiled.walk.compiled_walk import GROUP, CompiledWalk, score
+from chainrule.compiled.walk.lowering import lower
+from chainrule.contract import Chooser
+from chainrule.errors import ModelError
 from chainrule.fixedpoint import calibrate, exact, frequencies
-from chainrule.fixedpoint.scoring import _by_passes
-from chainrule.models import MADE, GatedPixelCNN, PixelCNN, PixelCNNMADE
-from chainrule.nn import MaskedConv2d
+from chainrule.fixedpoint.scoring import by_passes
+from chainrule.heads import FactorisedHead, MADEHead, Softmax
+from chainrule.models import MADE, GatedPixelCNN, ImageModel, PixelCNN, PixelCNNMADE
+from chainrule.models.image import ImageWalk
+from chainrule.nn import ChannelLayerNorm, MaskedConv2d, MaskedLinear, MaskedTrunk, ResidualBlock
 from laws import events
 
 pytestmark = pytest.mark.skipif(not native.available(), reason="chainrule was installed without a C compiler")
@@ -35,10 +40,10 @@ def image_model(cls=PixelCNNMADE, shape=(3, 5, 6), levels=4, filters=20, blocks=
 def passes(twin, x):
     """The frequencies by PyTorch's parallel pass, in the order of the walk."""
     with torch.no_grad():
-        return _by_passes(twin, x)
+        return by_passes(twin, x)
 
 
-def walked(model, x):
+def walked(model, x, method="cached"):
     """The probabilities that a walk meets, float64 (sites, B, levels)."""
     found = []
 
@@ -46,8 +51,18 @@ def walked(model, x):
         found.append(pmf)
         return x[sampling.at(site)]
 
-    sampling.walk(model, len(x), choose)
+    sampling.walk(model, len(x), InTurn(choose), method=method)
     return torch.stack(found)
+
+
+class InTurn(Chooser):
+    """Somebody who wants to be asked at every site."""
+
+    def __init__(self, choose):
+        self.choose = choose
+
+    def __call__(self, position, site, conditional):
+        return self.choose(position, site, conditional)
 
 
 @pytest.fixture
@@ -71,7 +86,7 @@ def test_all_steps_at_once_are_the_steps_in_turn(cls, in_exact_mode, threads):
         for known in (None, torch.rand(given.shape) < 0.5, torch.ones_like(given, dtype=torch.bool)):
             draw = sampling.Draw(u, None if known is None else given, known)
             at_once = sampling.walk(model, n, draw)
-            assert torch.equal(at_once, sampling.walk(model, n, lambda *step, draw=draw: draw(*step)))
+            assert torch.equal(at_once, sampling.walk(model, n, InTurn(draw)))
             assert known is None or torch.equal(at_once[known], given[known])
             assert known is None or known.all() or n < 7 or not torch.equal(at_once, given)
 
@@ -82,7 +97,7 @@ def test_all_steps_at_once_from_what_broadcasts_or_is_wrong():
     u, given = torch.rand(n, 90, dtype=torch.float64), events(model, n).long()
     known = torch.rand(1, 3, 5, 6) < 0.5
     for draw in (sampling.Draw(u, given, known), sampling.Draw(u, None, known), sampling.Draw(u, given)):
-        assert torch.equal(sampling.walk(model, n, draw), sampling.walk(model, n, lambda *step, draw=draw: draw(*step)))
+        assert torch.equal(sampling.walk(model, n, draw), sampling.walk(model, n, InTurn(draw)))
     for value in (-1, 4, 2**40):
         with pytest.raises(IndexError):
             sampling.walk(model, n, sampling.Draw(u, torch.full_like(given, value), known))
@@ -90,18 +105,24 @@ def test_all_steps_at_once_from_what_broadcasts_or_is_wrong():
 
 
 def test_a_walk_at_once_overrides_nothing(monkeypatch):
-    """A choice of another kind, or a step of one's own, is asked at every site."""
+    """A choice of another kind, or a walk by the model's own steps, is asked at every site."""
 
     class Greedy(sampling.Draw):
         def __call__(self, position, site, conditional):
             return conditional.argmax(-1)
 
+        def whole(self, walk):
+            return None
+
     model, u = image_model(), torch.rand(2, 90, dtype=torch.float64)
     greedy = sampling.walk(model, 2, Greedy(u))
-    assert torch.equal(greedy, sampling.walk(model, 2, lambda position, site, pmf: pmf.argmax(-1)))
-    asked, usual = [], model.conditional
-    monkeypatch.setattr(model, "conditional", lambda state: asked.append(1) or usual(state))
-    sampling.walk(model, 2, sampling.Draw(u))
+    assert torch.equal(greedy, sampling.walk(model, 2, InTurn(lambda position, site, pmf: pmf.argmax(-1))))
+    assert not torch.equal(greedy, sampling.walk(model, 2, sampling.Draw(u)))
+    asked, usual = [], ImageWalk.conditional
+    monkeypatch.setattr(ImageWalk, "conditional", lambda walk: asked.append(1) or usual(walk))
+    sampling.walk(model, 2, sampling.Draw(u), method="steps")
+    assert len(asked) == 90
+    sampling.walk(model, 2, sampling.Draw(u), method="compiled")
     assert len(asked) == 90
 
 
@@ -112,7 +133,7 @@ def test_a_walk_at_once_asks_the_compiled_code(monkeypatch):
     assert model.sample(2).shape == (2, 3, 5, 6)
     assert sampling.sample(model, 0).shape == (0, 3, 5, 6)
     with pytest.raises(pytest.fail.Exception):
-        sampling.walk(model, 2, lambda position, site, pmf: pmf.argmax(-1))
+        sampling.walk(model, 2, InTurn(lambda position, site, pmf: pmf.argmax(-1)))
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3], indirect=True)
@@ -182,18 +203,24 @@ def test_odd_shapes(cls, shape, levels, filters, blocks, layer_norm):
 
 @pytest.mark.parametrize("cls", [PixelCNN, PixelCNNMADE])
 @pytest.mark.parametrize("levels", [4, 20])
-def test_float_models_agree_up_to_rounding(cls, levels, monkeypatch):
+def test_float_models_agree_up_to_rounding(cls, levels):
     """Float32 sums in another order; the reference is float64."""
     model = image_model(cls, levels=levels)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(1.7)
     x = events(model, GROUP + 3)
-    compiled = walked(model, x)
-    monkeypatch.setenv("CHAINRULE_COMPILED", "0")
-    assert (compiled - walked(model, x)).abs().max() < 1e-4
-    assert (compiled - walked(model.double(), x)).abs().max() < 1e-4
+    compiled = walked(model, x, "compiled")
+    assert (compiled - walked(model, x, "steps")).abs().max() < 1e-4
+    assert (compiled - walked(model.double(), x, "steps")).abs().max() < 1e-4
     assert (compiled.sum(-1) - 1).abs().max() < 1e-12
+
+
+def started(model, batch):
+    """The walk that a model gets, a compiled one."""
+    walk = sampling.engines.start(model, batch)
+    assert isinstance(walk, CompiledWalk)
+    return walk
 
 
 def test_what_was_given_stays_as_it_was():
@@ -202,14 +229,13 @@ def test_what_was_given_stays_as_it_was():
     x = events(twin, 3)
     expected = passes(twin, x).double() * 2.0**-22
     with torch.no_grad():
-        state, given, value = twin.start(3), [], torch.zeros(3, dtype=torch.long)
-        assert isinstance(state, CompiledWalk)
+        walk, given, value = started(twin, 3), [], torch.zeros(3, dtype=torch.long)
         for position, site in enumerate(twin.sites()):
             if position % 5:
-                given.append((position, twin.conditional(state)))
-                assert torch.equal(twin.conditional(state), given[-1][1])
+                given.append((position, walk.conditional()))
+                assert torch.equal(walk.conditional(), given[-1][1])
             value.copy_(x[sampling.at(site)])
-            state = twin.observe(state, value)
+            walk.observe(value)
             value.fill_(0)
     for position, pmf in given:
         assert torch.equal(pmf, expected[position])
@@ -218,38 +244,66 @@ def test_what_was_given_stays_as_it_was():
 def test_where_pytorch_takes_the_steps(monkeypatch):
     """While gradients are recorded, in other types than float32, for other models, and where it is switched off."""
     model = image_model()
-    assert model.program() is None
+    assert lower(model) is None
     with torch.no_grad():
-        assert model.program() is not None
-        assert image_model().double().program() is None
-        assert MADE((2,), 4).program() is None
+        assert lower(model) is not None
+        others = [
+            image_model().double(),
+            MADE((2,), 4),
+            image_model(GatedPixelCNN, classes=2),
+            image_model(GatedPixelCNN),
+        ]
+        others += [ImageModel((3, 4, 4), 8, "masked", head, 8, 1) for head in ("logistic", "quantile")]
+        assert not any(lower(other) for other in others)
         monkeypatch.setenv("CHAINRULE_COMPILED", "0")
-        assert model.program() is None
+        assert lower(model) is None
+        with pytest.raises(ModelError, match="engine 'compiled' cannot run this model here"):
+            sampling.engines.start(model, 2, method="compiled")
 
 
-def test_what_does_something_else_is_left_to_pytorch():
-    """Programs are made of the very classes that they are written for: subclasses, and other heads, may differ."""
-
-    class Warmer(heads.Categorical):
-        pass
-
-    class Other(MaskedConv2d):
-        pass
-
-    class Encoded(PixelCNN):
-        def _encode(self, v):
-            return super()._encode(v) * 2
-
-    changed = image_model()
-    changed.head = Warmer()
-    layered = image_model()
-    layered.hidden.__class__ = Other
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("softmax", Softmax),
+        ("trunk", MaskedTrunk),
+        ("trunk.input", MaskedConv2d),
+        ("trunk.hidden", MaskedConv2d),
+        ("trunk.norm", ChannelLayerNorm),
+        ("trunk.blocks.1", ResidualBlock),
+        ("trunk.blocks.1.norm", ChannelLayerNorm),
+        ("trunk.blocks.1.reduce", MaskedConv2d),
+        ("trunk.blocks.1.spatial", MaskedConv2d),
+        ("trunk.blocks.1.expand", MaskedConv2d),
+        ("head", MADEHead),
+        ("head.made.layers.0", MaskedLinear),
+        ("head.made.output", MaskedLinear),
+        ("head.made.from_auxiliary", torch.nn.Linear),
+    ],
+)
+def test_what_does_something_else_is_left_to_pytorch(name, kind):
+    """Programs are made of the very classes that they are written for: subclasses may differ."""
+    model = image_model()
+    part = model.get_submodule(name)
+    assert type(part) is kind
     with torch.no_grad():
-        assert changed.program() is None
-        assert layered.program() is None
-        assert image_model(Encoded).program() is None
-        assert image_model(GatedPixelCNN).program() is None
-        assert exact(image_model()).program() is not None
+        assert lower(model) is not None
+        part.__class__ = type("Other", (kind,), {})
+        assert lower(model) is None
+
+
+@pytest.mark.parametrize("method", ["start", "features", "_logits"])
+def test_a_model_with_steps_of_its_own_takes_them(method):
+    """And one that only names its trunk and head is as good as chainrule's own, exact or not."""
+    own = type(
+        "Own", (PixelCNN,), {method: lambda self, *arguments: getattr(super(PixelCNN, self), method)(*arguments)}
+    )
+    factorised = image_model()
+    factorised.head = FactorisedHead(3, 4, 20, factorised.encoding)
+    with torch.no_grad():
+        assert lower(image_model(own)) is None
+        assert lower(image_model(type("Named", (PixelCNN,), {}))) is not None
+        assert lower(exact(image_model())) is not None
+        assert lower(factorised) is not None
 
 
 def test_other_defaults_of_the_caller_change_nothing():
@@ -263,8 +317,8 @@ def test_other_defaults_of_the_caller_change_nothing():
     finally:
         torch.set_default_dtype(torch.float32)
     with torch.device("meta"), torch.no_grad():
-        program = twin.program()
-        assert torch.equal(native.score(program, x), expected)
+        program = lower(twin)
+        assert torch.equal(score(program, x), expected)
         assert torch.equal((CompiledWalk(program, 2).conditional() * 2.0**22).int(), expected[0, :1].expand(2, -1))
 
 
@@ -272,19 +326,19 @@ def test_other_defaults_of_the_caller_change_nothing():
 def test_a_value_that_is_no_level(value):
     twin = exact(image_model())
     with torch.no_grad():
-        state = twin.start(3)
+        walk = started(twin, 3)
         with pytest.raises(IndexError, match="4 levels"):
-            twin.observe(state, torch.tensor([0, value, 1]))
-        twin.observe(state, torch.tensor(1))  # one for all
-        assert twin.conditional(state).shape == (3, 4)
+            walk.observe(torch.tensor([0, value, 1]))
+        walk.observe(torch.tensor(1))  # one for all
+        assert walk.conditional().shape == (3, 4)
 
 
 def test_nan_stays_nan():
     """A float model that went wrong says so, however its steps are taken."""
     model = image_model()
     with torch.no_grad():
-        model.hidden.weight[3, 2] = float("nan")
-        assert bool(model.conditional(model.start(2)).isnan().all())
+        model.trunk.hidden.weight[3, 2] = float("nan")
+        assert bool(started(model, 2).conditional().isnan().all())
 
 
 def test_a_library_of_another_version_is_not_used(monkeypatch):
@@ -302,12 +356,12 @@ def test_a_program_is_a_picture_of_the_model():
     x = events(model, 2)
     before = walked(model, x)
     with torch.no_grad():
-        state = model.start(2)
+        walk = started(model, 2)
         for parameter in model.parameters():
             parameter.mul_(-1)
         for position, site in enumerate(model.sites()):
-            assert torch.equal(model.conditional(state), before[position])
-            state = model.observe(state, x[sampling.at(site)])
+            assert torch.equal(walk.conditional(), before[position])
+            walk.observe(x[sampling.at(site)])
 
 
 def test_no_images():
