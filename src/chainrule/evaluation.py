@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -23,19 +22,22 @@ BATCH = 100
 
 def log_probs(model: AutoregressiveModel, x: Tensor, context: Any = None) -> Tensor:
     """log p of each of many events, batch by batch and without gradients: nats, float64, shape (N,)."""
-    return in_batches(model.log_prob, model, x, context, max(BATCH, BATCH * 2352 // model.dims))
-
-
-def in_batches(
-    measure: Callable[[Tensor, Any], Tensor], model: AutoregressiveModel, x: Tensor, context: Any, batch: int
-) -> Tensor:
-    """A measure of each of many events, batch by batch and without gradients: float64, shape (N,)."""
+    found = []
     with torch.no_grad(), evaluating(model):
-        parts = [
-            measure(x[i : i + batch], None if context is None else context[i : i + batch]).double().cpu()
-            for i in range(0, len(x), batch)
-        ]
-    return torch.cat(parts)
+        for part, given in in_batches(x, context, max(BATCH, BATCH * 2352 // model.dims)):
+            found.append(model.log_prob(part, given).double().cpu())
+    return torch.cat(found)
+
+
+def in_batches(x: Tensor, context: Any, batch: int) -> Iterator[tuple[Tensor, Any]]:
+    """Events and their context in batches."""
+    for i in range(0, len(x), batch):
+        yield x[i : i + batch], None if context is None else context[i : i + batch]
+
+
+def has_likelihood(model: Any) -> bool:
+    """Whether a model gives events probabilities."""
+    return bool(getattr(model, "has_likelihood", isinstance(model, AutoregressiveModel)))
 
 
 def bits_per_dim(
@@ -59,7 +61,7 @@ def bits_per_dim(
         >>> round(cr.bits_per_dim(cr.Histogram(4), torch.tensor([[0], [1], [3]])), 6)
         2.0
     """
-    if not isinstance(model, AutoregressiveModel):
+    if not has_likelihood(model):
         raise ModelError(f"{type(model).__name__} has no likelihood, and so no bits/dim: evaluate a likelihood model")
     if isinstance(dataset, Dataset):
         x = getattr(dataset, split)
@@ -96,9 +98,11 @@ def independent_bits_per_dim(model: AutoregressiveModel, dataset: Dataset, split
         )
     x, context = getattr(dataset, split), context_of(model, dataset, split)
     batch = max(1, BATCH * 64 // model.levels ** model.shape[0])  # memory grows with the values of a pixel
-    return metrics.bits_per_dim(
-        -float(in_batches(model.independent_log_prob, model, x, context, batch).mean()), model.dims
-    )
+    total = 0.0
+    with torch.no_grad(), evaluating(model):
+        for part, given in in_batches(x, context, batch):
+            total += float(model.independent_log_prob(part, given).sum())
+    return metrics.bits_per_dim(-total / len(x), model.dims)
 
 
 def part_of(dataset: Dataset, split: str, n: int | None = None, redraw: bool = False) -> Dataset:
@@ -144,14 +148,13 @@ def context_of(model: Any, dataset: Dataset, split: str) -> Tensor | None:
 
 def validation_loss(model: Any, dataset: Dataset, split: str = "validation") -> float:
     """What decides which weights a run keeps: bits/dim, or the mean of a model's own loss if it has no likelihood."""
-    if isinstance(model, AutoregressiveModel):
+    if has_likelihood(model):
         return bits_per_dim(model, dataset, split)
     x, context = getattr(dataset, split), context_of(model, dataset, split)
     total = 0.0
     with torch.no_grad(), evaluating(model):
-        for i in range(0, len(x), BATCH):
-            part = x[i : i + BATCH].to(model.device)
-            total += len(part) * float(model.validation_loss(part, None if context is None else context[i : i + BATCH]))
+        for part, given in in_batches(x, context, BATCH):
+            total += len(part) * float(model.validation_loss(part.to(model.device), given))
     return total / len(x)
 
 
@@ -176,7 +179,7 @@ def receptive_field(model: AutoregressiveModel, site: tuple[int, int, int], seed
     Returns:
         Float64 of shape (H, W).
     """
-    if not isinstance(model, AutoregressiveModel):
+    if not has_likelihood(model):
         raise ModelError(f"{type(model).__name__} has no log p to differentiate: look at a likelihood model")
     generator = torch.Generator().manual_seed(seed)
     x = torch.randint(0, model.levels, (1, *model.shape), generator=generator).to(model.device)
@@ -186,14 +189,3 @@ def receptive_field(model: AutoregressiveModel, site: tuple[int, int, int], seed
         log_pmf = model._logits(v, model.example_context(1)).log_softmax(-1)
         (gradient,) = torch.autograd.grad(log_pmf[(0, *site, int(x[(0, *site)]))], v)
     return gradient[0].abs().amax(0).double().cpu().numpy()
-
-
-def enumerate_events(model: AutoregressiveModel) -> Tensor:
-    """Every outcome of a tiny event, (levels ** dims, *shape).
-
-    >>> import chainrule as cr
-    >>> enumerate_events(cr.MADE((2,), 2)).tolist()
-    [[0, 0], [0, 1], [1, 0], [1, 1]]
-    """
-    outcomes = list(itertools.product(range(model.levels), repeat=model.dims))
-    return torch.tensor(outcomes).view(-1, *model.shape)

@@ -20,7 +20,7 @@ from chainrule.lab import experiment
 from chainrule.lab.experiment import read_run, run
 from chainrule.lab.recipes import RECIPES, HistogramConfig, get_recipe
 from chainrule.models import Histogram, PixelCNN, PixelCNNMADE
-from chainrule.training import fitting as training
+from chainrule.training import step as stepping
 from chainrule.zoo import load
 from laws import events
 
@@ -139,7 +139,7 @@ def test_a_run_leaves_all_files(name, files, tmp_path, labelled):
 
 
 def interrupt_at(monkeypatch, step):
-    real, done = training.batch_indices, []
+    real, done = stepping.batch_indices, []
 
     def hooked(count, batch_size, seed, now):
         if now == step and not done:
@@ -147,7 +147,7 @@ def interrupt_at(monkeypatch, step):
             os.kill(os.getpid(), signal.SIGINT)
         return real(count, batch_size, seed, now)
 
-    monkeypatch.setattr(training, "batch_indices", hooked)
+    monkeypatch.setattr(stepping, "batch_indices", hooked)
 
 
 @pytest.mark.parametrize("name", ["2d-made", "pixelcnn-made"])

@@ -22,6 +22,7 @@ import torch
 
 from chainrule.data import Dataset
 from chainrule.errors import ChainruleError, ModelError
+from chainrule.evaluation import bits_per_dim
 from chainrule.models import (
     MADE,
     GatedPixelCNNMADE,
@@ -30,15 +31,20 @@ from chainrule.models import (
     LogisticPixelCNN,
     PixelCNN,
     PixelCNNMADE,
+    PixelIQN,
 )
 from chainrule.nn import encoding
 from chainrule.nn import made_network as made_module
+from chainrule.training import allocator, keep_freed_memory
 from chainrule.training import fitting as training
+from chainrule.training import step as stepping
 from chainrule.training.average import WeightAverage
 from chainrule.training.batches import batch_indices
-from chainrule.training.config import TrainConfig, rate, settings
+from chainrule.training.config import TrainConfig, settings
 from chainrule.training.fitting import fit
-from laws import tiny_dataset
+from chainrule.training.objective import Objective, smoothed_loss
+from chainrule.training.schedules import SCHEDULES, rate
+from laws import CASES, CONDITIONAL_CASES, events, randomised, tiny_dataset
 
 BASE = TrainConfig(steps=11, batch_size=8, lr=0.02, eval_every=3, precision="float32", device="cpu")
 
@@ -76,7 +82,7 @@ def same_state(a, b):
 
 def at_step(monkeypatch, step, action):
     """Do something while the batch of a step is being put together, once."""
-    real, done = training.batch_indices, []
+    real, done = stepping.batch_indices, []
 
     def hooked(count, batch_size, seed, now):
         if now == step and not done:
@@ -84,7 +90,7 @@ def at_step(monkeypatch, step, action):
             action()
         return real(count, batch_size, seed, now)
 
-    monkeypatch.setattr(training, "batch_indices", hooked)
+    monkeypatch.setattr(stepping, "batch_indices", hooked)
 
 
 def ctrl_c():
@@ -95,24 +101,19 @@ def journal(folder):
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
-# --------------------------------------------------------------------------------------------------- order of the data
-
-
 # ---------------------------------------------------------------------------------------------------------- schedules
 
 
 def test_warmup_rises_to_the_highest_rate():
     """Linear, never zero, and full at its end."""
-    config = TrainConfig(steps=20, warmup=4)
-    assert [rate(config, step) for step in range(6)] == [0.25, 0.5, 0.75, 1, 1, 1]
+    assert [rate("constant", step, steps=20, warmup=4) for step in range(6)] == [0.25, 0.5, 0.75, 1, 1, 1]
 
 
 def test_schedules_fall_to_zero():
     """Constant stays; linear and cosine fall from 1 after the warm-up, cosine being half way in the middle."""
     for warmup in (0, 10):
         for schedule, middle in (("linear", 0.5), ("cosine", 0.5), ("constant", 1)):
-            config = TrainConfig(steps=110, warmup=warmup, schedule=schedule)
-            rates = [rate(config, step) for step in range(warmup, 111)]
+            rates = [rate(schedule, step, 110, warmup) for step in range(warmup, 111)]
             assert rates[0] == 1
             assert rates == sorted(rates, reverse=True)
             assert rates[(110 - warmup) // 2] == pytest.approx(middle)
@@ -121,7 +122,7 @@ def test_schedules_fall_to_zero():
 
 def test_a_warmup_longer_than_the_run():
     """No division by zero."""
-    assert rate(TrainConfig(steps=3, warmup=10, schedule="cosine"), 2) == pytest.approx(0.3)
+    assert rate("cosine", 2, steps=3, warmup=10) == pytest.approx(0.3)
 
 
 def test_the_schedule_is_applied():
@@ -131,6 +132,60 @@ def test_the_schedule_is_applied():
         model, _ = train(Histogram(4), data, steps=1, optimizer="sgd", lr=0.1, warmup=warmup, eval_every=1)
         moved[warmup] = model.theta.detach()
     torch.testing.assert_close(moved[4], moved[0] / 4)
+
+
+def test_a_new_schedule_is_one_line(monkeypatch):
+    """What stands in the table can be chosen, is applied, and nothing else need know of it."""
+    monkeypatch.setitem(SCHEDULES, "square", lambda done: (1 - done) ** 2)
+    data, moved = tiny_dataset((1,), 4), {}
+    for schedule in ("constant", "square"):
+        model, _ = train(Histogram(4), data, steps=2, optimizer="sgd", betas=(0, 0), lr=1e-4, schedule=schedule)
+        moved[schedule] = model.theta.detach()
+    torch.testing.assert_close(moved["square"], 0.625 * moved["constant"], rtol=1e-2, atol=0)
+
+
+# ----------------------------------------------------------------------------------------------------------- objective
+
+
+def smoothing_cases():
+    return [case for case in (*CASES, *CONDITIONAL_CASES) if case.name.endswith(("L2", "L4-linear", "L5", "k1", "c2"))]
+
+
+@pytest.mark.parametrize("case", smoothing_cases(), ids=lambda case: case.name)
+def test_label_smoothing_is_the_cross_entropy_to_smoothed_targets(case):
+    """By its definition, entry by entry; without smoothing, the model's own loss; and it can be differentiated."""
+    model = randomised(case.build())
+    x, context = events(model, 5), model.example_context(5)
+    y, log_p = model.with_auxiliaries(x), model.log_pmf(x, context).detach()
+    total = 0.0
+    for site in model.sites():
+        table = log_p[(slice(None), *site.index)][:, : site.levels]
+        for row, value in zip(table.tolist(), y[(slice(None), *site.index)].tolist(), strict=True):
+            possible = [p for p in row if p > -math.inf]  # given the gray of a pixel, its colours are not free
+            total -= 0.7 * row[int(value)] + 0.3 * sum(possible) / len(possible)
+    smoothed = Objective(model, 0.3)(x, context)
+    assert float(smoothed.detach()) == pytest.approx(total / 5 / model.dims, rel=1e-9)
+    loss = model.loss(x, context)
+    torch.testing.assert_close(Objective(model)(x, context), loss, rtol=0, atol=0)
+    torch.testing.assert_close(smoothed_loss(model, 0.0, x, context), loss, rtol=1e-9, atol=0)
+    smoothed.backward()
+    assert all(p.grad is None or torch.isfinite(p.grad).all() for p in model.parameters())
+
+
+def test_label_smoothing_is_an_option_of_training():
+    """It changes what is trained, not what is measured: a histogram tends to the smoothed frequencies."""
+    data = tiny_dataset((1,), 3, n=900)
+    options = {"steps": 300, "lr": 0.05, "schedule": "cosine", "batch_size": 200, "eval_every": 300}
+    model, history = train(Histogram(3), data, label_smoothing=0.4, **options)
+    frequencies = data.train[:, 0].bincount(minlength=3) / len(data.train)
+    expected = 0.6 * frequencies + 0.4 / 3
+    torch.testing.assert_close(model.theta.detach().softmax(0), expected, atol=0.03, rtol=0)
+    assert history.validation[-1][1] == pytest.approx(bits_per_dim(model, data, "validation"), rel=1e-9)
+
+
+def test_a_model_without_probabilities_has_no_labels_to_smooth():
+    with pytest.raises(ModelError, match=r"--train.label-smoothing: PixelIQN gives levels no probabilities"):
+        train(PixelIQN((1, 2, 2), 4, 4, 1), tiny_dataset((1, 2, 2)), label_smoothing=0.1)
 
 
 # ---------------------------------------------------------------------------------------------------- noise, averages
@@ -173,6 +228,8 @@ def test_settings_name_only_what_was_chosen():
     model, data = Histogram(4), tiny_dataset()
     assert "redraw" not in settings(TrainConfig(), model, data)["train"]
     assert settings(TrainConfig(redraw=True), model, data)["train"]["redraw"] is True
+    assert "label_smoothing" not in settings(TrainConfig(), model, data)["train"]
+    assert settings(TrainConfig(label_smoothing=0.5), model, data)["train"]["label_smoothing"] == 0.5
 
 
 def test_average_of_weights():
@@ -186,10 +243,10 @@ def test_average_of_weights():
         decay = min(0.5, (1 + step) / (10 + step))
         expected = decay * expected + (1 - decay) * model.theta.detach()
     now = model.theta.detach().clone()
-    with average.applied(model):
+    with average.applied():
         torch.testing.assert_close(model.theta.detach(), expected)
     assert torch.equal(model.theta, now)
-    with pytest.raises(ZeroDivisionError), average.applied(model):
+    with pytest.raises(ZeroDivisionError), average.applied():
         raise ZeroDivisionError
     assert torch.equal(model.theta, now)
 
@@ -200,7 +257,7 @@ def test_no_average_is_the_weights():
     average = WeightAverage(model, 0)
     model.theta.data += 1
     average.update(0)
-    with average.applied(model):
+    with average.applied():
         assert model.theta.tolist() == [1, 1]
 
 
@@ -356,6 +413,39 @@ def test_a_model_can_be_fitted_twice():
     assert second.train[0] < first.train[0]
 
 
+OTHERS_ACCELERATOR = """
+import torch
+from accelerate import Accelerator
+theirs = Accelerator(mixed_precision="bf16", cpu=True)
+from chainrule.training import fit
+from laws import tiny_dataset
+from chainrule.models import MADE
+losses = {}
+for precision in ("float32", "bfloat16", "float32"):
+    torch.manual_seed(0)
+    history = fit(MADE((3,), 4, (8,)), tiny_dataset(), steps=3, precision=precision, device="cpu", quiet=True)
+    losses.setdefault(precision, []).append(history.train)
+assert losses["float32"][0] == losses["float32"][1] != losses["bfloat16"][0]
+assert theirs.mixed_precision == "bf16" and Accelerator().mixed_precision == "bf16"
+"""
+
+
+def test_a_programs_own_accelerator_stays_as_it_was(script):
+    """Its settings hold for the process, ours for a run: neither changes the other."""
+    _, environment = script
+    code, _, errors = launch(["-c", OTHERS_ACCELERATOR], environment)
+    assert code == 0, errors[-3000:]
+
+
+def test_fit_leaves_the_allocator_alone(monkeypatch):
+    """What changes the whole process is the program's choice: the command line makes it, a call of `fit` does not."""
+    monkeypatch.setattr(allocator.ctypes, "CDLL", lambda name: pytest.fail("the C library was asked for"))
+    allocator.keep_freed_memory.cache_clear()
+    train()
+    monkeypatch.undo()
+    keep_freed_memory()
+
+
 @pytest.mark.parametrize("data", [tiny_dataset((2,), 4), tiny_dataset((3,), 3)])
 def test_data_that_does_not_fit_the_model(data):
     """Shape and levels of both are named."""
@@ -380,6 +470,8 @@ def test_data_that_does_not_fit_the_model(data):
         ("jitter", -1.0),
         ("weight_decay", -1.0),
         ("betas", (1.5, 0.9)),
+        ("label_smoothing", 1.0),
+        ("label_smoothing", -0.1),
         ("optimizer", "adagrad"),
         ("schedule", "exponential"),
         ("precision", "float8"),
@@ -569,8 +661,7 @@ from pathlib import Path
 import torch
 torch.set_num_threads(1)
 from chainrule.errors import ModelError
-from chainrule.training.config import TrainConfig
-from chainrule.training.fitting import fit, leave_processes
+from chainrule.training import TrainConfig, fit, leave_processes
 from laws import tiny_dataset
 from chainrule.models import PixelCNNMADE
 
@@ -636,13 +727,13 @@ def launch(arguments, environment, timeout=120):
 
 INTERRUPTED = """
 import os, signal
-from chainrule.training import fitting as training
-rank, real = int(os.environ["RANK"]), training.batch_indices
+from chainrule.training import step as stepping
+rank, real = int(os.environ["RANK"]), stepping.batch_indices
 def hooked(count, batch_size, seed, step):
     if step == 4 + rank:
         os.kill(os.getpid(), signal.SIGINT)
     return real(count, batch_size, seed, step)
-training.batch_indices = hooked
+stepping.batch_indices = hooked
 """
 
 
