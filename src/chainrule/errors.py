@@ -21,3 +21,12 @@ class ModelError(ChainruleError):
 
 class CodecError(ChainruleError):
     """An archive that is damaged, foreign, or belongs to another model."""
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether memory came to an end, the computer's or a GPU's: PyTorch says so by a RuntimeError.
+
+    >>> out_of_memory(MemoryError()), out_of_memory(RuntimeError("shapes differ"))
+    (True, False)
+    """
+    return isinstance(error, MemoryError) or "tried to allocate" in str(error).lower()

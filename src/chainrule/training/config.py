@@ -102,4 +102,4 @@ def settings(config: TrainConfig, model: GenerativeModel, dataset: Dataset) -> d
     """What must be the same for a checkpoint to be continued."""
     later = {"redraw": False, "label_smoothing": 0.0}  # checkpoints from before there was a choice say nothing of them
     train = {key: value for key, value in asdict(config).items() if key not in FREE and later.get(key) != value}
-    return {"model": model.config, "data": dataset.name, "events": len(dataset.train), "train": train}
+    return {"model": model.config, "data": dataset.name, "train": train}

@@ -13,17 +13,20 @@ from torch import Tensor
 
 from chainrule import metrics
 from chainrule.data import Dataset
-from chainrule.errors import ModelError
-from chainrule.evaluation import validation_loss
+from chainrule.errors import ModelError, out_of_memory
+from chainrule.evaluation import check_splits, splits_of, validation_loss
 from chainrule.models import GenerativeModel
 from chainrule.training.checkpoint import Checkpoint, Journal
 from chainrule.training.config import TrainConfig, settings
 from chainrule.training.devices import Machine, anywhere, machine_for
+from chainrule.training.lock import holding
 from chainrule.training.progress import Interrupt, Silent, progress_reporter
 from chainrule.training.step import Training
 
 NOTED = 50
 """Losses are fetched from the device at least every so many steps."""
+HOPELESS = 1e6
+"""A loss that has grown by this factor does not come back."""
 
 
 @dataclass
@@ -66,10 +69,12 @@ def fit(
         quiet: no progress on standard error.
 
     Raises:
-        ModelError: the model does not fit the data, the data cannot be drawn anew, or the checkpoint belongs to other
-            settings.
-        ChainruleError: a checkpoint could not be written; the last good one is kept.
-        KeyboardInterrupt: after Ctrl-C, once the checkpoint of the step at hand is safe.
+        ModelError: the model does not fit the data, the data cannot be drawn anew, the checkpoint is damaged or belongs
+            to other settings, the training diverges, or memory does not suffice.
+        DataError: the run that is resumed began with other events.
+        ChainruleError: a checkpoint could not be written, or another run holds the folder. The last good checkpoint is
+            kept, here and above.
+        KeyboardInterrupt: after Ctrl-C or SIGTERM, once the checkpoint of the step at hand is safe.
 
     Example:
         >>> from chainrule.data import warmup
@@ -85,11 +90,21 @@ def fit(
             f"the data {dataset.name!r} for {tuple(dataset.shape)} with {dataset.levels}"
         )
     check_redraw(dataset, config)
-    run = Run(Training(model, dataset, config, machine_for(config)), folder, quiet)
-    run.begin(resume)
-    run.go_on()
-    model.load_state_dict(run.best)
-    return run.history
+    machine = machine_for(config)
+    with holding(folder if machine.is_main else None):
+        try:
+            run = Run(Training(model, dataset, config, machine), folder, quiet)
+            run.begin(resume)
+            run.go_on()
+        except (MemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
+                raise
+            raise ModelError(
+                f"training needs more memory than there is: lower --train.batch-size (now {config.batch_size}), or "
+                f"split batches by --train.accumulate (now {config.accumulate})"
+            ) from error
+        model.load_state_dict(run.best)
+        return run.history
 
 
 def check_redraw(dataset: Dataset, config: TrainConfig) -> None:
@@ -112,6 +127,7 @@ class Run:
         self.pending: list[Tensor] = []
         """Losses of the last steps, which are still on the device."""
         path = Path(folder) if folder else None
+        self.splits = splits_of(training.dataset) if folder else {}
         said = settings(self.config, self.model, training.dataset)
         self.checkpoint = Checkpoint(path / "checkpoint.pt" if path else None, said)
         self.journal = Journal(
@@ -122,10 +138,15 @@ class Run:
 
     def begin(self, resume: bool) -> None:
         """Start from the checkpoint, if that is asked for and there is one; otherwise anew."""
-        if resume and (saved := self.checkpoint.read(self.machine.device)) is not None:
+        if resume and self.checkpoint.exists():
+            like = self.training.example_state() | {"history": asdict(History([0.0, ...], [(0, 0.0), ...]))}  # type: ignore[list-item]
+            saved = self.checkpoint.read(self.machine.device, like | {"best": self.best, "splits": self.splits})
+            if not len(saved["history"]["train"]) == saved["step"] <= self.config.steps:
+                raise self.checkpoint.damaged("step")
+            check_splits(saved["splits"], self.training.dataset)
             self.training.load(saved)
             self.best, self.history = saved["best"], History(**saved["history"])
-        self.journal.cut(self.training.done)
+        self.journal.begin(self.history.train, self.history.validation)
 
     def go_on(self) -> None:
         """Take the steps that are left, and between them what is due."""
@@ -148,30 +169,45 @@ class Run:
 
     def note(self, reporter: Silent) -> None:
         """Take down the losses of the last steps, the means over all processes."""
-        losses = self.machine.accelerator.reduce(torch.stack(self.pending).float(), "mean").tolist()
+        losses: list[float] = self.machine.accelerator.reduce(torch.stack(self.pending).float(), "mean").tolist()
         self.pending.clear()
-        if not all(map(math.isfinite, losses)):
-            raise ModelError(
-                f"the loss is no longer finite near step {self.training.done}: lower --train.lr (now "
-                f"{self.config.lr:g}) or set --train.clip"
-            )
+        if self.model.loss_unit == "bits/dim":
+            losses = [metrics.bits(loss) for loss in losses]
+        self.refuse_divergence(losses)
         for loss in losses:
-            self.history.train.append(metrics.bits(loss) if self.model.loss_unit == "bits/dim" else loss)
-            self.journal.add({"step": len(self.history.train), "train": self.history.train[-1]})
+            self.history.train.append(loss)
+            self.journal.add({"step": len(self.history.train), "train": loss})
         reporter.step(self.training.done, self.history.train[-1])
         self.spend(training=True)
 
     def evaluate(self, reporter: Silent) -> None:
         """Measure the averaged weights on the validation set, and keep them if they are the best."""
         step, history = self.training.done, self.history
+        if not all(bool(torch.isfinite(parameter).all()) for parameter in self.model.parameters()):
+            raise self.diverged("a weight is no longer finite")
         with self.training.average.applied():
             loss = validation_loss(self.model, self.training.dataset)
+            self.refuse_divergence([loss])
             if loss < history.best_bits:
                 history.best_bits, history.best_step, self.best = loss, step, copy_of(self.model)
         history.validation.append((step, loss))
         self.journal.add({"step": step, "validation": loss})
         reporter.validation(step, loss)
         self.spend(training=False)
+
+    def refuse_divergence(self, losses: list[float]) -> None:
+        """Stop where a loss is no number, or out of all proportion to the first."""
+        first = self.history.train[0] if self.history.train else losses[0]
+        for loss in losses:
+            if not math.isfinite(loss):
+                raise self.diverged("the loss is no longer finite")
+            if loss > HOPELESS * max(1.0, first):
+                raise self.diverged(f"the loss has grown to {loss:.2g}")
+
+    def diverged(self, what: str) -> ModelError:
+        kept = "; the last checkpoint is kept" if self.checkpoint.exists() else ""
+        remedy = f"lower --train.lr (now {self.config.lr:g}) or set --train.clip"
+        return ModelError(f"{what} near step {self.training.done}: {remedy}{kept}")
 
     def spend(self, training: bool) -> None:
         """Add the time since the last call to the history."""
@@ -183,7 +219,8 @@ class Run:
         """Put all that a later part of the run needs on disk."""
         if self.machine.is_main:
             self.journal.flush()
-            self.checkpoint.write(self.training.state() | {"best": self.best, "history": asdict(self.history)})
+            kept = {"best": self.best, "history": asdict(self.history), "splits": self.splits}
+            self.checkpoint.write(self.training.state() | kept)
         self.machine.accelerator.wait_for_everyone()
 
 

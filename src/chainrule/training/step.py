@@ -88,11 +88,21 @@ class Training:
 
     def state(self) -> dict[str, Any]:
         """All that later steps depend on, beside the settings and the data: references, not copies."""
-        state = {"step": self.done, "model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
-        return state | {"average": self.average.values}
+        states = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()["state"]}
+        return {"step": self.done, **states, "average": self.average.values}
+
+    def example_state(self) -> dict[str, Any]:
+        """A state built as any that `load` takes. It is of use before `load` only: the optimiser begins with a step."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = 0.0  # weights stay as they are
+        for parameter in self.model.parameters():
+            parameter.grad = torch.zeros_like(parameter)
+        self.optimizer.step()
+        return self.state()
 
     def load(self, state: dict[str, Any]) -> None:
         """Go on from what `state` gave."""
         self.done, self.average.values = state["step"], state["average"]
         self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": state["optimizer"], "param_groups": groups})
