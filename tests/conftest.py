@@ -10,7 +10,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read when PyTorch is firs
 import pytest
 import torch
 
-from chainrule import compiled as native
+from chainrule import compiled
 from laws import CASES, CONDITIONAL_CASES, EXACT_CASES, randomised
 
 torch.set_num_threads(1)
@@ -37,9 +37,9 @@ def conditional_case(request):
 @pytest.fixture(params=["compiled", "torch"])
 def engine(request, monkeypatch):
     """Who takes the steps of a walk over pixels; the compiled code is there wherever a compiler was."""
-    if request.param == "compiled" and not native.available():
+    if request.param == "compiled" and not compiled.available():
         pytest.skip("chainrule was installed without a C compiler")
-    monkeypatch.setenv("CHAINRULE_NATIVE", str(int(request.param == "compiled")))
+    monkeypatch.setenv("CHAINRULE_COMPILED", str(int(request.param == "compiled")))
     return request.param
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from chainrule.data import Dataset
 from chainrule.fixedpoint import exact
+from chainrule.heads import FactorisedHead
 from chainrule.models import (
     MADE,
     AutoregressiveModel,
@@ -19,10 +20,12 @@ from chainrule.models import (
     GatedPixelCNNMADE,
     GrayscalePixelCNN,
     Histogram,
+    ImageModel,
     LogisticPixelCNN,
     PixelCNN,
     PixelCNNMADE,
 )
+from chainrule.nn import GatedTrunk
 
 
 @dataclass(frozen=True)
@@ -38,39 +41,55 @@ class Case:
         return self.make()
 
 
-def _images(cls):
-    """Odd image shapes and sizes for a PixelCNN of either kind."""
-    for shape, levels, filters, blocks, layer_norm in [
+IMAGES = {
+    # shape, levels, filters, blocks, layer_norm: odd shapes and sizes, each at least once with every trunk and head
+    PixelCNN: [
         ((1, 1, 1), 2, 4, 1, True),
         ((1, 2, 3), 2, 7, 2, True),
         ((1, 3, 2), 2, 6, 1, False),
+        ((3, 1, 1), 5, 7, 0, True),
+        ((1, 1, 2), 17, 6, 1, True),
+    ],
+    PixelCNNMADE: [
         ((2, 1, 3), 2, 5, 2, False),
         ((2, 2, 1), 3, 5, 1, True),
-        ((3, 1, 1), 5, 7, 0, True),
         ((3, 1, 2), 3, 6, 1, True),
-        ((1, 1, 2), 17, 6, 1, True),
         ((2, 1, 1), 19, 5, 1, False),
-    ]:
-        name = f"{cls.__name__}-{'x'.join(map(str, shape))}-L{levels}-f{filters}-b{blocks}{'-norm' * layer_norm}"
-        yield Case(name, cls, lambda a=(shape, levels, filters, blocks, layer_norm): cls(*a))
-
-
-def _logistic_images():
-    """The same for mixtures of logistics, with one component and with several."""
-    for shape, levels, filters, blocks, layer_norm, components in [
+    ],
+    GatedPixelCNN: [
+        ((1, 2, 3), 2, 7, 2, True),
+        ((1, 3, 2), 2, 6, 1, False),
+        ((2, 2, 1), 3, 5, 1, True),
+        ((1, 1, 2), 17, 6, 1, True),
+    ],
+    GatedPixelCNNMADE: [((2, 1, 3), 2, 5, 2, False), ((3, 1, 2), 3, 6, 1, True), ((2, 1, 1), 19, 5, 1, False)],
+    LogisticPixelCNN: [
         ((1, 1, 1), 2, 4, 1, True, 5),
         ((1, 2, 3), 2, 7, 2, True, 3),
-        ((1, 3, 2), 3, 6, 1, False, 2),
         ((2, 2, 1), 3, 5, 1, True, 2),
-        ((3, 1, 1), 5, 7, 0, True, 1),
-        ((3, 1, 2), 3, 6, 1, True, 4),
-        ((4, 1, 1), 4, 6, 1, False, 2),
-        ((2, 1, 1), 19, 5, 1, True, 3),
+        ((3, 1, 2), 3, 6, 1, False, 4),
+        ((2, 1, 1), 19, 5, 0, True, 1),
         ((1, 1, 1), 256, 5, 1, True, 10),
-    ]:
-        name = f"LogisticPixelCNN-{'x'.join(map(str, shape))}-L{levels}-f{filters}-b{blocks}-k{components}"
-        arguments = (shape, levels, filters, blocks, layer_norm, components)
-        yield Case(name, LogisticPixelCNN, lambda a=arguments: LogisticPixelCNN(*a))
+    ],
+    GrayscalePixelCNN: [
+        ((2, 1, 2), 3, 5, 1, True),
+        ((3, 1, 2), 3, 4, 1, True, 4),
+        ((2, 2, 2), 2, 5, 2, False),
+        ((2, 1, 1), 19, 4, 1, True),
+    ],
+    ImageModel: [
+        ((2, 2, 2), 3, "gated", "logistic", 5, 1, True, 0, 2),
+        ((1, 1, 2), 20, "masked", "factorised", 5, 1, True, 0, None, None, "onehot"),
+    ],
+}
+
+
+def _image_cases():
+    for cls, rows in IMAGES.items():
+        for a in rows:
+            sizes = "-".join(str(part) for part in a[2:] if part is not None)
+            name = f"{cls.__name__}-{'x'.join(map(str, a[0]))}-L{a[1]}-{sizes}"
+            yield Case(name, cls, lambda cls=cls, a=a: cls(*a))
 
 
 CASES = [
@@ -93,25 +112,7 @@ CASES = [
     Case("MADE-5-L2-narrow", MADE, lambda: MADE((5,), 2, (4, 13, 5))),
     Case("MADE-2x2-L3", MADE, lambda: MADE((2, 2), 3, (10,))),
     Case("MADE-2x1x2-L3", MADE, lambda: MADE((2, 1, 2), 3, (11, 11))),
-    *_images(PixelCNN),
-    *_images(PixelCNNMADE),
-    *_images(GatedPixelCNN),
-    *_images(GatedPixelCNNMADE),
-    *(
-        Case(
-            f"GrayscalePixelCNN-{'x'.join(map(str, a[0]))}-L{a[1]}",
-            GrayscalePixelCNN,
-            lambda a=a: GrayscalePixelCNN(*a),
-        )
-        for a in [
-            ((2, 1, 2), 3, 5, 1, True),
-            ((3, 1, 2), 3, 4, 1, True, 4),
-            ((2, 2, 2), 2, 5, 2, False),
-            ((3, 1, 1), 5, 6, 1, True, 2),
-            ((2, 1, 1), 19, 4, 1, True),
-        ]
-    ),
-    *_logistic_images(),
+    *_image_cases(),
 ]
 CONDITIONAL_CASES = [
     Case(f"{cls.__name__}-{'x'.join(map(str, shape))}-L{levels}-c{classes}", cls, lambda cls=cls, a=a: cls(*a))
@@ -168,6 +169,12 @@ def codes(x, levels):
     flat = x.reshape(len(x), -1)
     place = levels ** torch.arange(flat.shape[1]).flip(0)
     return (flat * place).sum(1)
+
+
+def enumerate_events(model):
+    """Every outcome of a tiny event, (levels ** dims, *shape)."""
+    outcomes = list(itertools.product(range(model.levels), repeat=model.dims))
+    return torch.tensor(outcomes).view(-1, *model.shape)
 
 
 def chi_square_p(counts: Tensor, probabilities: Tensor) -> float:
@@ -230,18 +237,18 @@ def may_see(model):
     indices = list(itertools.product(*map(range, model.walk_shape)))
     if isinstance(model, GrayscalePixelCNN):
         return may_see_with_gray(model, indices)
-    if not isinstance(model, PixelCNN):
+    if not isinstance(model, ImageModel):
         order = [site.index for site in model.sites()]
         if isinstance(model, Histogram):
             return {index: set() for index in indices}
         return {index: set(order[:position]) for position, index in enumerate(order)}
     channels, height, width = model.shape
-    reachable = reachable_pixels_gated if isinstance(model, GatedPixelCNN) else reachable_pixels
-    sees = reachable(height, width, len(model.blocks))
+    reachable = reachable_pixels_gated if isinstance(model.trunk, GatedTrunk) else reachable_pixels
+    sees = reachable(height, width, len(model.trunk.blocks))
     result = {}
     for c, i, j in indices:
         result[c, i, j] = {(other, *pixel) for pixel in sees[i, j] for other in range(channels)}
-        if isinstance(model, PixelCNNMADE | LogisticPixelCNN):
+        if not isinstance(model.head, FactorisedHead):
             result[c, i, j] |= {(other, i, j) for other in range(c)}
     return result
 

@@ -17,13 +17,13 @@ from chainrule.errors import DataError, ModelError
 from chainrule.evaluation import (
     bits_per_dim,
     check_splits,
-    independent_bits_per_dim,
     log2_joint,
     log_probs,
     part_of,
     receptive_field,
     splits_of,
 )
+from chainrule.lab.independence import independent_bits_per_dim, independent_log_prob
 from chainrule.models import MADE, ConditionalMLP, GatedPixelCNNMADE, Histogram, PixelCNN, PixelCNNMADE
 from laws import events, may_see, randomised, tiny_dataset
 
@@ -191,7 +191,7 @@ def test_independent_channels_are_marginals(channels):
         joint = model.log_prob(x).double().exp().view([3] * channels)
         marginals = [joint.movedim(c, 0).reshape(3, -1).sum(1) for c in range(channels)]
         expected = sum(marginals[c][x[:, c, 0, 0]].log() for c in range(channels))
-        assert torch.allclose(model.independent_log_prob(x), expected, atol=1e-5)
+        assert torch.allclose(independent_log_prob(model, x), expected, atol=1e-5)
         assert channels == 1 or not torch.allclose(model.log_prob(x).double(), expected, atol=1e-3)
 
 
@@ -199,12 +199,12 @@ def test_independent_channels_on_a_dataset():
     torch.manual_seed(0)
     model = PixelCNNMADE((2, 3, 4), 3, filters=6, blocks=1)
     data = tiny_dataset((2, 3, 4), 3)
-    expected = -float(model.independent_log_prob(data.test).detach().mean()) / 24 / math.log(2)
+    expected = -float(independent_log_prob(model, data.test).detach().mean()) / 24 / math.log(2)
     assert independent_bits_per_dim(model, data) == pytest.approx(expected, rel=1e-6)
     with pytest.raises(ModelError, match="PixelCNN has no joint"):
         independent_bits_per_dim(PixelCNN((2, 3, 4), 3, filters=6, blocks=1), data)
     with pytest.raises(ModelError, match="too many combinations"):
-        PixelCNNMADE((3, 2, 2), 256, filters=6, blocks=1).independent_log_prob(torch.zeros(1, 3, 2, 2).long())
+        independent_log_prob(PixelCNNMADE((3, 2, 2), 256, filters=6, blocks=1), torch.zeros(1, 3, 2, 2).long())
 
 
 def test_independent_channels_given_labels(monkeypatch):
@@ -213,12 +213,12 @@ def test_independent_channels_given_labels(monkeypatch):
     model = randomised(GatedPixelCNNMADE((2, 2, 2), 3, filters=6, blocks=1, classes=4), std=0.5)
     x, labels = events(model, 23), torch.arange(23) % 4
     data = Dataset("told", 3, x, x, x, labels={"test": labels})
-    expected = -float(model.independent_log_prob(x, labels).detach().mean()) / 8 / math.log(2)
+    expected = -float(independent_log_prob(model, x, labels).detach().mean()) / 8 / math.log(2)
     assert independent_bits_per_dim(model, data) == pytest.approx(expected, abs=1e-9)
-    other = model.independent_log_prob(x, 0 * labels).detach()
-    assert float((model.independent_log_prob(x, labels).detach() - other).abs().max()) > 1e-3
+    other = independent_log_prob(model, x, 0 * labels).detach()
+    assert float((independent_log_prob(model, x, labels).detach() - other).abs().max()) > 1e-3
     with pytest.raises(DataError):
-        model.independent_log_prob(x, labels + 1)
+        independent_log_prob(model, x, labels + 1)
 
 
 def test_a_part_of_a_split_and_its_events_drawn_anew():

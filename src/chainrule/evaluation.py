@@ -14,7 +14,7 @@ from torch import Tensor
 from chainrule import metrics
 from chainrule.data import Dataset
 from chainrule.errors import DataError, ModelError
-from chainrule.models import AutoregressiveModel, PixelCNNMADE
+from chainrule.models import AutoregressiveModel
 from chainrule.sampling import evaluating
 
 BATCH = 100
@@ -35,11 +35,6 @@ def in_batches(x: Tensor, context: Any, batch: int) -> Iterator[tuple[Tensor, An
     """Events and their context in batches."""
     for i in range(0, len(x), batch):
         yield x[i : i + batch], None if context is None else context[i : i + batch]
-
-
-def has_likelihood(model: Any) -> bool:
-    """Whether a model gives events probabilities."""
-    return bool(getattr(model, "has_likelihood", isinstance(model, AutoregressiveModel)))
 
 
 def bits_per_dim(
@@ -63,7 +58,7 @@ def bits_per_dim(
         >>> round(cr.bits_per_dim(cr.Histogram(4), torch.tensor([[0], [1], [3]])), 6)
         2.0
     """
-    if not has_likelihood(model):
+    if not model.has_likelihood:
         raise ModelError(f"{type(model).__name__} has no likelihood, and so no bits/dim: evaluate a likelihood model")
     if isinstance(dataset, Dataset):
         x = getattr(dataset, split)
@@ -73,38 +68,6 @@ def bits_per_dim(
     if not len(x):
         raise DataError("there are no events to evaluate: give at least one")
     return metrics.bits_per_dim(-float(log_probs(model, x, context).mean()), model.dims)
-
-
-def independent_bits_per_dim(model: AutoregressiveModel, dataset: Dataset, split: str = "test") -> float:
-    """Bits for each entry if each channel were predicted without the others of its pixel.
-
-    Args:
-        model: a PixelCNN-MADE, whose `independent_log_prob` is averaged over all events.
-        dataset: its labels are the context of a model that is conditioned on them.
-        split: "test", "validation" or "train".
-
-    Raises:
-        DataError: there are no labels where they are needed.
-        ModelError: the model has no MADE over the channels, or they have too many combinations.
-
-    Example:
-        >>> import chainrule as cr
-        >>> x = torch.zeros(2, 2, 1, 1).long()
-        >>> same = cr.data.Dataset("same", 2, train=x, validation=x, test=x)
-        >>> round(independent_bits_per_dim(cr.PixelCNNMADE((2, 1, 1), 2, filters=4, blocks=0), same), 1)
-        1.0
-    """
-    if not isinstance(model, PixelCNNMADE):
-        raise ModelError(
-            f"{type(model).__name__} has no joint distribution of a pixel's channels to take apart: use a PixelCNN-MADE"
-        )
-    x, context = getattr(dataset, split), context_of(model, dataset, split)
-    batch = max(1, BATCH * 64 // model.levels ** model.shape[0])  # memory grows with the values of a pixel
-    total = 0.0
-    with torch.no_grad(), evaluating(model):
-        for part, given in in_batches(x, context, batch):
-            total += float(model.independent_log_prob(part, given).sum())
-    return metrics.bits_per_dim(-total / len(x), model.dims)
 
 
 def part_of(dataset: Dataset, split: str, n: int | None = None, redraw: bool = False) -> Dataset:
@@ -189,13 +152,13 @@ def check_splits(recorded: Any, dataset: Dataset, splits: Sequence[str] = SPLITS
 
 def validation_loss(model: Any, dataset: Dataset, split: str = "validation") -> float:
     """What decides which weights a run keeps: bits/dim, or the mean of a model's own loss if it has no likelihood."""
-    if has_likelihood(model):
+    if model.has_likelihood:
         return bits_per_dim(model, dataset, split)
     x, context = getattr(dataset, split), context_of(model, dataset, split)
     total = 0.0
     with torch.no_grad(), evaluating(model):
         for part, given in in_batches(x, context, max(1, BATCH * 2352 // model.dims)):
-            total += len(part) * float(model.validation_loss(part.to(model.device), given))
+            total += len(part) * float(model.loss(part.to(model.device), given))
     return total / len(x)
 
 
@@ -220,7 +183,7 @@ def receptive_field(model: AutoregressiveModel, site: tuple[int, int, int], seed
     Returns:
         Float64 of shape (H, W).
     """
-    if not has_likelihood(model):
+    if not model.has_likelihood:
         raise ModelError(f"{type(model).__name__} has no log p to differentiate: look at a likelihood model")
     generator = torch.Generator().manual_seed(seed)
     x = torch.randint(0, model.levels, (1, *model.shape), generator=generator).to(model.device)

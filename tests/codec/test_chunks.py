@@ -57,7 +57,7 @@ def test_a_hundred_thousand_symbols(engine, monkeypatch):
         torch.set_num_threads(1)
     assert x.numel() > 100_000
     for compiled in "01":
-        monkeypatch.setenv("CHAINRULE_NATIVE", compiled)
+        monkeypatch.setenv("CHAINRULE_COMPILED", compiled)
         assert np.array_equal(decompress(model, blob), to_nhwc(x))
     for chunk in (1, 7, 1000):
         part = to_nhwc(x[:30])
@@ -252,6 +252,6 @@ def test_another_process_on_another_processor(tmp_path, engine):
     finally:
         torch.set_num_threads(1)
     environment = {**os.environ, "ATEN_CPU_CAPABILITY": "default", "MKL_ENABLE_INSTRUCTIONS": "SSE4_2"}
-    environment["CHAINRULE_NATIVE"] = "0" if engine == "compiled" else "1"
+    environment["CHAINRULE_COMPILED"] = "0" if engine == "compiled" else "1"
     subprocess.run([sys.executable, "-c", SCRIPT, str(tmp_path)], env=environment, check=True)
     assert np.array_equal(np.load(tmp_path / "back.npy"), x)

@@ -11,12 +11,11 @@ import torch
 
 from chainrule import sampling
 from chainrule.errors import DataError
-from chainrule.evaluation import enumerate_events
 from chainrule.fixedpoint import calibrate, exact, fingerprint, probe
 from chainrule.fixedpoint.exact_gates import GATE_BITS, ExactGate, tanh_table
 from chainrule.models import GatedPixelCNN, GatedPixelCNNMADE
 from chainrule.nn import Gate
-from laws import events, randomised
+from laws import enumerate_events, events, randomised
 
 
 def gate():

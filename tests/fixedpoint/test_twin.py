@@ -13,7 +13,6 @@ import torch
 
 from chainrule import sampling, zoo
 from chainrule.errors import ModelError
-from chainrule.evaluation import enumerate_events
 from chainrule.fixedpoint import calibrate, certificate, exact, exact_arithmetic, fingerprint, is_exact, probe
 from chainrule.fixedpoint.exact_layers import ExactProduct
 from chainrule.models import (
@@ -26,7 +25,7 @@ from chainrule.models import (
     PixelCNN,
     PixelCNNMADE,
 )
-from laws import events, exact_twin, randomised, some_known
+from laws import enumerate_events, events, exact_twin, randomised, some_known
 
 
 def frequencies(model, x):
@@ -90,7 +89,7 @@ def test_larger_images(cls, levels, layer_norm, monkeypatch):
 
     def assert_walks_agree(n):
         for compiled in "01":
-            monkeypatch.setenv("CHAINRULE_NATIVE", compiled)
+            monkeypatch.setenv("CHAINRULE_COMPILED", compiled)
             assert torch.equal(walked(twin, x[:n]), expected[:n])
 
     assert_walks_agree(64)
@@ -113,7 +112,7 @@ def test_larger_images(cls, levels, layer_norm, monkeypatch):
 @pytest.mark.parametrize("cls", [PixelCNN, PixelCNNMADE, GatedPixelCNN, GatedPixelCNNMADE, LogisticPixelCNN])
 def test_logits_are_identical(cls, monkeypatch):
     """Not only the integers made of them: the logits themselves, in every batch, layout and step."""
-    monkeypatch.setenv("CHAINRULE_NATIVE", "0")
+    monkeypatch.setenv("CHAINRULE_COMPILED", "0")
     twin = exact(image_model(cls))
     x = events(twin, 20)
 
@@ -200,7 +199,7 @@ def test_other_processors_give_the_same_bits(tmp_path):
         said.append(f"{fingerprint(twin).hex()} {probe(twin).hex()} {hashlib.sha256(x.numpy().tobytes()).hexdigest()}")
     for capability, threads, onednn, compiled in [("default", 1, "none", "0"), ("avx2", 2, "onednn", "1")]:
         environment = {**os.environ, "ATEN_CPU_CAPABILITY": capability, "MKL_ENABLE_INSTRUCTIONS": "SSE4_2"}
-        environment["CHAINRULE_NATIVE"] = compiled
+        environment["CHAINRULE_COMPILED"] = compiled
         command = [sys.executable, "-c", SCRIPT, str(threads), onednn, *folders]
         run = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
         assert run.stdout.splitlines() == said
@@ -225,7 +224,7 @@ def test_likelihoods_of_both_engines_are_identical(twin, monkeypatch):
     with torch.no_grad():
         found = {}
         for compiled in "01":
-            monkeypatch.setenv("CHAINRULE_NATIVE", compiled)
+            monkeypatch.setenv("CHAINRULE_COMPILED", compiled)
             found[compiled] = twin.site_log_probs(x), twin.log_prob(x)
     assert torch.equal(found["0"][0], found["1"][0])
     assert (found["0"][1] - found["1"][1]).abs().max() < 1e-12  # a sum of logarithms in another order of memory

@@ -9,10 +9,9 @@ import torch
 
 from chainrule import sampling, zoo
 from chainrule.errors import DataError, ModelError
-from chainrule.evaluation import enumerate_events
 from chainrule.models import GatedPixelCNN, GatedPixelCNNMADE
 from chainrule.nn import GatedBlock
-from laws import events, randomised
+from laws import enumerate_events, events, randomised
 
 
 @pytest.fixture

@@ -6,10 +6,9 @@ import pytest
 import torch
 
 from chainrule.errors import DataError, ModelError
-from chainrule.evaluation import enumerate_events
 from chainrule.models import GrayscalePixelCNN
 from chainrule.models.gray import gray_of
-from laws import events, randomised
+from laws import enumerate_events, events, randomised
 
 
 @pytest.fixture

@@ -111,7 +111,7 @@ def tapes(monkeypatch):
         return nullcontext(graphs.RecordedWalk(model, recorder) if model.period else model)
 
     monkeypatch.setattr(graphs, "walker", walker)
-    monkeypatch.setenv("CHAINRULE_NATIVE", "0")
+    monkeypatch.setenv("CHAINRULE_COMPILED", "0")
     return made
 
 

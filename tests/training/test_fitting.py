@@ -397,7 +397,7 @@ def test_a_compiled_loss_is_the_loss(monkeypatch):
 @pytest.mark.parametrize("build", [PixelCNN, PixelCNNMADE, GatedPixelCNNMADE, GrayscalePixelCNN, LogisticPixelCNN])
 def test_the_loss_is_one_graph_on_a_gpu(build, monkeypatch):
     """Nothing in it waits for the device there, so that torch.compile need not break it in pieces."""
-    monkeypatch.setenv("CHAINRULE_NATIVE", "0")
+    monkeypatch.setenv("CHAINRULE_COMPILED", "0")
     for module in (encoding, made_module):  # as on any device but the CPU
         monkeypatch.setattr(module, "levels_of", lambda v: None)
     torch.manual_seed(0)

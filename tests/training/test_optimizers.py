@@ -11,7 +11,6 @@ from chainrule.training.optimizers import (
     ADAM_LR_RATIO,
     OPTIMIZERS,
     Muon,
-    hidden_parameters,
     make_optimizer,
     orthogonalised,
 )
@@ -94,7 +93,7 @@ def test_muon_leaves_outer_layers_and_vectors_to_adam(name):
     """Matrices and kernels inside are orthogonalised; first layer, logits, context, biases and gains are Adam's."""
     arguments, shapes = HIDDEN[name]
     model = REGISTRY[name](*arguments)
-    hidden = hidden_parameters(model)
+    hidden = model.hidden_parameters()
     assert sorted(tuple(p.shape) for p in hidden) == sorted(shapes)
     groups = {group["matrix"]: [id(p) for p in group["params"]] for group in muon_of(model, 0.1).param_groups}
     assert groups.get(True, []) == [id(p) for p in hidden]

@@ -42,7 +42,8 @@ def evaluate(args: list[str]) -> None:
             json: Print JSON.
         """
         from chainrule import metrics, zoo
-        from chainrule.evaluation import bits_per_dim, independent_bits_per_dim, log2_joint, part_of
+        from chainrule.evaluation import bits_per_dim, log2_joint, part_of
+        from chainrule.lab.independence import independent_bits_per_dim
 
         loaded = placed(zoo.load(model), device)
         dataset = part_of(open_data_of(model, data, loaded), split, n, redraw)

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from chainrule.contract import Chooser, Walk
 from chainrule.errors import CodecError
 
 ROWS = 2**20
@@ -55,11 +56,11 @@ def _opened(words: np.ndarray) -> Any:
         raise CodecError("the archive is damaged: its words cannot be decoded") from None
 
 
-class Decoder:
+class Decoder(Chooser):
     """Words back to symbols, piece by piece. Raises `CodecError` for words that no encoder wrote.
 
-    A walk may be given it to choose the values; a state that can decode all of them at once is asked to, which is the
-    same coder in compiled code.
+    A walk may be given it to choose the values; one that can decode all of them at once is asked to, which is the same
+    coder in compiled code.
     """
 
     def __init__(self, payload: bytes) -> None:
@@ -68,14 +69,11 @@ class Decoder:
     def __call__(self, position: int, site: Any, pmf: Tensor) -> Tensor:
         return self.decode(pmf).to(pmf.device)
 
-    def at_once(self, state: Any) -> Tensor | None:
-        """The symbols of a whole walk, int64 (B, C, H, W), where the state can decode them: its `decoded(words)`.
-
-        None for any other state, and for a float model's, whose probabilities are no multiples of 2^-22.
-        """
-        if not getattr(state, "exact", False):
+    def whole(self, walk: Walk) -> Tensor | None:
+        found = walk.decode(self._coder.get_compressed())
+        if found is None:
             return None
-        x, words = state.decoded(self._coder.get_compressed())
+        x, words = found
         self._coder = _opened(words)
         return x
 

@@ -1,13 +1,20 @@
-"""The walk over an image's pixels as compiled code: the one loop's inner part, for stacks of masked convolutions.
+"""A plug-in: walks over images, and passes of layers while training on a CPU, in compiled code.
 
-It is optional. Where no C compiler was at hand when chainrule was installed, PyTorch takes every step, with the same
-results: bit for bit in exact mode, up to rounding otherwise.
+It is optional. Where no C compiler was at hand when chainrule was installed, or without this folder, PyTorch computes
+everything, with the same results: bit for bit in exact mode, up to rounding otherwise. README.md has the map.
 """
 
 from chainrule.compiled.library import available
-from chainrule.compiled.training import block
-from chainrule.compiled.training import passes as layers
-from chainrule.compiled.walk.compiled_walk import CompiledWalk, score
-from chainrule.compiled.walk.program import Program, Window, all_known, known
 
-__all__ = ["CompiledWalk", "Program", "Window", "all_known", "available", "block", "known", "layers", "score"]
+
+def install() -> None:
+    """Register the engine and the passes; `chainrule.plugins` calls this once."""
+    from chainrule.compiled.training import known_passes
+    from chainrule.compiled.walk.compiled_walk import Compiled
+    from chainrule.sampling import engines
+
+    engines.register(Compiled())
+    known_passes.register()
+
+
+__all__ = ["available", "install"]

@@ -52,5 +52,5 @@ def library() -> ctypes.CDLL | None:
 
 
 def available() -> bool:
-    """Whether there is compiled code to walk with; CHAINRULE_NATIVE=0 switches it off."""
-    return os.environ.get("CHAINRULE_NATIVE", "1") != "0" and library() is not None
+    """Whether there is compiled code to walk with; CHAINRULE_COMPILED=0 switches it off."""
+    return os.environ.get("CHAINRULE_COMPILED", "1") != "0" and library() is not None

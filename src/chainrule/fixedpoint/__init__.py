@@ -3,18 +3,17 @@
 from chainrule.fixedpoint.arithmetic import ARITHMETIC_VERSION, exact_arithmetic
 from chainrule.fixedpoint.calibration import calibrate
 from chainrule.fixedpoint.exact_logistic import ExactLogisticMixture
-from chainrule.fixedpoint.exact_softmax import TOTAL_BITS, ExactCategorical
+from chainrule.fixedpoint.exact_model import exact, is_exact
+from chainrule.fixedpoint.exact_softmax import TOTAL_BITS, ExactSoftmax
 from chainrule.fixedpoint.identity import Certified, certificate, fingerprint, probe
-from chainrule.fixedpoint.making import exact
 from chainrule.fixedpoint.scoring import frequencies, order_of
-from chainrule.fixedpoint.twin import is_exact
 
 __all__ = [
     "ARITHMETIC_VERSION",
     "TOTAL_BITS",
     "Certified",
-    "ExactCategorical",
     "ExactLogisticMixture",
+    "ExactSoftmax",
     "calibrate",
     "certificate",
     "exact",

@@ -9,9 +9,8 @@ product of such numbers is exact as long as the hardware really multiplies in fu
 from __future__ import annotations
 
 import contextlib
-import functools
-from collections.abc import Callable, Iterator
-from typing import Any, ParamSpec, TypeVar
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 
@@ -22,9 +21,6 @@ LIMITS = {"float32": 2**24, "float64": 2**53}
 """Integers up to here, and no further, are all represented."""
 
 CARRIERS = {"float32": torch.float32, "float64": torch.float64}
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 
 def _full_precision() -> bool:
@@ -81,16 +77,3 @@ def _legacy_precision() -> str | None:
         return torch.get_float32_matmul_precision()
     except RuntimeError:
         return None
-
-
-def exactly(function: Callable[P, R]) -> Callable[P, R]:
-    """Decorator: the function runs under `exact_arithmetic`, at next to no cost where that is already so."""
-
-    @functools.wraps(function)
-    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
-        if _full_precision():
-            return function(*args, **kwargs)
-        with exact_arithmetic():
-            return function(*args, **kwargs)
-
-    return wrapped

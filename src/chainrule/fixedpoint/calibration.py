@@ -1,8 +1,8 @@
 """Choosing a model's input grids: how finely each layer's input is rounded, where it is clamped, what carries its sums.
 
-Calibration is itself done in exact arithmetic: by a provisional twin in float64 with grids so wide that nothing need be
-known beforehand. Its samples, and so the scales, are the same on every machine; a float model that was never given
-scales still has one exact twin only.
+Calibration is itself done in exact arithmetic: by a provisional exact model in float64 with grids so wide that nothing
+need be known beforehand. Its samples, and so the scales, are the same on every machine; a float model that was
+never given scales still has one exact form only.
 """
 
 from __future__ import annotations
@@ -14,21 +14,22 @@ import torch
 from torch import Tensor
 
 from chainrule.fixedpoint.arithmetic import LIMITS
-from chainrule.fixedpoint.grid import FINEST, Inputs, Part, worst_case
-from chainrule.fixedpoint.twin import (
+from chainrule.fixedpoint.conversion import (
     convert,
     groups,
     norms,
-    one_hot_levels,
+    one_hot_length,
     real_bias,
     real_weight,
     refuse,
     weights_digest,
 )
+from chainrule.fixedpoint.exact_layers import ExactLayerNorm, ExactProduct
+from chainrule.fixedpoint.grid import FINEST, Inputs, Part, worst_case
 from chainrule.models import AutoregressiveModel
 
 EVENTS, ENTRIES = 32, 75_000
-"""How many of its own samples a model is calibrated on: so many, or more of small events, for so many entries."""
+"""A model is calibrated on so many of its own samples: 32, more of small events for so many entries, fewer of large."""
 
 MARGIN = 1.5
 """Clamps lie this far beyond the largest input of the calibration."""
@@ -75,7 +76,7 @@ def calibrate(
     wide = convert(model, provisional(model))
     with torch.no_grad():
         if x is None:
-            n = max(EVENTS, min(ENTRIES // model.dims, 4096))
+            n = events_for(model.dims)
             context = wide.example_context(n) if context is None else context
             x = wide.sample(n, context, generator=torch.Generator().manual_seed(0))
         context = wide.example_context(len(x)) if context is None else context
@@ -89,11 +90,20 @@ def calibrate(
         limit = min(math.ceil(high * NORM_MARGIN * 2.0**bits), most)
         layers[name] = {"bits": bits, "low": -limit, "high": limit}
     for names, members in groups(model):
-        levels = [one_hot_levels(model, name) for name in names]
+        levels = [one_hot_length(layer) for layer in members]
         weights, bias = [real_weight(layer).cpu() for layer in members], real_bias(members[0]).cpu()
         found = [statistics[name] if not n else (1.0, 1.0, True) for name, n in zip(names, levels, strict=True)]
         layers |= choose(names, levels, weights, bias, found, carrier)
     return {"weights": weights_digest(model), "layers": layers}
+
+
+def events_for(dims: int) -> int:
+    """How many samples of so many entries each a model is calibrated on.
+
+    >>> events_for(2), events_for(28 * 28 * 3), events_for(256 * 256 * 3)
+    (4096, 32, 2)
+    """
+    return max(EVENTS if dims * EVENTS <= 2 * ENTRIES else 2, min(4096, ENTRIES // dims))
 
 
 def choose(
@@ -139,15 +149,15 @@ def provisional(model: AutoregressiveModel) -> dict[str, Any]:
     for name, norm in norms(model):
         most = math.isqrt(LIMITS["float64"]) // norm.normalized_shape[0]
         layers[name] = {"bits": 10, "low": -most, "high": most}
-    for names, _ in groups(model):
-        for name in names:
-            n, most = one_hot_levels(model, name), 1 << (PROVISIONAL + 14)
+    for names, members in groups(model):
+        for name, layer in zip(names, members, strict=True):
+            n, most = one_hot_length(layer), 1 << (PROVISIONAL + 14)
             layers[name] = {"levels": n} if n else {"bits": PROVISIONAL, "low": -most, "high": most}
             layers[name]["carrier"] = "float64"
     return {"layers": layers}
 
 
-def observe(twin: AutoregressiveModel, x: Tensor, context: Any = None) -> dict[str, tuple[float, float, bool]]:
+def observe(model: AutoregressiveModel, x: Tensor, context: Any = None) -> dict[str, tuple[float, float, bool]]:
     """For each layer's input: its largest absolute value, the mean of the absolute values above zero, whether ≥ 0."""
     seen: dict[str, list[int]] = {}
 
@@ -163,15 +173,16 @@ def observe(twin: AutoregressiveModel, x: Tensor, context: Any = None) -> dict[s
         ]
 
     hooks = []
-    for name, layer in twin.named_modules():
-        if hasattr(layer, "inputs") and not layer.inputs.levels:
+    for name, layer in model.named_modules():
+        if isinstance(layer, ExactProduct | ExactLayerNorm) and not layer.inputs.levels:
             hooks.append(layer.register_forward_pre_hook(lambda _, args, name=name: look(name, args[0])))
     try:
-        size = 32 if twin.dims > 64 else 4096
+        size = max(1, min(4096, ENTRIES // model.dims))
         for k in range(0, len(x), size):
             given = None if context is None else context[k : k + size]
-            batch = twin._float(twin.with_auxiliaries(x[k : k + size]))
-            twin._logits(batch, given)  # layer by layer, where the hooks look on
+            batch = model._float(model.with_auxiliaries(x[k : k + size]))
+            with model.arithmetic():
+                model._logits(batch, given)  # layer by layer, where the hooks look on
     finally:
         for hook in hooks:
             hook.remove()

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from chainrule.fixedpoint.exact_layers import ExactProduct, gathered
 from chainrule.fixedpoint.exact_softmax import LOGIT_BITS, ONE, powers
-from chainrule.fixedpoint.grid import Inputs, Rows
+from chainrule.fixedpoint.grid import Grids
 from chainrule.nn import Gate, LeftCache, LeftConv2d, RowCache, RowConv2d
 
 GATE_BITS = 20
@@ -41,8 +41,8 @@ class ExactGate(Gate):
 
     table: Tensor
 
-    def adopt(self) -> None:
-        """Lay the table, for negative arguments too."""
+    def __init__(self) -> None:
+        super().__init__()
         entries = tanh_table()
         both = [*(-entry for entry in reversed(entries[1:])), *entries]
         self.most = len(entries) - 1
@@ -63,8 +63,8 @@ class ExactRowConv2d(ExactProduct, RowConv2d):
 
     matrix: Tensor
 
-    def adopt(self, inputs: Inputs, rows: Rows, part: int, carrier: str) -> None:
-        super().adopt(inputs, rows, part, carrier)
+    def __init__(self, layer: RowConv2d, grids: Grids) -> None:
+        self.take_over(layer, grids)
         self.register_buffer("matrix", self.grid_weight.permute(0, 2, 3, 1).flatten(1), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -85,8 +85,8 @@ class ExactLeftConv2d(ExactProduct, LeftConv2d):
 
     matrix: Tensor
 
-    def adopt(self, inputs: Inputs, rows: Rows, part: int, carrier: str) -> None:
-        super().adopt(inputs, rows, part, carrier)
+    def __init__(self, layer: LeftConv2d, grids: Grids) -> None:
+        self.take_over(layer, grids)
         self.register_buffer("matrix", self.grid_weight.permute(0, 2, 3, 1).flatten(1), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,24 +1,23 @@
-"""The exact twins of the layers: same weights, same signature, sums that no order of summation can change.
+"""The exact forms of the layers: same weights, same signature, sums that no order of summation can change.
 
-Layers are turned in place: their class becomes the twin's, their float weights stay (they are what is saved), and the
-integers made from them are laid beside them as buffers that are not saved.
+An exact layer takes the place of a float one in the model. It keeps the float weights, which are what is saved; the
+integers made from them lie beside them as buffers that are not saved.
 """
 
 from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from chainrule.compiled import known
 from chainrule.errors import ModelError
 from chainrule.fixedpoint.arithmetic import CARRIERS, LIMITS
-from chainrule.fixedpoint.grid import Inputs, Rows
+from chainrule.fixedpoint.grid import Grids, Inputs
 from chainrule.nn import ChannelLayerNorm, FullConv2d, MaskedConv2d, MaskedLinear, WindowCache
+from chainrule.nn.conv import tap_matrix
 from chainrule.nn.linear import PreparedLinear
 
 
@@ -35,13 +34,26 @@ class ExactProduct(nn.Module):
     grid_weight: Tensor
     grid_bias: Tensor
 
-    def adopt(self, inputs: Inputs, rows: Rows, part: int, carrier: str) -> None:
-        """Take over the grids: this layer's weight is the rows' part number `part`; the bias goes to the first."""
-        self.inputs, self.worst = inputs, rows.worst
-        dtype = CARRIERS[carrier]
+    def take_over(self, layer: nn.Module, grids: Grids) -> None:
+        """Begin as `layer`, with its settings, weights and mask, and lay the integers beside them.
+
+        It stands in the place of the layer's own constructor, which would make new weights.
+        """
+        nn.Module.__init__(self)
+        for name, value in vars(layer).items():
+            if not name.startswith("_") and name != "training":
+                setattr(self, name, value)
+        for name, parameter in layer.named_parameters(recurse=False):
+            self.register_parameter(name, parameter)
+        for name, buffer in layer.named_buffers(recurse=False):
+            self.register_buffer(name, buffer, persistent=False)
+        if getattr(layer, "bias", None) is None:
+            self.register_parameter("bias", None)
+        rows, dtype = grids.rows, CARRIERS[grids.carrier]
+        self.inputs, self.worst = grids.inputs, rows.worst
         self.register_buffer("row_bits", rows.bits, persistent=False)
-        self.register_buffer("grid_weight", rows.scaled(rows.weights[part], dtype), persistent=False)
-        bias = rows.bias if part == 0 else torch.zeros_like(rows.bias)
+        self.register_buffer("grid_weight", rows.scaled(rows.weights[grids.part], dtype), persistent=False)
+        bias = torch.zeros_like(rows.bias) if grids.part else rows.bias
         self.register_buffer("grid_bias", rows.scaled(bias, dtype), persistent=False)
 
     @property
@@ -59,18 +71,22 @@ class ExactProduct(nn.Module):
         return self.inputs.quantise(x).to(self.grid_weight.dtype)
 
 
-@known
 class ExactLinear(ExactProduct, nn.Linear):
     """`nn.Linear` with exact sums."""
+
+    def __init__(self, layer: nn.Linear, grids: Grids) -> None:
+        self.take_over(layer, grids)
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., I) → (..., O)."""
         return F.linear(self.quantised(x), self.grid_weight, self.grid_bias)
 
 
-@known
 class ExactMaskedLinear(ExactProduct, MaskedLinear):
     """`MaskedLinear` with exact sums, also where a walk computes it in parts."""
+
+    def __init__(self, layer: MaskedLinear, grids: Grids) -> None:
+        self.take_over(layer, grids)
 
     def prepare(self) -> PreparedLinear:
         return PreparedExactLinear(self.grid_weight, self.grid_bias, self)
@@ -89,33 +105,21 @@ class PreparedExactLinear(PreparedLinear):
         return super().part(self.layer.quantised(x), outputs)
 
 
-@dataclass
-class GridConv:
-    """A convolution as `WindowCache` reads it, with the grid weights in the place of the weights."""
-
-    conv: ExactConv2d
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.conv, {"weight": "grid_weight", "bias": "grid_bias"}.get(name, name))
-
-
 def gathered(padded: Tensor, taps: list[tuple[int, int]], height: int, width: int) -> Tensor:
     """The values that a kernel meets at each pixel, side by side: (B, …, …, C) → (B, height, width, taps · C)."""
     parts = [padded[:, i : i + height, j : j + width] for i, j in taps]
     return torch.cat(parts or [padded[:, :height, :width, :0]], -1)
 
 
-@known
 class ExactConv2d(ExactProduct, MaskedConv2d):
     """`MaskedConv2d` as one matrix product over gathered taps: no Winograd, no FFT, no choice of algorithm."""
 
     matrix: Tensor
 
-    def adopt(self, inputs: Inputs, rows: Rows, part: int, carrier: str) -> None:
-        super().adopt(inputs, rows, part, carrier)
+    def __init__(self, layer: MaskedConv2d, grids: Grids) -> None:
+        self.take_over(layer, grids)
         self.taps: list[tuple[int, int]] = [(int(i), int(j)) for i, j in self.mask.nonzero()]
-        columns = [self.grid_weight[:, :, i, j] for i, j in self.taps] or [self.grid_weight[:, :0, 0, 0]]
-        self.register_buffer("matrix", torch.cat(columns, 1), persistent=False)
+        self.register_buffer("matrix", tap_matrix(self.grid_weight, self.mask), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[2:]
@@ -131,9 +135,8 @@ class ExactConv2d(ExactProduct, MaskedConv2d):
     def pointwise(self, x: Tensor) -> Tensor:
         return F.linear(self.quantised(x), self.matrix, self.grid_bias).float()
 
-    def start(self, batch: int, height: int, width: int) -> WindowCache:
-        view: Any = GridConv(self)
-        return WindowCache(view, batch, width)
+    def start(self, batch: int, width: int) -> WindowCache:
+        return WindowCache(self.grid_weight * self.mask, self.grid_bias, self.mask, batch, width)
 
     def step(self, x: Tensor | None, cache: WindowCache, column: int) -> Tensor:
         return super().step(x, cache, column).float()
@@ -147,8 +150,8 @@ class ExactFullConv2d(ExactProduct, FullConv2d):
 
     matrix: Tensor
 
-    def adopt(self, inputs: Inputs, rows: Rows, part: int, carrier: str) -> None:
-        super().adopt(inputs, rows, part, carrier)
+    def __init__(self, layer: FullConv2d, grids: Grids) -> None:
+        self.take_over(layer, grids)
         self.register_buffer("matrix", self.grid_weight.permute(0, 2, 3, 1).flatten(1), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -158,7 +161,6 @@ class ExactFullConv2d(ExactProduct, FullConv2d):
         return F.linear(gathered(padded, taps, height, width), self.matrix, self.grid_bias).float().permute(0, 3, 1, 2)
 
 
-@known
 class ExactLayerNorm(ChannelLayerNorm):
     """`ChannelLayerNorm` from exact sums.
 
@@ -171,9 +173,9 @@ class ExactLayerNorm(ChannelLayerNorm):
     inputs: Inputs
     carrier, limit = "float64", LIMITS["float64"]
 
-    def adopt(self, inputs: Inputs, name: str) -> None:
-        """Take over the input grid. Raises `ModelError` if its sums may be inexact."""
-        self.inputs = inputs
+    def __init__(self, layer: ChannelLayerNorm, inputs: Inputs, name: str) -> None:
+        super().__init__(layer.normalized_shape, eps=layer.eps)
+        self.weight, self.bias, self.inputs = layer.weight, layer.bias, inputs
         self.channels = self.normalized_shape[0]
         self.worst = (self.channels * max(inputs.high, -inputs.low)) ** 2  # of n·S₂, and of S₁²
         if self.worst > self.limit:

@@ -1,4 +1,4 @@
-"""The discretised mixture of logistics in integers: `chainrule.heads.logistic`, without a transcendental function.
+"""The discretised mixture of logistics in integers: `chainrule.heads.mixture`, without a transcendental function.
 
 All is int64. Lengths are multiples of 2^-10 half-bins, arguments of σ multiples of 2^-20, values of σ multiples of
 2^-32. Between the entries of a table of σ, made by multiplying and dividing integers, the line is taken; the CDFs never
@@ -13,9 +13,8 @@ import torch
 from torch import Tensor
 
 from chainrule.errors import ModelError
-from chainrule.fixedpoint.exact_softmax import LARGEST, LOGIT_BITS, TOTAL_BITS, WEIGHT_BITS, ExactCategorical
-from chainrule.heads import LogisticMixture
-from chainrule.heads.logistic import FARTHEST, FLATTEST, SHARPEST, Mixture, MixtureHead, half_bins, offset
+from chainrule.fixedpoint.exact_softmax import LARGEST, LOGIT_BITS, TOTAL_BITS, WEIGHT_BITS, exp_table
+from chainrule.heads.mixture import FARTHEST, FLATTEST, SHARPEST, LogisticMixture, Mixture, half_bins, offset
 
 REACH, STEP_BITS = 23, 7
 """The table of σ goes from −23 to 23, beyond which σ · 2^32 rounds to 0 or 2^32, in steps of 2^-7."""
@@ -56,8 +55,8 @@ def sigmoid_table() -> tuple[int, ...]:
     return tuple(falling[:0:-1]) + tuple((1 << VALUE_BITS) - value for value in falling)
 
 
-class ExactLogisticMixture(MixtureHead, ExactCategorical):
-    """The head in integers. What `heads.LogisticMixture` calls logits are frequencies already.
+class ExactLogisticMixture(LogisticMixture):
+    """The mixture in integers: what `LogisticMixture` calls logits are frequencies, int64, with sum 2^22.
 
     A component's share of the mixture is at most 2^20, the largest at least 2^19. With the table's σ, L levels and
     w_j = 2v_j − (L − 1), for each channel c and component k and each edge w between two levels,
@@ -72,25 +71,21 @@ class ExactLogisticMixture(MixtureHead, ExactCategorical):
         share_k ← ⌊share_k mass_k / D⌋   with D = ⌊max_k share_k mass_k / 2^20⌋ + 1
 
     F and G are 0 below the lowest level; F is 2^32 and G is S above the highest. docs/format.md goes step by step.
+
+    >>> mixture = ExactLogisticMixture(LogisticMixture(channels=1, levels=4, components=2))
+    >>> mixture.logits(torch.zeros(1, 6), torch.zeros(1, 1)).tolist()
+    [[[1574655, 522497, 522496, 1574656]]]
     """
 
     sigmoids: Tensor
+    table: Tensor
 
-    def __init__(self, head: LogisticMixture) -> None:
-        if head.components > MOST_COMPONENTS:
-            raise ModelError(f"{head.components:,} components have no exact form: use at most {MOST_COMPONENTS:,}")
-        super().__init__(head.levels)
-        self.channels, self.levels, self.components = head.channels, head.levels, head.components
+    def __init__(self, mixture: LogisticMixture) -> None:
+        if mixture.components > MOST_COMPONENTS:
+            raise ModelError(f"{mixture.components:,} components have no exact form: use at most {MOST_COMPONENTS:,}")
+        super().__init__(mixture.channels, mixture.levels, mixture.components)
+        self.register_buffer("table", torch.tensor([*exp_table(), 0]), persistent=False)
         self.register_buffer("sigmoids", torch.tensor(sigmoid_table()), persistent=False)
-
-    def frequencies(self, logits: Tensor) -> Tensor:
-        """(..., levels) as they are: int64, each at least 1, with sum 2^22.
-
-        >>> head = ExactLogisticMixture(LogisticMixture(channels=1, levels=4, components=2))
-        >>> head.frequencies(head.logits(torch.zeros(1, 6), torch.zeros(1, 1))).tolist()
-        [[[1574655, 522497, 522496, 1574656]]]
-        """
-        return logits
 
     def split(self, raw: Tensor) -> Mixture:
         """(..., numbers) → shares, means in 2^-10 half-bins, inverse scales in 2^-27, coefficients in 2^-32."""

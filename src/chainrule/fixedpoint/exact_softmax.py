@@ -9,12 +9,14 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from chainrule.compiled import known
-from chainrule.errors import ModelError
+from chainrule.contract import Site
+from chainrule.fixedpoint.arithmetic import exact_arithmetic
+from chainrule.heads import Softmax
 
 LOGIT_BITS = 10
 """Logits are rounded to multiples of 2^-10."""
@@ -61,28 +63,33 @@ def exp_table() -> tuple[int, ...]:
     return tuple(itertools.takewhile(bool, entries))
 
 
-@known
-class ExactCategorical(nn.Module):
-    """The categorical head in integers: the methods of `heads.Categorical`, and `frequencies`.
+class ExactSoftmax(Softmax):
+    """The softmax in integers: the methods of `heads.Softmax`, and `frequencies`.
 
     With weights w_v = table[max − l_v], the frequency of level v is 1 + ⌊w_v · (2²² − L) / Σw⌋; what is left of 2²²
     goes to the first of the most likely levels. A level whose logit is -inf has no mass and is not counted in L.
     """
 
+    exact = True
     table: Tensor
 
-    def __init__(self, levels: int) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        if levels > MOST_LEVELS:
-            raise ModelError(f"{levels:,} levels are more than exact mode has frequencies for: at most {MOST_LEVELS:,}")
         self.register_buffer("table", torch.tensor([*exp_table(), 0]), persistent=False)
+
+    def arithmetic(self) -> AbstractContextManager[None]:
+        return exact_arithmetic()
 
     def frequencies(self, logits: Tensor) -> Tensor:
         """(..., levels) → int64 of the same shape, each at least 1 (0 for a logit of -inf), with sum 2^22.
 
-        >>> ExactCategorical(3).frequencies(torch.tensor([0.0, 0.0, -100.0])).tolist()
+        Integers are frequencies already: an exact mixture of logistics gives them in the place of logits.
+
+        >>> ExactSoftmax().frequencies(torch.tensor([0.0, 0.0, -100.0])).tolist()
         [2097152, 2097151, 1]
         """
+        if not logits.is_floating_point():
+            return logits
         whole = logits.mul(2.0**LOGIT_BITS).round_().clamp_(-LARGEST, LARGEST).long()
         possible = (logits > -torch.inf).long()
         whole.sub_(1 - possible)  # so that the first of the largest is a possible one
@@ -105,3 +112,22 @@ class ExactCategorical(nn.Module):
     def log_prob(self, logits: Tensor, x: Tensor) -> Tensor:
         """log p of the given levels: logits (..., levels) and integers (...) → nats, float64, of shape (...)."""
         return self.pmf(logits).gather(-1, x.long().unsqueeze(-1)).squeeze(-1).log_()
+
+    def log_probs_of(self, table: Tensor, y: Tensor, sites: list[Site]) -> Tensor:
+        """log p of each entry of given events, from their frequencies.
+
+        Args:
+            table: int32 (sites, B, levels), as `chainrule.fixedpoint.frequencies` gives them.
+            y: integers (B, *walk_shape).
+            sites: in the order of the walk.
+
+        Returns:
+            Nats, float64, (B, *walk_shape).
+        """
+        places = torch.arange(y[0].numel()).view(y.shape[1:])
+        order = torch.stack([places[site.index] for site in sites]).to(y.device)
+        symbols = y.flatten(1)[:, order].T.long()
+        found = table.to(y.device).gather(-1, symbols[..., None])[..., 0].double().mul_(2.0**-TOTAL_BITS).log_()
+        result = found.new_empty(len(y), len(order))
+        result[:, order] = found.T
+        return result.view(y.shape)

@@ -88,6 +88,19 @@ class Rows:
         return (integers * unit).to(carrier)
 
 
+@dataclass(frozen=True)
+class Grids:
+    """What an exact layer is made of, beside its weights: it is part number `part` of the sums that `rows` describe.
+
+    The bias goes to the first part.
+    """
+
+    inputs: Inputs
+    rows: Rows
+    part: int
+    carrier: str
+
+
 def worst_case(parts: Sequence[Part], weights: Sequence[Tensor], bias: Tensor) -> Tensor:
     """The largest absolute value of any partial sum in any order, for each output.
 

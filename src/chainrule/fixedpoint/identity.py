@@ -5,16 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from chainrule.fixedpoint.arithmetic import ARITHMETIC_VERSION
+from chainrule.fixedpoint.conversion import canonical, exact_layers
+from chainrule.fixedpoint.exact_model import exact
 from chainrule.fixedpoint.exact_softmax import TOTAL_BITS
-from chainrule.fixedpoint.making import exact
-from chainrule.fixedpoint.twin import canonical, exact_layers
 from chainrule.models import AutoregressiveModel
-from chainrule.sampling import at
+from chainrule.sampling import at, engines, evaluating
 
 PROBE_EVENTS = 3
 PROBE_SITES = 200
@@ -54,10 +55,10 @@ def fingerprint(model: AutoregressiveModel) -> bytes:
     The arithmetic's version, the class and its arguments, the scales, and every tensor (float weights, integers made
     from them, tables) under its name, as little-endian float64 or int64.
     """
-    twin = exact(model)
+    found = exact(model)
     digest = hashlib.sha256(f"chainrule exact {ARITHMETIC_VERSION}\n".encode())
-    digest.update(json.dumps(twin.config, sort_keys=True).encode())
-    tensors = [*twin.named_parameters(), *twin.named_buffers()]
+    digest.update(json.dumps(found.config, sort_keys=True).encode())
+    tensors = [*found.named_parameters(), *found.named_buffers()]
     for name, tensor in sorted(tensors, key=lambda pair: pair[0]):
         digest.update(f"\n{name} {list(tensor.shape)}\n".encode())
         digest.update(canonical(tensor))
@@ -70,16 +71,18 @@ def probe(model: AutoregressiveModel) -> bytes:
     The parallel pass over all sites of three events, then the walk over their first 200 sites. Two machines that give
     the same probe agree in practice; one that does not must not be trusted to decode what the other encoded.
     """
-    twin = exact(model)
-    x = twin.with_auxiliaries(probe_events(twin))
-    context, digest = twin.example_context(len(x)), hashlib.sha256()
-    with torch.no_grad():
-        logits = twin._logits(twin._float(x), context)
-        digest.update(canonical(twin.head.frequencies(logits)))  # type: ignore[attr-defined]
-        state = twin.start(len(x), context)
-        for site in twin.sites()[:PROBE_SITES]:
-            digest.update(canonical((twin.conditional(state) * 2.0**TOTAL_BITS).long()))
-            state = twin.observe(state, x[at(site)])
+    found = exact(model)
+    x = found.with_auxiliaries(probe_events(found))
+    context, digest = found.example_context(len(x)), hashlib.sha256()
+    with torch.no_grad(), evaluating(found):
+        logits = found._logits(found._float(x), context)
+        digest.update(canonical(found.softmax.frequencies(logits)))
+        walk = engines.start(found, len(x), context)
+        for site in found.sites()[:PROBE_SITES]:
+            conditional: Any = walk.conditional()
+            digest.update(canonical((conditional * 2.0**TOTAL_BITS).long()))
+            walk.observe(x[at(site)])
+        walk.close()
     return digest.digest()
 
 

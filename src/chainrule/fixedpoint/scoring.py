@@ -8,9 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from chainrule import compiled as native
 from chainrule import sampling
-from chainrule.fixedpoint.making import exact
+from chainrule.fixedpoint.exact_model import exact
 from chainrule.models import AutoregressiveModel
 
 PASS_ENTRIES, PASS_EVENTS = 2**22, 64
@@ -26,7 +25,8 @@ def order_of(model: AutoregressiveModel) -> Tensor:
 def frequencies(model: AutoregressiveModel, x: Tensor, context: Any = None) -> Tensor:
     """The frequencies of every level at every site of given events.
 
-    Compiled code walks over the events where it can; elsewhere parallel passes give the same integers.
+    An engine walks over the events where one can (`chainrule.sampling.engines`); parallel passes give the same
+    integers elsewhere.
 
     Args:
         model: made exact if it is not.
@@ -42,21 +42,23 @@ def frequencies(model: AutoregressiveModel, x: Tensor, context: Any = None) -> T
         >>> frequencies(cr.MADE((2,), levels=4), torch.zeros(3, 2, dtype=torch.long)).sum(-1).unique().tolist()
         [4194304]
     """
-    twin: Any = exact(model)
-    x = twin.with_auxiliaries(twin.checked(x))
-    context = twin.checked_context(context, len(x))
-    with torch.no_grad(), sampling.evaluating(twin):
-        program = twin.program()
-        return native.score(program, x.cpu()) if program is not None else _by_passes(twin, x, context)
+    found = exact(model)
+    y = found.with_auxiliaries(found.checked(x))
+    context = found.checked_context(context, len(y))
+    with torch.no_grad(), sampling.evaluating(found):
+        table = sampling.engines.frequencies(found, y, context)
+        return by_passes(found, y, context) if table is None else table
 
 
-def _by_passes(twin: Any, x: Tensor, context: Any = None) -> Tensor:
-    order, n = order_of(twin), len(x)
-    levels = max(site.levels for site in twin.sites())
+def by_passes(model: AutoregressiveModel, y: Tensor, context: Any = None) -> Tensor:
+    """The same by parallel passes, of few events at a time."""
+    order, n = order_of(model), len(y)
+    levels = max(site.levels for site in model.sites())
     batch = max(1, min(PASS_EVENTS, PASS_ENTRIES // (len(order) * levels)))
     table = torch.empty(len(order), n, levels, dtype=torch.int32)
     for start in range(0, n, batch):
-        given = None if context is None else context[start : start + batch]
-        part = twin.head.frequencies(twin._logits(twin._float(x[start : start + batch]), given))
-        table[:, start : start + batch] = part.flatten(1, -2).cpu()[:, order].transpose(0, 1)
+        rows = slice(start, start + batch)
+        logits = model._logits(model._float(y[rows]), None if context is None else context[rows])
+        part = model.softmax.frequencies(logits)
+        table[:, rows] = part.flatten(1, -2).cpu()[:, order].transpose(0, 1)
     return table

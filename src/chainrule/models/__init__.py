@@ -1,21 +1,25 @@
 """The models, one a file. `REGISTRY` maps the class names that config.json holds to the classes."""
 
-from chainrule.models.base import GenerativeModel, Site
+from chainrule.models.base import AutoregressiveModel
 from chainrule.models.conditional_mlp import ConditionalMLP
-from chainrule.models.gated_pixelcnn import GatedPixelCNN, GatedPixelCNNMADE
+from chainrule.models.gated_pixelcnn import GatedPixelCNN
+from chainrule.models.gated_pixelcnn_made import GatedPixelCNNMADE
 from chainrule.models.grayscale_pixelcnn import GrayscalePixelCNN
 from chainrule.models.histogram import Histogram
-from chainrule.models.likelihood import AutoregressiveModel
+from chainrule.models.image import ImageModel
 from chainrule.models.logistic_pixelcnn import LogisticPixelCNN
 from chainrule.models.made import MADE
 from chainrule.models.pixel_iqn import PixelIQN
 from chainrule.models.pixelcnn import PixelCNN
 from chainrule.models.pixelcnn_made import PixelCNNMADE
 
+GenerativeModel = AutoregressiveModel  # until nobody asks for it
+
 CLASSES = (
     Histogram,
     ConditionalMLP,
     MADE,
+    ImageModel,
     PixelCNN,
     PixelCNNMADE,
     GatedPixelCNN,
@@ -24,7 +28,7 @@ CLASSES = (
     LogisticPixelCNN,
     PixelIQN,
 )
-REGISTRY: dict[str, type[GenerativeModel]] = {cls.__name__: cls for cls in CLASSES}
+REGISTRY: dict[str, type[AutoregressiveModel]] = {cls.__name__: cls for cls in CLASSES}
 
 __all__ = [
     "MADE",
@@ -36,9 +40,9 @@ __all__ = [
     "GenerativeModel",
     "GrayscalePixelCNN",
     "Histogram",
+    "ImageModel",
     "LogisticPixelCNN",
     "PixelCNN",
     "PixelCNNMADE",
     "PixelIQN",
-    "Site",
 ]

@@ -1,83 +1,64 @@
-"""What every model has, with a likelihood or without: events, the walk that draws them, and storage.
+"""What every model has: events, an exact likelihood where there is one, the walk over its entries, and storage.
 
-A model is walked over entry by entry: `start`, then `conditional` and `observe` at each of `sites`. What `conditional`
-gives is a table of probabilities, or for a model of quantiles the inverse of the distribution function.
+`p(x) = ∏ p(x_i | x_<i)`: the *parallel* side gives all conditionals of a whole event in one pass (`log_prob`,
+`log_pmf`), the *stepwise* side gives them one by one (`start`, a `Walk`). They are two computations of the same
+numbers, and the tests hold every model to that.
 """
 
 from __future__ import annotations
 
-import functools
-import inspect
 import itertools
-import json
 import math
-import operator
 from abc import abstractmethod
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
-import numpy as np
-import safetensors.torch
 import torch
-from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
-from chainrule import sampling
-from chainrule.atomic import write_bytes
-from chainrule.errors import DataError, ModelError
+from chainrule import plugins, sampling
+from chainrule.contract import Conditional, Site, Walk
+from chainrule.errors import ModelError
+from chainrule.heads import Softmax
+from chainrule.models import checking
+from chainrule.models.storage import StoredModel
 
 
-@dataclass(frozen=True)
-class Site:
-    """One entry of an event: where it is and how many levels it has."""
-
-    index: tuple[int, ...]
-    levels: int
-
-
-class GenerativeModel(nn.Module, PyTorchModelHubMixin, library_name="chainrule"):
-    """Base of all models; those with a likelihood are `AutoregressiveModel`s.
+class AutoregressiveModel(StoredModel):
+    """Base of all models. A model implements `_logits` (parallel) and `start` (stepwise); everything else follows.
 
     Args:
         shape: of one event: `(1,)`, `(D,)`, or `(C, H, W)` for images.
         levels: entries take the values 0 … levels - 1.
+
+    Raises:
+        ModelError: there is nothing to model.
     """
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Let every model remember the arguments that made it, for `config`."""
-        super().__init_subclass__(**kwargs)
-        if (init := cls.__dict__.get("__init__")) is None:
-            return
+    has_likelihood = True
+    """Whether there are probabilities: bits/dim, exact mode and compression need them."""
 
-        @functools.wraps(init)
-        def remembering(self: Any, *args: Any, **named: Any) -> None:
-            if "_arguments" not in self.__dict__:
-                bound = inspect.signature(init).bind(self, *args, **named)
-                bound.apply_defaults()
-                given = list(bound.arguments.items())[1:]
-                self.__dict__["_arguments"] = {name: plain(value) for name, value in given}
-            init(self, *args, **named)
+    loss_unit = "bits/dim"
+    """What a loss is reported in."""
 
-        cls.__init__ = remembering  # type: ignore[method-assign]
+    needs_context = False
+    """Whether every use of the model needs a `context`."""
 
     def __init__(self, shape: tuple[int, ...], levels: int) -> None:
         super().__init__()
+        plugins.load()
         self.shape = tuple(int(side) for side in shape)
         self.levels = int(levels)
         self.pixel_values: tuple[int, ...] | None = None
+        self.scales: dict[str, Any] | None = None
+        self.softmax: Softmax = Softmax()
         if not self.shape or min(self.shape) < 1:
             raise ModelError(f"the event shape {tuple(shape)} is empty: every side must be at least 1")
         if self.levels < 2:
             raise ModelError(f"{levels} levels leave nothing to model: use at least 2")
 
     # ------------------------------------------------------------------------------------------------ about the model
-
-    needs_context = False
-    """Whether every use of the model needs a `context`."""
-
-    loss_unit: str
-    """What a loss is reported in."""
 
     @property
     def dims(self) -> int:
@@ -93,11 +74,27 @@ class GenerativeModel(nn.Module, PyTorchModelHubMixin, library_name="chainrule")
     def config(self) -> dict[str, Any]:
         """The class's name and the arguments that made this model; with the weights, all there is to it.
 
-        And `pixel_values`, the bytes that pictures show its levels as, where these are not v · 255 // (levels − 1).
+        And, where there are such: `pixel_values`, the bytes that pictures show its levels as if these are not
+        v · 255 // (levels − 1); `scales`, the grids of its exact form; `exact`, if it is that form.
         """
-        arguments: dict[str, Any] = self.__dict__["_arguments"]
-        shown = {} if self.pixel_values is None else {"pixel_values": self.pixel_values}
-        return {"class": type(self).__name__, **arguments, **shown}
+        others: dict[str, Any] = {"pixel_values": self.pixel_values, "scales": self.scales}
+        found = {name: value for name, value in others.items() if value is not None}
+        return {**super().config, **found, **({"exact": True} if self.softmax.exact else {})}
+
+    def outer_layers(self) -> Sequence[nn.Module]:
+        """The layers that read the event or a context, or give logits."""
+        return ()
+
+    def hidden_parameters(self) -> list[nn.Parameter]:
+        """The weight matrices and kernels inside the network, which an optimiser may treat as such."""
+        outer = {id(parameter) for layer in self.outer_layers() for parameter in layer.parameters()}
+        return [p for p in self.parameters() if p.ndim >= 2 and id(p) not in outer]
+
+    def arithmetic(self) -> AbstractContextManager[None]:
+        """What the model's computations have to run under."""
+        return self.softmax.arithmetic()
+
+    # ----------------------------------------------------------------------------------------------------------- events
 
     def sites(self) -> list[Site]:
         """All entries in the order of the factorisation: raster order, and the channels of a pixel in turn."""
@@ -106,14 +103,6 @@ class GenerativeModel(nn.Module, PyTorchModelHubMixin, library_name="chainrule")
             order = itertools.product(range(height), range(width), range(channels))
             return [Site((c, i, j), self.levels) for i, j, c in order]
         return [Site(index, self.levels) for index in itertools.product(*map(range, self.shape))]
-
-    @property
-    def period(self) -> int:
-        """How many sites it takes until a walk does the same again with other numbers, on the same memory; 0 if never.
-
-        A state must then write in place whatever it carries from one period to the next: see `sampling.graphs`.
-        """
-        return 0
 
     # Auxiliary variables are entries of a walk that are functions of the event. A model with them factorises over more
     # than the event, and its probabilities are still those of the event, since nothing else has any mass.
@@ -135,28 +124,13 @@ class GenerativeModel(nn.Module, PyTorchModelHubMixin, library_name="chainrule")
         """Which entries of a walk are known, given which entries of the events are: (B, *shape) → (B, *walk_shape)."""
         return known
 
-    # ----------------------------------------------------------------------------------------------------------- events
+    def checked(self, x: Any) -> Tensor:
+        """`x` on the model's device.
 
-    @abstractmethod
-    def loss(self, x: Tensor, context: Any = None) -> Tensor:
-        """What training minimises, a scalar: the mean of a batch of events, integers (B, *shape)."""
-
-    def _float(self, x: Tensor) -> Tensor:
-        return x.to(next(self.parameters()).dtype)
-
-    def checked(self, x: Tensor) -> Tensor:
-        """`x` on the model's device, if it is a batch of this model's events; a DataError otherwise."""
-        x = as_tensor(x)
-        if x.dtype.is_floating_point or x.dtype.is_complex or x.dtype == torch.bool:
-            raise DataError(f"the events hold {x.dtype} values: pass integers in [0, {self.levels})")
-        if tuple(x.shape[1:]) != self.shape or x.ndim != len(self.shape) + 1:
-            raise DataError(f"the events have shape {tuple(x.shape)}: this model wants (batch, {self._shape_text()})")
-        if x.numel() and (int(x.min()) < 0 or int(x.max()) >= self.levels):
-            raise DataError(
-                f"the events hold values from {int(x.min())} to {int(x.max())}: "
-                f"this model has {self.levels} levels, 0 to {self.levels - 1}"
-            )
-        return x.to(self.device)
+        Raises:
+            DataError: it is no batch of this model's events.
+        """
+        return checking.events(x, self.shape, self.levels).to(self.device)
 
     def checked_context(self, context: Any, n: int) -> Any:
         """`context` for `n` events, on the model's device, if it is what the model is conditioned on.
@@ -172,33 +146,104 @@ class GenerativeModel(nn.Module, PyTorchModelHubMixin, library_name="chainrule")
         """A context for `n` events that stands for all there are, in turn; None for models without."""
         return None
 
-    def _shape_text(self) -> str:
-        return ", ".join(map(str, self.shape))
+    def _refuse_context(self, context: Any) -> None:
+        if context is not None:
+            raise ModelError(f"{type(self).__name__} has no conditioning: leave `context` out")
 
-    # ------------------------------------------------------------------------------------------------------- the steps
+    # -------------------------------------------------------------------------------------------------- the likelihood
+
+    def log_prob(self, x: Tensor, context: Any = None) -> Tensor:
+        """The exact log-likelihood of each event.
+
+        Args:
+            x: integers of shape (B, *shape), in [0, levels).
+            context: what the model is conditioned on; None for models without.
+
+        Returns:
+            Nats, shape (B,).
+
+        Raises:
+            DataError: `x` has another shape, is not of an integer type, or holds values outside [0, levels).
+            ModelError: the model has no likelihood.
+        """
+        x = self.checked(x)
+        return self(x, self.checked_context(context, len(x)))
+
+    def forward(self, x: Tensor, context: Any = None) -> Tensor:
+        """`log_prob` without the checks."""
+        return self._site_log_probs(self.with_auxiliaries(x), context).flatten(1).sum(1)
+
+    def site_log_probs(self, x: Tensor, context: Any = None) -> Tensor:
+        """log p of each entry given the earlier ones, in nats, (B, *walk_shape); their sum is `log_prob`.
+
+        Raises:
+            DataError: as for `log_prob`.
+            ModelError: the model has no likelihood.
+        """
+        x = self.checked(x)
+        return self._site_log_probs(self.with_auxiliaries(x), self.checked_context(context, len(x)))
+
+    def log_pmf(self, x: Tensor, context: Any = None) -> Tensor:
+        """log p of every level of each entry given the earlier entries of `x`, in nats, (B, *walk_shape, levels).
+
+        Raises:
+            DataError: as for `log_prob`.
+            ModelError: the model has no likelihood.
+        """
+        x = self.checked(x)
+        return self._log_pmf(self.with_auxiliaries(x), self.checked_context(context, len(x)))
+
+    def loss(self, x: Tensor, context: Any = None) -> Tensor:
+        """What training minimises, a scalar: the mean negative log-likelihood of a batch, in nats per dimension."""
+        return -self(x, context).mean() / self.dims
+
+    def _site_log_probs(self, y: Tensor, context: Any) -> Tensor:
+        self._need_likelihood()
+        with self.arithmetic():
+            if self.softmax.exact and (table := sampling.engines.frequencies(self, y, context)) is not None:
+                return self.softmax.log_probs_of(table, y, self.sites())
+            return self.softmax.log_prob(self._logits(self._float(y), context), y)
+
+    def _log_pmf(self, y: Tensor, context: Any) -> Tensor:
+        self._need_likelihood()
+        with self.arithmetic():
+            return self.softmax.log_pmf(self._logits(self._float(y), context))
+
+    def _need_likelihood(self) -> None:
+        if not self.has_likelihood:
+            raise ModelError(f"{type(self).__name__} has no likelihood: it is trained and compared by its own loss")
+
+    def _float(self, x: Tensor) -> Tensor:
+        return x.to(next(self.parameters()).dtype)
 
     @abstractmethod
-    def start(self, batch: int, context: Any = None) -> Any:
-        """The state before the first site. A state belongs to its walk: `observe` uses it up and gives the next."""
+    def _logits(self, v: Tensor, context: Any = None) -> Tensor:
+        """Unnormalised log-probabilities of all levels of all entries.
+
+        Args:
+            v: levels as floats, (B, *walk_shape): the one float entry, which receptive fields and Jacobians
+                differentiate.
+
+        Returns:
+            (B, *walk_shape, levels); as many levels as the site with most has, -inf where a level cannot be.
+        """
+
+    # ------------------------------------------------------------------------------------------------------- the walk
 
     @abstractmethod
-    def conditional(self, state: Any) -> sampling.Conditional:
-        """The distribution of the next site: its probabilities, or a function from uniforms to its values."""
+    def start(self, batch: int, context: Any = None) -> Walk:
+        """A walk over `batch` events by the model's own steps."""
 
-    @abstractmethod
-    def full_conditional(self, y: Tensor, site: Site, context: Any = None) -> sampling.Conditional:
-        """The same of any site by a full pass, given the entries before it in `y`, integers (B, *walk_shape)."""
-
-    @abstractmethod
-    def observe(self, state: Any, value: Tensor) -> Any:
-        """The state after the next site took `value`, integers of shape (batch,)."""
+    def full_conditional(self, y: Tensor, site: Site, context: Any = None) -> Conditional:
+        """The conditional of any site by a full pass, given the entries before it in `y`, integers (B, *walk_shape)."""
+        return self._log_pmf(y, context)[sampling.at(site)][..., : site.levels].double().exp()
 
     def sample(
         self,
         n: int,
         context: Any = None,
         generator: torch.Generator | None = None,
-        method: sampling.Method = "cached",
+        method: str = "cached",
     ) -> Tensor:
         """Draw events from the model, exactly: one pass in all ("cached"), or one pass a site ("naive").
 
@@ -206,9 +251,14 @@ class GenerativeModel(nn.Module, PyTorchModelHubMixin, library_name="chainrule")
             n: how many.
             context: conditioning of length n, for models that have one.
             generator: where the uniforms come from; the same seed gives the same samples.
+            method: "cached", "naive", or the name of an engine (`chainrule.sampling.engines`).
 
         Returns:
             Integers of shape (n, *shape).
+
+        Raises:
+            DataError: `n` is negative, or the context is not one for `n` events.
+            ModelError: a distribution is not finite.
         """
         return sampling.sample(self, n, context, generator, method)
 
@@ -218,7 +268,7 @@ class GenerativeModel(nn.Module, PyTorchModelHubMixin, library_name="chainrule")
         known: Tensor,
         context: Any = None,
         generator: torch.Generator | None = None,
-        method: sampling.Method = "cached",
+        method: str = "cached",
     ) -> Tensor:
         """Keep what is known of `x` and draw the rest in order.
 
@@ -232,44 +282,20 @@ class GenerativeModel(nn.Module, PyTorchModelHubMixin, library_name="chainrule")
 
         Returns:
             Integers of shape (B, *shape), equal to `x` where known.
+
+        Raises:
+            DataError: `x` or `known` does not fit the model.
         """
         return sampling.complete(self, x, known, context, generator, method)
 
-    # --------------------------------------------------------------------------------------------------------- storage
+    # ------------------------------------------------------------------------------------------------ an exact model
 
-    def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> None:  # type: ignore[override]
-        """Write model.safetensors and config.json into a folder that `cr.load` reads, each whole or not at all.
+    def train(self, mode: bool = True) -> Any:
+        if mode and self.softmax.exact:
+            raise ModelError("an exact model cannot be trained: train the float model, then make it exact again")
+        return super().train(mode)
 
-        Raises:
-            DataError: the folder cannot be written.
-        """
-        folder = Path(save_directory)
-        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
-        write_bytes(folder / "model.safetensors", safetensors.torch.save(weights))
-        write_bytes(folder / "config.json", (json.dumps(self.config, indent=2) + "\n").encode())
-
-    def _refuse_context(self, context: Any) -> None:
-        if context is not None:
-            raise ModelError(f"{type(self).__name__} has no conditioning: leave `context` out")
-
-
-def plain(value: Any) -> Any:
-    """A constructor's argument as JSON knows it: NumPy's and PyTorch's integers as int, sequences as lists."""
-    if value is None or isinstance(value, bool | str | float):
-        return value
-    if isinstance(value, list | tuple) or np.ndim(value):
-        return tuple(plain(item) for item in value)
-    return operator.index(value)
-
-
-def as_tensor(x: Any) -> Tensor:
-    """Tensors as they are; arrays and nested lists of numbers as tensors. DataError for anything else."""
-    if isinstance(x, Tensor):
-        return x.long() if x.dtype in (torch.uint16, torch.uint32, torch.uint64) else x
-    try:
-        array = np.asarray(x)
-        if array.dtype.kind == "u" and array.dtype.itemsize > 1:
-            array = array.astype(np.int64)
-        return torch.from_numpy(np.ascontiguousarray(array, array.dtype.newbyteorder("=")).reshape(array.shape))
-    except (TypeError, ValueError, RuntimeError):
-        raise DataError(f"the events are {type(x).__name__} values: pass a tensor or an array of integers") from None
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        if self.softmax.exact and fn(torch.zeros((), dtype=torch.float32)).dtype != torch.float32:
+            raise ModelError("an exact model's numbers are fixed: move it to another device, but not to another type")
+        return super()._apply(fn, recurse)

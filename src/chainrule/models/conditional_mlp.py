@@ -11,14 +11,14 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
+from chainrule.contract import Walk
 from chainrule.errors import ModelError
-from chainrule.models.likelihood import AutoregressiveModel
+from chainrule.models.base import AutoregressiveModel
 from chainrule.nn import one_hot
 
 Encoding = Literal["onehot", "scalar", "embedding"]
@@ -43,6 +43,8 @@ class ConditionalMLP(AutoregressiveModel):
         torch.Size([2])
     """
 
+    composes_exactly = True
+
     def __init__(
         self, levels: int, encoding: Encoding = "onehot", hidden: Sequence[int] = (128, 128), embedding: int = 32
     ) -> None:
@@ -61,6 +63,8 @@ class ConditionalMLP(AutoregressiveModel):
         for below, above in itertools.pairwise(widths):
             layers += [nn.Linear(below, above), nn.ReLU()]
         self.mlp = nn.Sequential(*layers, nn.Linear(widths[-1], levels))
+        first: Any = self.mlp[0]
+        first.one_hot = levels if encoding == "onehot" else 0
 
     def _logits(self, v: Tensor, context: Any = None) -> Tensor:
         self._refuse_context(context)
@@ -79,22 +83,23 @@ class ConditionalMLP(AutoregressiveModel):
         vectors = one_hot(v, self.levels)
         return vectors if self.table is None else vectors @ self.table
 
-    def start(self, batch: int, context: Any = None) -> PairState:
+    def start(self, batch: int, context: Any = None) -> PairWalk:
         self._refuse_context(context)
-        return PairState(batch)
-
-    def conditional(self, state: PairState) -> Tensor:
-        if state.first is None:
-            return self.head.pmf(self.theta).expand(state.batch, -1)
-        return self.head.pmf(self.mlp(self._encode(self._float(state.first))))
-
-    def observe(self, state: PairState, value: Tensor) -> PairState:
-        return PairState(state.batch, value)
+        return PairWalk(self, batch)
 
 
-@dataclass
-class PairState:
-    """The first entry once it is known, integers of shape (B,)."""
+class PairWalk(Walk):
+    """The first entry from the table, the second from the network."""
 
-    batch: int
-    first: Tensor | None = None
+    def __init__(self, model: ConditionalMLP, batch: int) -> None:
+        self.model, self.batch = model, batch
+        self.first: Tensor | None = None  # the first entry once it is known, integers (B,)
+
+    def conditional(self) -> Tensor:
+        model = self.model
+        if self.first is None:
+            return model.softmax.pmf(model.theta).expand(self.batch, -1)
+        return model.softmax.pmf(model.mlp(model._encode(model._float(self.first))))
+
+    def observe(self, value: Tensor) -> None:
+        self.first = value

@@ -15,7 +15,6 @@ Reference: Kolesnikov & Lampert, PixelCNN Models with Auxiliary Variables, 2017,
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -23,32 +22,34 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from chainrule import sampling
+from chainrule.contract import Site, Walk
 from chainrule.errors import DataError, ModelError
-from chainrule.models.base import Site
-from chainrule.models.gated_pixelcnn import GatedPixelCNN, GatedPixelCNNMADE, GatedState
+from chainrule.models.base import AutoregressiveModel
+from chainrule.models.gated_pixelcnn import GatedPixelCNN
 from chainrule.models.gray import gray_of, possible
-from chainrule.models.likelihood import AutoregressiveModel
+from chainrule.models.image import ImageModel, ImageWalk
 from chainrule.nn import ImageEncoder, one_hot
 
 MOST_GRAYS = 16
 
 
-class ColorPixelCNN(GatedPixelCNNMADE):
+class ColorPixelCNN(ImageModel):
     """The second factor, before colours are excluded; its context is the gray image as floats, (B, H, W)."""
+
+    composes_exactly = True
 
     def __init__(
         self, shape: tuple[int, int, int], levels: int, filters: int, blocks: int, layer_norm: bool, grays: int
     ) -> None:
+        super().__init__(shape, levels, "gated", "made", filters, blocks, layer_norm)
         self.grays = grays
-        super().__init__(shape, levels, filters, blocks, layer_norm)
-        self._condition(filters)
-        self.encoder = ImageEncoder(grays, filters)
+        self.trunk.condition(filters)
+        self.encoder = ImageEncoder(grays, filters, one_hot=grays)
 
-    @property
-    def period(self) -> int:
-        return 0  # each row has a context of its own
+    def outer_layers(self) -> list[torch.nn.Module]:
+        return [*super().outer_layers(), self.encoder.input]
 
-    def _context_map(self, context: Any) -> Tensor:
+    def context_map(self, context: Any) -> Tensor:
         return self.encoder(one_hot(context, self.grays).permute(0, 3, 1, 2))
 
 
@@ -61,6 +62,9 @@ class GrayscalePixelCNN(AutoregressiveModel):
         filters, blocks, layer_norm: of each of the two gated PixelCNNs.
         grays: gray levels; by default as many as there are sums of the channels, but at most 16.
 
+    Raises:
+        ModelError: the events are no images of two or more channels, or the sizes do not fit.
+
     Example:
         >>> _ = torch.manual_seed(0)
         >>> model = GrayscalePixelCNN((3, 2, 2), 4, filters=8, blocks=1)
@@ -69,6 +73,8 @@ class GrayscalePixelCNN(AutoregressiveModel):
         >>> bool((gray_of(model.colorize(gray), model.levels, model.grays) == gray).all())
         True
     """
+
+    composes_exactly = True
 
     def __init__(
         self,
@@ -91,6 +97,9 @@ class GrayscalePixelCNN(AutoregressiveModel):
             raise ModelError(f"{self.grays} gray levels do not fit {channels} channels of {levels}: use 2 to {sums}")
         self.gray = GatedPixelCNN((1, height, width), self.grays, filters, blocks, layer_norm)
         self.colors = ColorPixelCNN((channels, height, width), levels, filters, blocks, layer_norm, self.grays)
+
+    def outer_layers(self) -> list[torch.nn.Module]:
+        return [*self.gray.outer_layers(), *self.colors.outer_layers()]
 
     # ------------------------------------------------------------------------------------------- the auxiliary variable
 
@@ -160,41 +169,38 @@ class GrayscalePixelCNN(AutoregressiveModel):
 
     # ---------------------------------------------------------------------------------------------------------- steps
 
-    def start(self, batch: int, context: Any = None) -> GrayscaleState:
+    def start(self, batch: int, context: Any = None) -> GrayscaleWalk:
         self._refuse_context(context)
-        _, height, width = self.shape
-        gray = torch.zeros(batch, height * width, dtype=torch.long, device=self.device)
-        return GrayscaleState(gray, self.gray.start(batch))
-
-    def conditional(self, state: GrayscaleState) -> Tensor:
-        if state.colors is None:
-            return self.gray.conditional(state.walk)
-        channel = state.colors.channel
-        gray = state.gray[:, state.position // self.shape[0]]
-        allowed = self._possible(gray, state.colors.values[:, :channel].sum(1), channel)
-        logits = self.colors.next_logits(state.colors)
-        return self.head.pmf(logits.masked_fill(~allowed, -torch.inf))
-
-    def observe(self, state: GrayscaleState, value: Tensor) -> GrayscaleState:
-        if state.colors is not None:
-            state.colors = self.colors.observe(state.colors, value)
-            state.position += 1
-            return state
-        state.gray[:, state.position] = value
-        state.walk = self.gray.observe(state.walk, value)
-        state.position += 1
-        if state.position == state.gray.shape[1]:  # the gray image is complete
-            batch, (_, height, width) = len(value), self.shape
-            image = state.gray.view(batch, height, width).to(self.colors.encoder.input.weight.dtype)
-            state.colors, state.position = self.colors.start(batch, image), 0
-        return state
+        return GrayscaleWalk(self, batch)
 
 
-@dataclass
-class GrayscaleState:
-    """Where a walk stands: in the gray image, and when that is complete, in the colours."""
+class GrayscaleWalk(Walk):
+    """First the gray image, and when that is complete, the colours."""
 
-    gray: Tensor  # (B, H · W), as far as it is known
-    walk: Any  # of the gray model
-    colors: GatedState | None = None  # the walk of the colours
-    position: int = 0  # in the gray image, then in the colours
+    def __init__(self, model: GrayscalePixelCNN, batch: int) -> None:
+        self.model, self.position = model, 0  # in the gray image, then in the colours
+        _, height, width = model.shape
+        self.gray = torch.zeros(batch, height * width, dtype=torch.long, device=model.device)
+        self.first = model.gray.start(batch)
+        self.second: ImageWalk | None = None
+
+    def conditional(self) -> Tensor:
+        if self.second is None:
+            return self.first.conditional()  # type: ignore[return-value]
+        channel = self.second.channel
+        gray = self.gray[:, self.position // self.model.shape[0]]
+        allowed = self.model._possible(gray, self.second.values[:, :channel].sum(1), channel)
+        logits: Any = self.second.logits()
+        return self.model.softmax.pmf(logits.masked_fill(~allowed, -torch.inf))
+
+    def observe(self, value: Tensor) -> None:
+        if self.second is not None:
+            self.second.observe(value)
+            self.position += 1
+            return
+        self.gray[:, self.position] = value
+        self.first.observe(value)
+        self.position += 1
+        if self.position == self.gray.shape[1]:  # the gray image is complete
+            image = self.gray.view(len(value), *self.model.shape[1:])
+            self.second, self.position = self.model.colors.start(len(value), self.model._float(image)), 0

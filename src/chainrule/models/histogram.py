@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from chainrule.models.likelihood import AutoregressiveModel
+from chainrule.contract import Walk
+from chainrule.models.base import AutoregressiveModel
 
 
 class Histogram(AutoregressiveModel):
@@ -25,6 +26,8 @@ class Histogram(AutoregressiveModel):
         [0.25, 0.25]
     """
 
+    composes_exactly = True
+
     def __init__(self, levels: int) -> None:
         super().__init__((1,), levels)
         self.theta = nn.Parameter(torch.zeros(levels))
@@ -33,12 +36,19 @@ class Histogram(AutoregressiveModel):
         self._refuse_context(context)
         return self.theta.expand(len(v), 1, -1)
 
-    def start(self, batch: int, context: Any = None) -> int:
+    def start(self, batch: int, context: Any = None) -> HistogramWalk:
         self._refuse_context(context)
-        return batch
+        return HistogramWalk(self, batch)
 
-    def conditional(self, state: int) -> Tensor:
-        return self.head.pmf(self.theta).expand(state, -1)
 
-    def observe(self, state: int, value: Tensor) -> int:
-        return state
+class HistogramWalk(Walk):
+    """One site, the same for all."""
+
+    def __init__(self, model: Histogram, batch: int) -> None:
+        self.model, self.batch = model, batch
+
+    def conditional(self) -> Tensor:
+        return self.model.softmax.pmf(self.model.theta).expand(self.batch, -1)
+
+    def observe(self, value: Tensor) -> None:
+        """Nothing follows."""

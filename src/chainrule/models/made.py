@@ -16,12 +16,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
+from chainrule.contract import Walk
 from chainrule.errors import ModelError
-from chainrule.models.likelihood import AutoregressiveModel
+from chainrule.models.base import AutoregressiveModel
 from chainrule.nn import MADENetwork
-from chainrule.nn.made_network import MADEWalk
 
 
 class MADE(AutoregressiveModel):
@@ -32,12 +32,17 @@ class MADE(AutoregressiveModel):
         levels: of every entry.
         hidden: widths of the hidden layers.
 
+    Raises:
+        ModelError: a hidden layer is too narrow for every variable to reach those after it.
+
     Example:
         >>> import torch
         >>> model = MADE((3,), 5)
         >>> model.log_prob(torch.zeros(2, 3, dtype=torch.long)).shape
         torch.Size([2])
     """
+
+    composes_exactly = True
 
     def __init__(self, shape: tuple[int, ...], levels: int, hidden: Sequence[int] = (256, 256)) -> None:
         super().__init__(shape, levels)
@@ -47,6 +52,9 @@ class MADE(AutoregressiveModel):
             raise ModelError(f"hidden layers of widths {widths} are too narrow: each needs at least {least} units here")
         self.network = MADENetwork(self.dims, self.levels, widths)
 
+    def outer_layers(self) -> Sequence[nn.Module]:
+        return (self.network.output,)
+
     def _logits(self, v: Tensor, context: Any = None) -> Tensor:
         self._refuse_context(context)
         if len(self.shape) == 3:  # in the order of `sites`: raster order, channels innermost
@@ -55,12 +63,19 @@ class MADE(AutoregressiveModel):
             return logits.unflatten(1, (height, width, channels)).permute(0, 3, 1, 2, 4)
         return self.network(v.flatten(1)).unflatten(1, self.shape)
 
-    def start(self, batch: int, context: Any = None) -> MADEWalk:
+    def start(self, batch: int, context: Any = None) -> NetworkWalk:
         self._refuse_context(context)
-        return self.network.start(batch)
+        return NetworkWalk(self, batch)
 
-    def conditional(self, state: MADEWalk) -> Tensor:
-        return self.head.pmf(self.network.logits(state))
 
-    def observe(self, state: MADEWalk, value: Tensor) -> MADEWalk:
-        return self.network.observe(state, value)
+class NetworkWalk(Walk):
+    """A walk over a MADE's variables: every hidden unit is computed once."""
+
+    def __init__(self, model: MADE, batch: int) -> None:
+        self.model, self.state = model, model.network.start(batch)
+
+    def conditional(self) -> Tensor:
+        return self.model.softmax.pmf(self.model.network.logits(self.state))
+
+    def observe(self, value: Tensor) -> None:
+        self.state = self.model.network.observe(self.state, value)

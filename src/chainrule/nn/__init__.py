@@ -1,30 +1,36 @@
-"""Masked layers. A layer that sees neighbours has `forward` (whole image) and `step` (one pixel, cached)."""
+"""Masked layers, and trunks made of them. What sees neighbours has a pass over images and steps side by side."""
 
 from chainrule.nn.conv import MaskedConv2d, WindowCache
-from chainrule.nn.encoding import one_hot
+from chainrule.nn.encoding import LevelEncoding, one_hot
 from chainrule.nn.full import FullConv2d, ImageEncoder
-from chainrule.nn.gated import Gate, GatedBlock, GatedCache
+from chainrule.nn.gated import Gate, GatedBlock
+from chainrule.nn.gated_trunk import GatedTrunk
 from chainrule.nn.linear import MaskedLinear
 from chainrule.nn.made_network import MADENetwork
+from chainrule.nn.masked_trunk import MaskedTrunk
 from chainrule.nn.norm import ChannelLayerNorm
 from chainrule.nn.residual import ResidualBlock
 from chainrule.nn.stacks import LeftCache, LeftConv2d, RowCache, RowConv2d
+from chainrule.nn.trunk import Trunk
 
 __all__ = [
     "ChannelLayerNorm",
     "FullConv2d",
     "Gate",
     "GatedBlock",
-    "GatedCache",
+    "GatedTrunk",
     "ImageEncoder",
     "LeftCache",
     "LeftConv2d",
+    "LevelEncoding",
     "MADENetwork",
     "MaskedConv2d",
     "MaskedLinear",
+    "MaskedTrunk",
     "ResidualBlock",
     "RowCache",
     "RowConv2d",
+    "Trunk",
     "WindowCache",
     "one_hot",
 ]

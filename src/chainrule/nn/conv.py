@@ -8,11 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from chainrule.compiled import Program, Window, known, layers
 from chainrule.masks import MaskType, kernel_mask
+from chainrule.nn import passes
 
 
-@known
 class MaskedConv2d(nn.Module):
     """A convolution whose output at a pixel sees only earlier pixels (type B: and the pixel itself).
 
@@ -23,20 +22,26 @@ class MaskedConv2d(nn.Module):
         in_channels, out_channels: as in `torch.nn.Conv2d`.
         kernel: the odd side of the full kernel.
         mask_type: "A" (centre left out) or "B".
+        one_hot: if the input is one-hot vectors side by side, their length; otherwise 0. Exact mode needs to know.
+
+    Raises:
+        ValueError: `kernel` is not odd.
 
     Reference: van den Oord et al., Pixel Recurrent Neural Networks, 2016, section 3.4, https://arxiv.org/abs/1601.06759
 
     >>> conv = MaskedConv2d(1, 1, 3, "A")
     >>> x = torch.zeros(1, 1, 2, 2); x[..., 1, 1] = 9.0
-    >>> bool((conv(x) == conv.bias.view(1, 1, 1, 1)).all())     # the last pixel is seen by none
+    >>> bool((conv(x) == conv.bias.view(1, 1, 1, 1)).all())     # no pixel sees the last one
     True
     """
 
     mask: Tensor
 
-    def __init__(self, in_channels: int, out_channels: int, kernel: int, mask_type: MaskType) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel: int, mask_type: MaskType, *, one_hot: int = 0
+    ) -> None:
         super().__init__()
-        self.in_channels, self.out_channels = in_channels, out_channels
+        self.in_channels, self.out_channels, self.one_hot = in_channels, out_channels, one_hot
         self.kernel, self.radius, self.mask_type = kernel, kernel // 2, mask_type
         mask = kernel_mask(kernel, mask_type)
         self.register_buffer("mask", mask, persistent=False)
@@ -56,18 +61,20 @@ class MaskedConv2d(nn.Module):
 
     def activated(self, x: Tensor) -> Tensor:
         """`forward` of relu(x); `x` may be overwritten."""
-        own = type(self).forward is MaskedConv2d.forward  # not a subclass's
-        if own and self.kernel > 1 and layers.fits(x):
-            return F.conv2d(layers.relu_pad(x, self.radius), self.weight * self.mask, self.bias)
-        return self(x.relu_())
+        y = passes.taken(self, "activated", x)
+        return self(x.relu_()) if y is None else y
 
     def pointwise(self, x: Tensor) -> Tensor:
-        """A 1×1 convolution at single pixels: (..., in_channels) → (..., out_channels)."""
+        """A 1×1 convolution of type B at single pixels: (..., in_channels) → (..., out_channels)."""
         return F.linear(x, self.weight[:, :, 0, 0], self.bias)
 
-    def start(self, batch: int, height: int, width: int) -> WindowCache:
+    def matrix_and_bias(self) -> tuple[Tensor, Tensor]:
+        """The connected taps side by side in raster order, (out_channels, taps · in_channels), and the bias."""
+        return tap_matrix(self.weight, self.mask), self.bias
+
+    def start(self, batch: int, width: int) -> WindowCache:
         """A fresh cache for a walk over `batch` images in raster order."""
-        return WindowCache(self, batch, width)
+        return WindowCache((self.weight * self.mask).detach(), self.bias.detach(), self.mask, batch, width)
 
     def step(self, x: Tensor | None, cache: WindowCache, column: int) -> Tensor:
         """The output at the next pixel of the walk, equal to `forward` there.
@@ -88,45 +95,38 @@ class MaskedConv2d(nn.Module):
             self.remember(x, cache, column)
         return cache.output(column)
 
-    def matrix_and_bias(self) -> tuple[Tensor, Tensor]:
-        """The connected taps side by side in raster order, (out_channels, taps · in_channels), and the bias."""
-        taps = [self.weight[:, :, i, j] for i, j in self.mask.nonzero().tolist()]
-        return torch.cat(taps or [self.weight[:, :0, 0, 0]], 1), self.bias
-
-    def add_to(self, program: Program, source: int | Window) -> int:
-        """Add the layer to the program of a compiled walk; its input lies at `source`. Where its output will lie."""
-        target = program.vector(self.out_channels)
-        program.product(*self.matrix_and_bias(), source, target)
-        return target
-
-    def window_in(self, program: Program) -> Window:
-        """Room in a compiled walk for the part of the input that the kernel still reaches."""
-        return program.window(self.kernel, int(self.mask[-1].sum()), self.in_channels)
-
     def remember(self, x: Tensor, cache: WindowCache, column: int) -> None:
         """Hand over this layer's input at `column`, (B, in_channels); with type A, once the pixel is known."""
         cache.write(x, column)
+
+
+def tap_matrix(weight: Tensor, mask: Tensor) -> Tensor:
+    """A kernel's connected taps side by side in raster order: (O, I, rows, columns) → (O, taps · I)."""
+    taps = [weight[:, :, i, j] for i, j in mask.nonzero().tolist()]
+    return torch.cat(taps or [weight[:, :0, 0, 0]], 1)
 
 
 class WindowCache:
     """What one masked convolution remembers during a walk: the rows that its kernel still reaches.
 
     All rows above the current one contribute to the outputs of the current row in one product, taken when the row
-    begins; a step adds the few taps to its left (and its centre). The cache is the walk's, never the layer's, so that
-    several walks may share one model.
+    begins; a step adds the few taps to its left (and its centre). The cache belongs to the walk, never to the layer, so
+    that several walks may share one model.
+
+    Args:
+        weight: masked, (out, in, radius + 1, kernel), with its bias (out,).
+        mask: of the kernel.
+        batch, width: of the images.
     """
 
-    def __init__(self, conv: MaskedConv2d, batch: int, width: int) -> None:
-        weight = (conv.weight * conv.mask).detach()
-        self.radius, self.kernel, self.width = conv.radius, conv.kernel, width
-        self.channels = conv.in_channels
-        self.taps = int(conv.mask[-1].sum())  # of the centre's row: left neighbours, and the centre with type B
+    def __init__(self, weight: Tensor, bias: Tensor, mask: Tensor, batch: int, width: int) -> None:
+        outputs, self.channels, rows, self.kernel = weight.shape
+        self.radius, self.width, self.bias = rows - 1, width, bias
+        self.taps = int(mask[-1].sum())  # of the centre's row: left neighbours, and the centre with type B
         # (taps * in, out): rows of taps, channels innermost, as the window below lies in memory.
-        self.above_weight = weight[:, :, :-1].permute(2, 3, 1, 0).reshape(-1, conv.out_channels).contiguous()
-        row = weight[:, :, -1, : self.taps]
-        self.row_weight = row.permute(2, 1, 0).reshape(-1, conv.out_channels).contiguous()
-        self.bias = conv.bias.detach()
-        self.rows = weight.new_zeros(batch, self.radius + 1, width + 2 * self.radius, self.channels)
+        self.above_weight = weight[:, :, :-1].permute(2, 3, 1, 0).reshape(-1, outputs).contiguous()
+        self.row_weight = weight[:, :, -1, : self.taps].permute(2, 1, 0).reshape(-1, outputs).contiguous()
+        self.rows = weight.new_zeros(batch, rows, width + 2 * self.radius, self.channels)
         self.above: Tensor | None = None  # (B, width, out)
         self.started = False
 

@@ -14,8 +14,9 @@ class FullConv2d(nn.Conv2d):
     torch.Size([1, 3, 4, 6])
     """
 
-    def __init__(self, in_channels: int, out_channels: int, kernel: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, kernel: int, *, one_hot: int = 0) -> None:
         super().__init__(in_channels, out_channels, kernel, padding=kernel // 2)
+        self.one_hot = one_hot  # if the input is one-hot vectors side by side, their length
 
 
 class ImageEncoder(nn.Module):
@@ -25,11 +26,14 @@ class ImageEncoder(nn.Module):
         in_channels: of the image.
         filters: of the features.
         blocks: residual blocks, each x + W relu(x).
+        one_hot: if the image is one-hot vectors side by side, their length; otherwise 0.
     """
 
-    def __init__(self, in_channels: int, filters: int, blocks: int = 2) -> None:
+    composes_exactly = True
+
+    def __init__(self, in_channels: int, filters: int, blocks: int = 2, *, one_hot: int = 0) -> None:
         super().__init__()
-        self.input = FullConv2d(in_channels, filters, 7)
+        self.input = FullConv2d(in_channels, filters, 7, one_hot=one_hot)
         self.blocks = nn.ModuleList(FullConv2d(filters, filters, 3) for _ in range(blocks))
 
     def forward(self, x: Tensor) -> Tensor:

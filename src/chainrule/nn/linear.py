@@ -9,10 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from chainrule.compiled import known
 
-
-@known
 class MaskedLinear(nn.Module):
     """`y = (mask ∘ W) x + b`.
 
@@ -21,6 +18,7 @@ class MaskedLinear(nn.Module):
 
     Args:
         mask: booleans of shape (O, I).
+        one_hot: if the input is one-hot vectors side by side, their length; otherwise 0.
 
     >>> layer = MaskedLinear(torch.tensor([[True, False]]))
     >>> bool((layer(torch.tensor([[0.0, 5.0]])) == layer.bias).all())
@@ -29,8 +27,9 @@ class MaskedLinear(nn.Module):
 
     mask: Tensor
 
-    def __init__(self, mask: Tensor) -> None:
+    def __init__(self, mask: Tensor, *, one_hot: int = 0) -> None:
         super().__init__()
+        self.one_hot = one_hot
         self.register_buffer("mask", mask, persistent=False)
         self.weight = nn.Parameter(torch.empty(mask.shape))
         self.bias = nn.Parameter(torch.zeros(mask.shape[0]))

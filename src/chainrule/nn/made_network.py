@@ -9,13 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from chainrule.compiled import Program, known, layers
 from chainrule.masks import hidden_ranks, rank_mask
-from chainrule.nn.encoding import levels_of, one_hot
+from chainrule.nn import passes
+from chainrule.nn.encoding import one_hot
 from chainrule.nn.linear import MaskedLinear, PreparedLinear
 
 
-@known
 class MADENetwork(nn.Module):
     """Logits of `variables` entries, each from the entries before it and, if there is one, an auxiliary vector.
 
@@ -31,6 +30,8 @@ class MADENetwork(nn.Module):
     Reference: Germain et al., MADE, 2015, https://arxiv.org/abs/1502.03509
     """
 
+    composes_exactly = True
+
     def __init__(self, variables: int, levels: int, hidden: Sequence[int], auxiliary: int = 0) -> None:
         super().__init__()
         self.variables, self.levels = variables, levels
@@ -38,10 +39,10 @@ class MADENetwork(nn.Module):
         ranks = range(lowest, variables) if variables > 1 else [0]
         inputs = torch.arange(1, variables + 1).repeat_interleave(levels)
         outputs = torch.arange(1, variables + 1).repeat_interleave(levels)
-        below, hidden_layers = inputs, []
+        below, hidden_layers = inputs, list[nn.Module]()
         for width in hidden:
             unit_ranks = hidden_ranks(width, ranks)
-            hidden_layers.append(MaskedLinear(rank_mask(below, unit_ranks)))
+            hidden_layers.append(MaskedLinear(rank_mask(below, unit_ranks), one_hot=0 if hidden_layers else levels))
             below = unit_ranks
         self.layers = nn.ModuleList(hidden_layers)
         self.output = MaskedLinear(rank_mask(below, outputs, strict=True))
@@ -63,14 +64,8 @@ class MADENetwork(nn.Module):
         if self.from_auxiliary is None:
             return layer(one_hot(v, self.levels).flatten(-2)).relu_()
         plus = self.from_auxiliary(auxiliary)
-        if (
-            type(layer) is MaskedLinear
-            and (whole := levels_of(v)) is not None
-            and layers.lookup_fits(whole, self.variables, self.levels, layer.weight, plus)
-        ):
-            table = layer.masked_weight().T.unflatten(0, (self.variables, self.levels))
-            rows = plus.reshape(-1, plus.shape[-1])
-            return layers.lookup_relu(whole.reshape(-1, self.variables), table, layer.bias, rows).view(plus.shape)
+        if (h := passes.taken(self, "first", v, plus)) is not None:
+            return h
         return (layer(one_hot(v, self.levels).flatten(-2)) + plus).relu_()
 
     def start(self, batch: int, auxiliary: Tensor | None = None, weights: StepWeights | None = None) -> MADEWalk:
@@ -102,25 +97,6 @@ class MADENetwork(nn.Module):
         walk.variable += 1
         walk.ready = False
         return walk
-
-    def add_to(self, program: Program, source: int) -> bool:
-        """Add the network to the program of a compiled walk as its head; whether that is possible.
-
-        The auxiliary vector, put on the grid of the layer that reads it, lies at `source`.
-        """
-        if self.from_auxiliary is None or len(self.layers) != 1:
-            return False
-        weights = self.step_weights()
-        program.made(
-            getattr(self.from_auxiliary, "grid_weight", self.from_auxiliary.weight),
-            weights.layers[0].bias,
-            source,
-            ends=self.ends[0],
-            table=weights.table,
-            output=weights.output,
-            grid=getattr(self.output, "inputs", None),
-        )
-        return True
 
     def step_weights(self) -> StepWeights:
         """The masked weights in the form that a walk uses."""

@@ -17,6 +17,7 @@ class RowConv2d(nn.Module):
         kernel: the odd width; the kernel reaches kernel // 2 rows up.
         include: whether the pixel's own row is seen too. It is not in the first layer, whose input are the pixels
             themselves: its output at row i knows rows before i. All later layers may see their own row of that.
+        one_hot: if the input is one-hot vectors side by side, their length; otherwise 0.
 
     >>> conv = RowConv2d(1, 1, 3, include=False)
     >>> x = torch.zeros(1, 1, 2, 2); x[..., 1, :] = 9.0
@@ -24,9 +25,9 @@ class RowConv2d(nn.Module):
     True
     """
 
-    def __init__(self, in_channels: int, out_channels: int, kernel: int, *, include: bool) -> None:
+    def __init__(self, in_channels: int, out_channels: int, kernel: int, *, include: bool, one_hot: int = 0) -> None:
         super().__init__()
-        self.in_channels, self.out_channels = in_channels, out_channels
+        self.in_channels, self.out_channels, self.one_hot = in_channels, out_channels, one_hot
         self.kernel, self.reach, self.include = kernel, kernel // 2, include
         self.rows = self.reach + include
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels, self.rows, kernel))
@@ -88,11 +89,12 @@ class LeftConv2d(nn.Module):
         in_channels, out_channels: as in `torch.nn.Conv2d`.
         kernel: the odd side of the kernel whose left half this is.
         include: whether the pixel itself is seen; it is not in the first layer.
+        one_hot: if the input is one-hot vectors side by side, their length; otherwise 0.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, kernel: int, *, include: bool) -> None:
+    def __init__(self, in_channels: int, out_channels: int, kernel: int, *, include: bool, one_hot: int = 0) -> None:
         super().__init__()
-        self.in_channels, self.out_channels = in_channels, out_channels
+        self.in_channels, self.out_channels, self.one_hot = in_channels, out_channels, one_hot
         self.reach, self.include = kernel // 2, include
         self.taps = self.reach + include
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels, 1, self.taps))

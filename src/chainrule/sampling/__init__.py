@@ -1,12 +1,9 @@
-"""The one loop: draw, complete and score an event entry by entry."""
+"""The one loop: draw, complete and score an event entry by entry, by whichever engine runs it."""
 
+from chainrule.sampling import engines, graphs
 from chainrule.sampling.walking import (
     BATCH,
-    Choose,
-    Conditional,
     Draw,
-    Method,
-    NaiveWalk,
     at,
     batches,
     complete,
@@ -21,15 +18,13 @@ from chainrule.sampling.walking import (
 
 __all__ = [
     "BATCH",
-    "Choose",
-    "Conditional",
     "Draw",
-    "Method",
-    "NaiveWalk",
     "at",
     "batches",
     "complete",
+    "engines",
     "evaluating",
+    "graphs",
     "inverse_cdf",
     "quantile",
     "sample",

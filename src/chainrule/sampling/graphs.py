@@ -3,11 +3,11 @@
 A pixel of the full-size PixelCNN-MADE takes some 140 small kernels, each done by a GPU sooner than Python asks for the
 next. But every row asks for the same kernels on the same memory, since a walk's caches are written in place: only what
 stands there differs. So the first row is walked as ever, the steps of the second are recorded, a graph for each site,
-and from then on a step is one launch. A recorded walk answers the same three calls as its model: whoever chooses the
-values, a random number or an entropy decoder, need not know of it.
+and from then on a step is one launch. A recorded walk is a walk like any other: whoever chooses the values, a random
+number or an entropy decoder, need not know of it.
 
-Which walks repeat is the model's to say (`GenerativeModel.period`). A new model's first rows are walked both ways
-before its graphs are trusted.
+Which walks repeat they say themselves (`Walk.period`). A new model's first rows are walked both ways before its graphs
+are trusted.
 """
 
 from __future__ import annotations
@@ -17,15 +17,14 @@ import functools
 import threading
 import warnings
 import weakref
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from chainrule.models import GenerativeModel
+from chainrule.contract import Engine, Model, Walk
+from chainrule.sampling import engines
 
 T = TypeVar("T")
 Replay = Callable[[], object]
@@ -39,7 +38,7 @@ TRIAL_ROWS = 3
 ONE_WALK = threading.RLock()
 """Held during a recorded walk: what another thread launched meanwhile on the stream would be recorded, too."""
 
-TRUSTED: weakref.WeakKeyDictionary[torch.nn.Module, bool] = weakref.WeakKeyDictionary()
+TRUSTED: weakref.WeakKeyDictionary[Any, bool] = weakref.WeakKeyDictionary()
 """Models whose graphs were tried, and whether they did what the steps do."""
 
 
@@ -99,78 +98,88 @@ def side_stream(device: torch.device) -> torch.cuda.Stream:
     return torch.cuda.Stream(device)
 
 
-@dataclass
-class RecordedState:
-    """Where a recorded walk stands."""
-
-    inner: Any  # the model's own state, of use until its second row is over
-    recorder: Recorder
-    batch: int
-    values: Tensor | None = None  # (B,): what was chosen last, where the recorded steps read it
-    steps: list[tuple[Any, Replay]] = field(default_factory=list)
-    conditional: Any = None  # of the site at hand, once it has been asked for
-    position: int = 0
-
-
-class RecordedWalk:
-    """The contract of a model, with the steps from the second row on recorded and replayed.
+class RecordedWalk(Walk):
+    """A walk of a model's own steps, with those from the second row on recorded and replayed.
 
     Args:
-        model: one with a `period`.
-        recorder: makes a recorder for each walk.
+        start: starts the model's own walk, one with a `period`.
+        recorder: records its steps.
+        device: where the walk's values are.
+        release: called when the walk is over.
     """
 
-    def __init__(self, model: GenerativeModel, recorder: Callable[[], Recorder]) -> None:
-        self.model, self.recorder = model, recorder
+    def __init__(
+        self,
+        start: Callable[[], Walk],
+        recorder: Recorder,
+        batch: int,
+        device: torch.device,
+        release: Callable[[], object] = lambda: None,
+    ) -> None:
+        self.recorder, self.release, self.position = recorder, release, 0
+        self.inner = recorder.run(start)  # of use until its second row is over
+        self.period = self.inner.period
+        self.values = torch.empty(
+            batch, dtype=torch.long, device=device
+        )  # where the recorded steps read what was chosen
+        self.steps: list[tuple[Any, Replay]] = []
+        self.current: Any = None  # the conditional of the site at hand, once it has been asked for
 
-    def start(self, batch: int, context: Any = None) -> RecordedState:
-        recorder = self.recorder()
-        return RecordedState(recorder.run(lambda: self.model.start(batch, context)), recorder, batch)
-
-    def conditional(self, state: RecordedState) -> Any:
+    def conditional(self) -> Any:
         """As the model's own; the tensor is overwritten by later steps."""
-        if state.conditional is None:
-            step, period = functools.partial(self._step, state), self.model.period
-            if state.position < period:
-                state.conditional = state.recorder.run(step)
+        if self.current is None:
+            if self.position < self.period:
+                self.current = self.recorder.run(self._step)
             else:
-                if state.position < 2 * period:
-                    state.steps.append(state.recorder.record(step))
-                state.conditional, replay = state.steps[state.position % period]
+                if self.position < 2 * self.period:
+                    self.steps.append(self.recorder.record(self._step))
+                self.current, replay = self.steps[self.position % self.period]
                 replay()
-        return state.conditional
+        return self.current
 
-    def _step(self, state: RecordedState) -> Any:
+    def _step(self) -> Any:
         """Tell the model what was chosen, and ask it for the next site's distribution."""
-        if state.values is not None:
-            state.inner = self.model.observe(state.inner, state.values)
-        return self.model.conditional(state.inner)
+        if self.position:
+            self.inner.observe(self.values)
+        return self.inner.conditional()
 
-    def observe(self, state: RecordedState, value: Tensor) -> RecordedState:
-        self.conditional(state)
-        if state.values is None:
-            state.values = torch.empty(state.batch, dtype=torch.long, device=self.model.device)
-        state.values.copy_(value)
-        state.conditional = None
-        state.position += 1
-        return state
+    def observe(self, value: Tensor) -> None:
+        self.conditional()
+        self.values.copy_(value)
+        self.current = None
+        self.position += 1
 
-
-@contextlib.contextmanager
-def walker(model: GenerativeModel, batch: int) -> Iterator[Any]:
-    """Who walks for a model: a `RecordedWalk` where that is faster and was found to be right, the model elsewhere."""
-    rows = len(model.sites()) // model.period if model.period and batch else 0
-    if model.device.type != "cuda" or rows < WORTH_ROWS or {"conditional", "observe"} & vars(model).keys():
-        yield model
-        return
-    with ONE_WALK:
-        recorded = RecordedWalk(model, functools.partial(CUDARecorder, model.device))
-        if model not in TRUSTED:
-            TRUSTED[model] = agrees(recorded)
-        yield recorded if TRUSTED[model] else model
+    def close(self) -> None:
+        self.release()
 
 
-def agrees(recorded: RecordedWalk, rows: int = TRIAL_ROWS) -> bool:
+class Graphs(Engine):
+    """CUDA graphs, where they are faster and were found to be right."""
+
+    name = "graphs"
+
+    def walk(self, model: Model, batch: int, context: Any = None) -> Walk | None:
+        if model.device.type != "cuda" or not batch:
+            return None
+        period = model.start(1, model.example_context(1)).period
+        if not period or len(model.sites()) // period < WORTH_ROWS:
+            return None
+        recorder = functools.partial(CUDARecorder, model.device)
+        ONE_WALK.acquire()
+        try:
+            if model not in TRUSTED:
+                TRUSTED[model] = agrees(model, recorder)
+            if not TRUSTED[model]:
+                ONE_WALK.release()
+                return None
+            start = functools.partial(model.start, batch, context)
+            return RecordedWalk(start, recorder(), batch, model.device, ONE_WALK.release)
+        except BaseException:
+            ONE_WALK.release()
+            raise
+
+
+def agrees(model: Model, recorder: Callable[[], Recorder], rows: int = TRIAL_ROWS) -> bool:
     """Whether the first rows of two events, walked with and without graphs, have the same distributions.
 
     Warns and says why if they do not, or if the device refuses to record.
@@ -178,19 +187,20 @@ def agrees(recorded: RecordedWalk, rows: int = TRIAL_ROWS) -> bool:
     Raises:
         torch.OutOfMemoryError: there is no room even for two events, which tells nothing of graphs.
     """
-    model = recorded.model
     u = torch.tensor([0.25, 0.75], dtype=torch.float64, device=model.device)
     try:
         context = model.example_context(2)
-        state, plain = recorded.start(2, context), model.start(2, context)
-        for site in model.sites()[: rows * model.period]:
-            found, expected = recorded.conditional(state), model.conditional(plain)
+        plain = model.start(2, context)
+        recorded = RecordedWalk(functools.partial(model.start, 2, context), recorder(), 2, model.device)
+        for site in model.sites()[: rows * plain.period]:
+            found, expected = recorded.conditional(), plain.conditional()
             if not isinstance(expected, Tensor):
                 found, expected = found(u), expected(u)
             if not torch.allclose(found, expected, rtol=1e-3, atol=1e-5):
                 raise RuntimeError(f"they give other probabilities at {site.index}")
             value = torch.tensor([len(site.index), sum(site.index)], device=model.device) % site.levels
-            state, plain = recorded.observe(state, value), model.observe(plain, value)
+            recorded.observe(value)
+            plain.observe(value)
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:
@@ -198,3 +208,6 @@ def agrees(recorded: RecordedWalk, rows: int = TRIAL_ROWS) -> bool:
         warnings.warn(f"CUDA graphs are of no use here, samples take longer without: {reason}", stacklevel=4)
         return False
     return True
+
+
+engines.register(Graphs())

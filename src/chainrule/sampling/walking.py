@@ -1,8 +1,8 @@
 """The one loop: draw, complete and score an event entry by entry.
 
-At each site the model gives the distribution of the next value, somebody chooses, the model is told. Who chooses makes
-the difference: a random number (sampling), a known entry (completion), a given event (scoring); later an entropy
-decoder. This file knows the contract of `models/base.py` and no model.
+At each site the walk gives the distribution of the next value, somebody chooses, the walk is told. Who chooses makes
+the difference: a random number (sampling), a known entry (completion), a given event (scoring), an entropy decoder.
+This file knows `chainrule.contract` and no model.
 
 Randomness is the inverse CDF of one uniform per site, so that two walks that are given the same uniforms and the same
 distributions return the same event, however the distributions were computed.
@@ -10,53 +10,23 @@ distributions return the same event, however the distributions were computed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from chainrule.contract import Chooser, Conditional, Model, Site, Walk
 from chainrule.errors import DataError, ModelError
-from chainrule.sampling import graphs
-
-if TYPE_CHECKING:
-    from chainrule.models import AutoregressiveModel, GenerativeModel, Site
-
-Method = Literal["cached", "naive"]
-Conditional = Tensor | Callable[[Tensor], Tensor]
-"""The distribution of one entry: probabilities (B, levels), or its inverse CDF, from uniforms (B,) to values (B,)."""
-Choose = Callable[[int, "Site", Any], Tensor]
+from chainrule.sampling import engines
 
 BATCH = 250
 """Events that walk together: enough to fill the processor, few enough that the caches stay small."""
 
 GPU_BATCH = 5000
 """The same on a GPU, where a step takes hardly longer for many events than for few."""
-
-
-class NaiveWalk:
-    """The contract by full passes: one parallel pass over the whole event for every site.
-
-    What most published code does, kept as the yardstick: slow, obviously right, and the reference that the cached walk
-    of every model is tested against.
-    """
-
-    def __init__(self, model: GenerativeModel) -> None:
-        self.model = model
-
-    def start(self, batch: int, context: Any = None) -> dict[str, Any]:
-        x = torch.zeros(batch, *self.model.walk_shape, dtype=torch.long, device=self.model.device)
-        return {"x": x, "context": context, "position": 0, "sites": self.model.sites()}
-
-    def conditional(self, state: dict[str, Any]) -> Conditional:
-        return self.model.full_conditional(state["x"], state["sites"][state["position"]], state["context"])
-
-    def observe(self, state: dict[str, Any], value: Tensor) -> dict[str, Any]:
-        state["x"][at(state["sites"][state["position"]])] = value
-        state["position"] += 1
-        return state
 
 
 def inverse_cdf(pmf: Tensor, uniforms: Tensor) -> Tensor:
@@ -78,45 +48,55 @@ def inverse_cdf(pmf: Tensor, uniforms: Tensor) -> Tensor:
     return torch.minimum(value, last)
 
 
-def walk(
-    model: GenerativeModel, batch: int, choose: Choose, *, context: Any = None, method: Method = "cached"
-) -> Tensor:
+def walk(model: Model, batch: int, choose: Chooser, *, context: Any = None, method: str = "cached") -> Tensor:
     """Walk over the sites of `batch` events at once.
 
     Args:
-        choose: called as `choose(position, site, conditional)`, where the conditional is probabilities of shape
-            (batch, site.levels), float64, or an inverse CDF; returns the chosen values, integers of shape (batch,).
-            It may have a method `at_once(state)`: all values, where this state can take all steps at once, or None.
-        method: "cached" uses the model's own steps, "naive" a full pass for each site.
+        choose: says which value each entry takes.
+        method: "cached" takes the fastest engine, "naive" a full pass for each site; or any engine's name.
 
     Returns:
         Events: integers of shape (batch, *model.shape).
+
+    Raises:
+        ModelError: there is no such engine, or a distribution is not finite.
     """
-    if method not in ("cached", "naive"):
-        raise ModelError(f"the sampling method {method!r} does not exist: use 'cached' or 'naive'")
-    x = torch.zeros(batch, *model.walk_shape, dtype=torch.long, device=model.device)
-    walking = graphs.walker(model, batch) if method == "cached" else nullcontext(NaiveWalk(model))
-    with torch.no_grad(), evaluating(model), walking as walker:
-        state = walker.start(batch, context)
-        at_once = None if {"conditional", "observe"} & vars(walker).keys() else getattr(choose, "at_once", None)
-        if at_once is not None and (whole := at_once(state)) is not None:
-            return model.without_auxiliaries(whole.to(x.device))
-        for position, site in enumerate(model.sites()):
-            value = choose(position, site, walker.conditional(state))
-            x[at(site)] = value
-            state = walker.observe(state, value)
-    return model.without_auxiliaries(x)
+    with torch.no_grad(), evaluating(model):
+        walker = engines.start(model, batch, context, method)
+        try:
+            y = choose.whole(walker)
+            y = step_by_step(model, walker, batch, choose) if y is None else y.to(model.device)
+        finally:
+            walker.close()
+    return model.without_auxiliaries(y)
+
+
+def step_by_step(model: Model, walker: Walk, batch: int, choose: Chooser) -> Tensor:
+    """All sites in turn, integers (batch, *walk_shape). A GPU is asked only at the end whether all was finite."""
+    y = torch.zeros(batch, *model.walk_shape, dtype=torch.long, device=model.device)
+    bad = torch.zeros((), dtype=torch.bool, device=model.device)
+    for position, site in enumerate(model.sites()):
+        conditional = walker.conditional()
+        value = choose(position, site, conditional)
+        bad |= ~conditional.sum().isfinite() if isinstance(conditional, Tensor) else (value < 0).any()
+        if bad.device.type == "cpu" and bad:
+            raise ModelError(f"the model's distribution at {site.index} is not finite: its weights are damaged")
+        y[at(site)] = value
+        walker.observe(value)
+    if bad:
+        raise ModelError("a distribution of the model is not finite: its weights are damaged")
+    return y
 
 
 def sample(
-    model: GenerativeModel,
+    model: Model,
     n: int,
     context: Any = None,
     generator: torch.Generator | None = None,
-    method: Method = "cached",
+    method: str = "cached",
     batch: int | None = None,
 ) -> Tensor:
-    """Draw `n` events; see `GenerativeModel.sample`."""
+    """Draw `n` events; see `AutoregressiveModel.sample`."""
     if n < 0:
         raise DataError(f"cannot draw {n} samples: ask for 0 or more")
     context = model.checked_context(context, n)
@@ -128,15 +108,15 @@ def sample(
 
 
 def complete(
-    model: GenerativeModel,
+    model: Model,
     x: Tensor,
     known: Tensor,
     context: Any = None,
     generator: torch.Generator | None = None,
-    method: Method = "cached",
+    method: str = "cached",
     batch: int | None = None,
 ) -> Tensor:
-    """Keep the known entries and draw the others; see `GenerativeModel.complete`."""
+    """Keep the known entries and draw the others; see `AutoregressiveModel.complete`."""
     x = model.checked(x)
     known = torch.as_tensor(known)
     if known.dtype != torch.bool:
@@ -156,14 +136,14 @@ def complete(
     return torch.cat(parts)
 
 
-def batches(model: GenerativeModel, n: int, batch: int | None) -> Iterator[slice]:
+def batches(model: Model, n: int, batch: int | None) -> Iterator[slice]:
     """The rows of `n` events that walk together."""
     batch = batch or (GPU_BATCH if model.device.type == "cuda" else BATCH)
     for start in range(0, n, batch):
         yield slice(start, min(start + batch, n))
 
 
-def drawn(model: GenerativeModel, choose: Draw, context: Any, method: Method) -> Tensor:
+def drawn(model: Model, choose: Draw, context: Any, method: str) -> Tensor:
     """Walk with all events of a `Draw` together, or in halves where a GPU has too little memory for that."""
     try:
         return walk(model, len(choose.u), choose, context=context, method=method)
@@ -176,35 +156,45 @@ def drawn(model: GenerativeModel, choose: Draw, context: Any, method: Method) ->
     return torch.cat([drawn(model, choose.of(h), None if context is None else context[h], method) for h in halves])
 
 
-def score(model: AutoregressiveModel, x: Tensor, context: Any = None, method: Method = "cached") -> Tensor:
-    """log p of each entry given the earlier ones, found by walking: the slow twin of `model.site_log_probs(x)`.
+def score(model: Model, x: Tensor, context: Any = None, method: str = "cached") -> Tensor:
+    """log p of each entry given the earlier ones, found by walking: what `model.site_log_probs(x)` finds in one pass.
 
     Returns:
         Nats, float64, of shape (B, *walk_shape).
     """
-    x = model.with_auxiliaries(model.checked(x).long())
-    context = model.checked_context(context, len(x))
-    result = torch.zeros(x.shape, dtype=torch.float64, device=x.device)
-
-    def choose(position: int, site: Site, pmf: Tensor) -> Tensor:
-        index = at(site)
-        result[index] = pmf.gather(1, x[index][:, None])[:, 0].log()
-        return x[index]
-
-    walk(model, len(x), choose, context=context, method=method)
-    return result
+    y = model.with_auxiliaries(model.checked(x).long())
+    choose = Given(y)
+    walk(model, len(y), choose, context=model.checked_context(context, len(y)), method=method)
+    return choose.log_probs
 
 
-def uniforms(model: GenerativeModel, n: int, generator: torch.Generator | None) -> Tensor:
+def uniforms(model: Model, n: int, generator: torch.Generator | None) -> Tensor:
     """One uniform for every site of `n` events, float64 of shape (n, sites); row k belongs to event k alone."""
     device = "cpu" if generator is None else generator.device
     drawn = torch.rand(n, len(model.sites()), generator=generator, dtype=torch.float64, device=device)
     return drawn.to(model.device)
 
 
+class Given(Chooser):
+    """Choose the entries of given events (B, *walk_shape), and note their log-probabilities in nats, float64."""
+
+    def __init__(self, y: Tensor) -> None:
+        self.y, self.log_probs = y, torch.zeros(y.shape, dtype=torch.float64, device=y.device)
+
+    def __call__(self, position: int, site: Site, conditional: Conditional) -> Tensor:
+        if not isinstance(conditional, Tensor):
+            raise ModelError("this model has no likelihood: there is nothing to score")
+        value = self.y[at(site)]
+        self.log_probs[at(site)] = conditional.gather(1, value[:, None])[:, 0].log()
+        return value
+
+
 @dataclass(frozen=True)
-class Draw:
-    """Choose by the inverse CDF of the uniforms `u`, (B, sites); keep what is known of given events, if anything."""
+class Draw(Chooser):
+    """Choose by the inverse CDF of the uniforms `u`, (B, sites); keep what is known of given events, if anything.
+
+    A subclass that chooses otherwise has a `whole` of its own.
+    """
 
     u: Tensor
     given: Tensor | None = None  # integers (B, *walk_shape)
@@ -221,10 +211,8 @@ class Draw:
         given = None if self.given is None else self.given[rows]
         return Draw(self.u[rows], given, None if self.known is None else self.known[rows])
 
-    def at_once(self, state: Any) -> Tensor | None:
-        """The same for all sites, integers (B, *walk_shape), where the state can do it: its `drawn`; None elsewhere."""
-        drawn = getattr(state, "drawn", None) if type(self) is Draw else None  # a subclass may choose otherwise
-        return None if drawn is None else drawn(self.u, self.given, self.known)
+    def whole(self, walk: Walk) -> Tensor | None:
+        return walk.draw(self.u, self.given, self.known)
 
 
 def quantile(conditional: Conditional, u: Tensor) -> Tensor:
@@ -238,20 +226,21 @@ def at(site: Site) -> Any:
 
 
 @contextmanager
-def evaluating(model: torch.nn.Module) -> Iterator[None]:
-    """Without dropout, on a GPU with convolutions in full precision, and back to how it was.
+def evaluating(model: Model) -> Iterator[None]:
+    """Without dropout, under the model's own arithmetic, on a GPU with convolutions in full precision; then restored.
 
     There cuDNN rounds the inputs of float32 convolutions to eleven bits unless told otherwise, and matrix products are
     left as they are: a parallel pass would be further from the steps than the last digit.
     """
     backend: Any = torch.backends.cudnn
     was_training, convolutions = model.training, backend.conv
-    precision = convolutions.fp32_precision if next(model.parameters()).is_cuda else None
+    precision = convolutions.fp32_precision if model.device.type == "cuda" else None
     model.eval()
     try:
         if precision is not None:
             convolutions.fp32_precision = "ieee"
-        yield
+        with model.arithmetic():
+            yield
     finally:
         if precision is not None:
             convolutions.fp32_precision = precision

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from chainrule.data import Dataset
 from chainrule.errors import ModelError
-from chainrule.models import GenerativeModel
+from chainrule.models import AutoregressiveModel
 from chainrule.training.optimizers import OPTIMIZERS
 from chainrule.training.schedules import SCHEDULES
 
@@ -98,7 +98,7 @@ class TrainConfig:
                 raise ModelError(f"--train.{name} is {getattr(self, name)!r}: use {', '.join(choices)}")
 
 
-def settings(config: TrainConfig, model: GenerativeModel, dataset: Dataset) -> dict[str, Any]:
+def settings(config: TrainConfig, model: AutoregressiveModel, dataset: Dataset) -> dict[str, Any]:
     """What must be the same for a checkpoint to be continued."""
     later = {"redraw": False, "label_smoothing": 0.0}  # checkpoints from before there was a choice say nothing of them
     train = {key: value for key, value in asdict(config).items() if key not in FREE and later.get(key) != value}

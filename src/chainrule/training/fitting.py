@@ -15,7 +15,7 @@ from chainrule import metrics
 from chainrule.data import Dataset
 from chainrule.errors import ModelError, out_of_memory
 from chainrule.evaluation import check_splits, splits_of, validation_loss
-from chainrule.models import GenerativeModel
+from chainrule.models import AutoregressiveModel
 from chainrule.training.checkpoint import Checkpoint, Journal
 from chainrule.training.config import TrainConfig, settings
 from chainrule.training.devices import Machine, anywhere, machine_for
@@ -46,7 +46,7 @@ class History:
 
 
 def fit(
-    model: GenerativeModel,
+    model: AutoregressiveModel,
     dataset: Dataset,
     config: TrainConfig | None = None,
     *,
@@ -224,5 +224,5 @@ class Run:
         self.machine.accelerator.wait_for_everyone()
 
 
-def copy_of(model: GenerativeModel) -> dict[str, Tensor]:
+def copy_of(model: AutoregressiveModel) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in model.state_dict().items()}

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from chainrule.errors import ModelError
-from chainrule.evaluation import has_likelihood
 
 
 class Objective(nn.Module):
@@ -21,7 +20,7 @@ class Objective(nn.Module):
 
     def __init__(self, model: Any, smoothing: float = 0.0, *, compiled: bool = False, bfloat16: bool = False):
         super().__init__()
-        if smoothing and not has_likelihood(model):
+        if smoothing and not model.has_likelihood:
             raise ModelError(
                 f"--train.label-smoothing: {type(model).__name__} gives levels no probabilities: leave it out"
             )

@@ -114,22 +114,11 @@ def fused(cls: Any, model: nn.Module, lr: float, weight_decay: float, betas: tup
     return cls(parameters, lr, betas=betas, weight_decay=weight_decay, fused=fusible)
 
 
-def muon(model: nn.Module, lr: float, weight_decay: float, betas: tuple[float, float]) -> torch.optim.Optimizer:
+def muon(model: Any, lr: float, weight_decay: float, betas: tuple[float, float]) -> torch.optim.Optimizer:
     """Muon, on the model's hidden weights."""
-    hidden = hidden_parameters(model)
+    hidden = model.hidden_parameters()
     inside = {id(parameter) for parameter in hidden}
     return Muon(hidden, (p for p in model.parameters() if id(p) not in inside), lr, weight_decay, betas)
-
-
-def hidden_parameters(model: Any) -> list[Tensor]:
-    """The weights inside the network, as the model lists them."""
-    if hasattr(model, "hidden_parameters"):
-        return list(model.hidden_parameters())
-    return [
-        parameter
-        for name, parameter in model.named_parameters()
-        if parameter.ndim >= 2 and not any(part.endswith(("input", "output", "context")) for part in name.split("."))
-    ]
 
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {

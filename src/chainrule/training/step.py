@@ -15,7 +15,7 @@ from torch import Tensor
 
 from chainrule.data import Dataset
 from chainrule.evaluation import context_of
-from chainrule.models import GenerativeModel
+from chainrule.models import AutoregressiveModel
 from chainrule.training.average import WeightAverage
 from chainrule.training.batches import batch_indices, jittered, mixed_seed
 from chainrule.training.config import TrainConfig
@@ -28,7 +28,7 @@ from chainrule.training.schedules import rate
 class Training:
     """A model in training: `step` makes one update, and `state` is all that later steps depend on."""
 
-    def __init__(self, model: GenerativeModel, dataset: Dataset, config: TrainConfig, machine: Machine) -> None:
+    def __init__(self, model: AutoregressiveModel, dataset: Dataset, config: TrainConfig, machine: Machine) -> None:
         self.model, self.dataset, self.config, self.machine = model.to(machine.device), dataset, config, machine
         objective = Objective(model, config.label_smoothing, compiled=config.compile, bfloat16=machine.bfloat16)
         self.objective: Any = machine.accelerator.prepare_model(objective, device_placement=False)

@@ -1,1 +1,1 @@
-"""The walk over an image's pixels as compiled code."""
+"""The walk over an image's pixels as compiled code, for stacks of masked convolutions."""

@@ -1,4 +1,4 @@
-"""Walks that run a program, and the distributions along given images."""
+"""Walks that run a program, the distributions along given images, and the engine that offers both."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ import torch
 from torch import Tensor
 
 from chainrule.compiled.library import library
+from chainrule.compiled.walk.lowering import lower
 from chainrule.compiled.walk.program import Program
+from chainrule.contract import Engine, Model, Walk
+from chainrule.errors import ModelError
 
 GROUP = 24
 """Images that the code takes together: enough to use each weight often, few enough to stay in the cache."""
@@ -35,8 +38,8 @@ class Workspace:
         self.places = [program.address, *(tensor.data_ptr() for tensor in (self.memory, self.scratch, self.heads))]
 
 
-class CompiledWalk:
-    """Where a walk over `batch` images stands: the state of the one loop, and its two questions."""
+class CompiledWalk(Walk):
+    """A walk over `batch` images by a program."""
 
     def __init__(self, program: Program, batch: int) -> None:
         self.program, self.batch = program, batch
@@ -47,26 +50,19 @@ class CompiledWalk:
 
     @property
     def exact(self) -> bool:
-        """Whether the conditionals are those of an exact twin."""
+        """Whether the conditionals are those of an exact model."""
         return bool(self.program.record.exact)
 
     @functools.cached_property
     def space(self) -> Workspace:
         return Workspace(self.program, self.batch, whole=True)
 
-    def drawn(self, u: Tensor, given: Tensor | None = None, known: Tensor | None = None) -> Tensor:
-        """All steps of a walk at once: what `conditional`, the inverse CDF and `observe` give in turn.
-
-        Args:
-            u: uniforms, float64 (B, sites).
-            given, known: integers and bools (B, C, H, W), or what broadcasts to that: the known entries are kept, the
-                others drawn. Only both together say something.
-
-        Returns:
-            Integers (B, C, H, W).
+    def draw(self, u: Tensor, given: Tensor | None = None, known: Tensor | None = None) -> Tensor:
+        """As the contract says, for all images.
 
         Raises:
             IndexError: a known entry is no level.
+            ModelError: a distribution is not finite.
         """
         x, mask = torch.zeros(self.batch, *self.program.shape, dtype=torch.int64, device="cpu"), None
         if known is not None and given is not None:
@@ -80,17 +76,14 @@ class CompiledWalk:
             shape = space.group, self.batch, space.threads
             place = None if mask is None else mask.data_ptr()
             self.code.chainrule_draw(*space.places, *shape, u.data_ptr(), place, x.data_ptr())
+            if bool((x < 0).any()):
+                raise ModelError("a distribution of the model is not finite: its weights are damaged")
         return x
 
-    def decoded(self, words: np.ndarray) -> tuple[Tensor, np.ndarray]:
-        """All steps of an exact program's walk at once: what `conditional`, the coder and `observe` give in turn.
-
-        Args:
-            words: what the coder reads, from the end: uint32 (n,).
-
-        Returns:
-            Integers (B, C, H, W), and the words of a coder that has gone so far; none are left of what was encoded.
-        """
+    def decode(self, words: np.ndarray) -> tuple[Tensor, np.ndarray] | None:
+        """As the contract says, for exact programs."""
+        if not self.exact:
+            return None
         channels, *sides = self.program.shape
         x = torch.empty(self.batch, channels, *sides, dtype=torch.int64, device="cpu")
         if not self.batch:
@@ -141,3 +134,17 @@ def score(program: Program, x: Tensor) -> Tensor:
         shape = space.group, len(x), space.threads
         code.chainrule_score(*space.places, *shape, x.data_ptr(), table.data_ptr())
     return table
+
+
+class Compiled(Engine):
+    """Walks in compiled code."""
+
+    name = "compiled"
+
+    def walk(self, model: Model, batch: int, context: Any = None) -> Walk | None:
+        program = lower(model) if context is None else None
+        return None if program is None else CompiledWalk(program, batch)
+
+    def frequencies(self, model: Model, y: Tensor, context: Any = None) -> Tensor | None:
+        program = lower(model) if context is None and model.softmax.exact else None
+        return None if program is None else score(program, y.cpu())

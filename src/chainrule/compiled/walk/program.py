@@ -6,13 +6,11 @@ import ctypes
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-
-C = TypeVar("C", bound=type)
+from torch import Tensor
 
 NORM, ACTIVATE, PRODUCT, WIDE_PRODUCT, ADD = range(5)
 LANES = 16
@@ -53,21 +51,6 @@ class ProgramRecord(ctypes.Structure):
     ]
 
 
-KNOWN: set[type] = {nn.Linear, nn.ModuleList}
-"""Classes whose part of a program does what they do; not their subclasses, which may do something else."""
-
-
-def known(cls: C) -> C:
-    """Decorator: programs may be made of instances of this very class."""
-    KNOWN.add(cls)
-    return cls
-
-
-def all_known(model: nn.Module, *others: Any) -> bool:
-    """Whether a model, everything in it, and `others` are of known classes."""
-    return all(type(part) in KNOWN for part in (*model.modules(), *others))
-
-
 @dataclass(frozen=True)
 class Window:
     """Where an image's memory holds the rows of a layer's values that a masked kernel still reaches."""
@@ -86,7 +69,7 @@ class Window:
 class Program:
     """The operations of one step of a walk, added layer by layer; then `images` and a head.
 
-    Weights are copied: a program is a picture of the model as it was. Layers of an exact twin carry the grid of their
+    Weights are copied: a program is a picture of the model as it was. Layers of an exact model carry the grid of their
     input (`layer.inputs`, with `bits`, `low` and `high`); layers of a float model have none.
 
     Args:

@@ -22,7 +22,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 SHARPEST = 16
@@ -107,15 +107,25 @@ class MixtureWalk:
     channel: int = 0
 
 
-class MixtureHead:
-    """From one channel to the next: what the head in floats and the one in integers have in common.
+class LogisticMixture(nn.Module):
+    """From a pixel's numbers to the log-probabilities of its channels' levels. It has no parameters of its own.
 
-    A head of either kind has `split`, `all_levels`, `masses` and `posterior`.
+    Args:
+        channels, levels: of the pixels.
+        components: logistics in the mixture, K.
+
+    Example:
+        >>> mixture = LogisticMixture(channels=3, levels=256, components=10)
+        >>> raw, v = torch.zeros(5, mixture.numbers), torch.zeros(5, 3)
+        >>> raw.shape, mixture.site_log_probs(raw, v).shape, mixture.logits(raw, v).shape
+        (torch.Size([5, 100]), torch.Size([5, 3]), torch.Size([5, 3, 256]))
     """
 
-    channels: int
-    levels: int
-    components: int
+    composes_exactly = True
+
+    def __init__(self, channels: int, levels: int, components: int) -> None:
+        super().__init__()
+        self.channels, self.levels, self.components = channels, levels, components
 
     def sizes(self) -> list[int]:
         """How many of a pixel's numbers are logits, means, sharpness and coefficients; they come in this order."""
@@ -133,79 +143,10 @@ class MixtureHead:
         rows = (self.channels, self.channels, self.channels * (self.channels - 1) // 2)
         return [logits, *(part.unflatten(-1, (n, self.components)) for n, part in zip(rows, others, strict=True))]
 
+    # ------------------------------------------------------------------------- what an exact model computes otherwise
+
     def split(self, raw: Tensor) -> Mixture:
         """(..., numbers) → the mixtures; numbers beyond the bounds are moved to them."""
-        raise NotImplementedError
-
-    def all_levels(self, mixture: Mixture, channel: int, v: Tensor, weights: Tensor) -> Tensor:
-        """The conditional of a channel, for the components' weights given the earlier ones in `v`: (..., levels)."""
-        raise NotImplementedError
-
-    def masses(self, mixture: Mixture, channel: int, v: Tensor) -> Tensor:
-        """What each component gives to a channel's level in `v` (..., C), given earlier channels: (..., K)."""
-        raise NotImplementedError
-
-    def posterior(self, weights: Tensor, masses: Tensor) -> Tensor:
-        """The components' weights (..., K), once a channel's masses (..., K) are known."""
-        raise NotImplementedError
-
-    def logits(self, raw: Tensor, v: Tensor) -> Tensor:
-        """The conditionals of whole pixels.
-
-        Args:
-            raw: (..., numbers).
-            v: levels as floats, (..., C).
-
-        Returns:
-            For each channel what the head has in the place of logits, given the earlier channels: (..., C, levels).
-        """
-        mixture = self.split(raw)
-        weights, found = mixture.weights, []
-        for channel in range(self.channels):
-            found.append(self.all_levels(mixture, channel, v, weights))
-            if channel < self.channels - 1:
-                weights = self.posterior(weights, self.masses(mixture, channel, v))
-        return torch.stack(found, -2)
-
-    def start(self, raw: Tensor) -> MixtureWalk:
-        """(B, numbers) → the walk over a pixel's channels, in float64."""
-        mixture = self.split(raw.double())
-        seen = raw.new_zeros(len(raw), self.channels, dtype=torch.float64)
-        return MixtureWalk(mixture, mixture.weights, seen)
-
-    def step_logits(self, walk: MixtureWalk) -> Tensor:
-        """The conditional of the channel at hand, as in `logits`: (B, levels)."""
-        return self.all_levels(walk.mixture, walk.channel, walk.seen, walk.weights)
-
-    def observe(self, walk: MixtureWalk, value: Tensor) -> MixtureWalk:
-        """The walk after the channel at hand took `value`, integers (B,)."""
-        if walk.channel + 1 < self.channels:
-            walk.seen[:, walk.channel] = value.to(walk.seen.dtype)
-            walk.weights = self.posterior(walk.weights, self.masses(walk.mixture, walk.channel, walk.seen))
-        walk.channel += 1
-        return walk
-
-
-@dataclass(frozen=True)
-class LogisticMixture(MixtureHead):
-    """The head as a model holds it: from a pixel's parameters to the log-probabilities of its channels' levels.
-
-    Args:
-        channels, levels: of the pixels.
-        components: logistics in the mixture.
-
-    Example:
-        >>> head = LogisticMixture(channels=3, levels=256, components=10)
-        >>> raw, v = torch.zeros(5, head.numbers), torch.zeros(5, 3)
-        >>> raw.shape, head.site_log_probs(raw, v).shape, head.logits(raw, v).shape
-        (torch.Size([5, 100]), torch.Size([5, 3]), torch.Size([5, 3, 256]))
-    """
-
-    channels: int
-    levels: int
-    components: int
-
-    def split(self, raw: Tensor) -> Mixture:
         logits, means, sharpness, coefficients = self.pieces(raw)
         return Mixture(
             logits.clamp(-LARGEST, LARGEST).log_softmax(-1),
@@ -223,13 +164,16 @@ class LogisticMixture(MixtureHead):
         return mean.clamp(-farthest, farthest), sharpness
 
     def masses(self, mixture: Mixture, channel: int, v: Tensor) -> Tensor:
+        """What each component gives to a channel's level in `v` (..., C), given earlier channels: (..., K)."""
         mean, sharpness = self.component(mixture, channel, v)
         return log_mass(half_bins(v[..., channel, None], self.levels), mean, sharpness, self.levels)
 
     def posterior(self, weights: Tensor, masses: Tensor) -> Tensor:
+        """The components' weights (..., K), once a channel's masses (..., K) are known."""
         return (weights + masses).log_softmax(-1)
 
     def all_levels(self, mixture: Mixture, channel: int, v: Tensor, weights: Tensor) -> Tensor:
+        """The conditional of a channel, for the components' weights given the earlier ones in `v`: (..., levels)."""
         mean, sharpness = self.component(mixture, channel, v)
         w = half_bins(torch.arange(self.levels, dtype=mean.dtype, device=mean.device), self.levels)
         total: Tensor | None = None
@@ -238,6 +182,26 @@ class LogisticMixture(MixtureHead):
             total = mass if total is None else torch.logaddexp(total, mass)
         assert total is not None
         return total
+
+    # ----------------------------------------------------------------------------------- whole pixels, and step by step
+
+    def logits(self, raw: Tensor, v: Tensor) -> Tensor:
+        """The conditionals of whole pixels.
+
+        Args:
+            raw: (..., numbers).
+            v: levels as floats, (..., C).
+
+        Returns:
+            Log-probabilities of each channel's levels, given the earlier channels: (..., C, levels).
+        """
+        mixture = self.split(raw)
+        weights, found = mixture.weights, []
+        for channel in range(self.channels):
+            found.append(self.all_levels(mixture, channel, v, weights))
+            if channel < self.channels - 1:
+                weights = self.posterior(weights, self.masses(mixture, channel, v))
+        return torch.stack(found, -2)
 
     def site_log_probs(self, raw: Tensor, v: Tensor) -> Tensor:
         """log p of each channel's level given the earlier ones; no other level's is computed.
@@ -257,16 +221,20 @@ class LogisticMixture(MixtureHead):
             weights = joint - found[-1].unsqueeze(-1)  # the posterior
         return torch.stack(found, -1)
 
-    # -------------------------------------------------------------------------------------- what every head offers
+    def start(self, raw: Tensor) -> MixtureWalk:
+        """(B, numbers) → the walk over a pixel's channels, in float64."""
+        mixture = self.split(raw.double())
+        seen = raw.new_zeros(len(raw), self.channels, dtype=torch.float64)
+        return MixtureWalk(mixture, mixture.weights, seen)
 
-    def log_pmf(self, logits: Tensor) -> Tensor:
-        """Log-probabilities as they are, at least float32: (..., levels) → the same shape."""
-        return logits if logits.dtype.itemsize > 4 else logits.float()
+    def step_logits(self, walk: MixtureWalk) -> Tensor:
+        """The conditional of the channel at hand, as in `logits`: (B, levels)."""
+        return self.all_levels(walk.mixture, walk.channel, walk.seen, walk.weights)
 
-    def log_prob(self, logits: Tensor, x: Tensor) -> Tensor:
-        """log p of the given levels: log-probabilities (..., levels) and integers (...) → nats of shape (...)."""
-        return self.log_pmf(logits).gather(-1, x.long().unsqueeze(-1)).squeeze(-1)
-
-    def pmf(self, logits: Tensor) -> Tensor:
-        """Probabilities in float64, for a walk: (..., levels) → the same shape."""
-        return logits.double().exp()
+    def observe(self, walk: MixtureWalk, value: Tensor) -> MixtureWalk:
+        """The walk after the channel at hand took `value`, integers (B,)."""
+        if walk.channel + 1 < self.channels:
+            walk.seen[:, walk.channel] = value.to(walk.seen.dtype)
+            walk.weights = self.posterior(walk.weights, self.masses(walk.mixture, walk.channel, walk.seen))
+        walk.channel += 1
+        return walk

@@ -28,12 +28,13 @@ def scaled(x: Tensor, levels: int) -> Tensor:
 
 
 def nearest_level(q: Tensor, levels: int) -> Tensor:
-    """The level nearest to a number on the scale of `scaled`, integers in [0, levels).
+    """The level nearest to a number on the scale of `scaled`, integers in [0, levels); −1 for what is no number.
 
     >>> nearest_level(torch.tensor([-7.0, -0.1, 0.9]), 4).tolist()
     [0, 1, 3]
     """
-    return ((q + 1.0) * ((levels - 1) / 2.0)).round().clamp(0, levels - 1).long()
+    level = ((q + 1.0) * ((levels - 1) / 2.0)).round().clamp(0, levels - 1)
+    return level.nan_to_num(-1.0).long()
 
 
 def kappa(levels: int) -> float:

@@ -1,0 +1,88 @@
+"""What every head of an image model has: from a pixel's features to the distributions of its channels.
+
+The channels of a pixel are walked over in turn. `forward` gives all conditionals of whole pixels, for training and for
+scoring; `start`, `logits` and `observe` give them one by one, for sampling and decoding; `loss` is what training
+minimises. Features come channels last, so that `forward` and `start` see the same layout.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from chainrule.contract import InverseCDF
+from chainrule.heads.softmax import Softmax
+from chainrule.nn import LevelEncoding, MaskedConv2d
+
+
+class Head(nn.Module):
+    """Base of the heads.
+
+    Args:
+        channels, levels: of the pixels.
+        filters: length of a pixel's features.
+        encoding: how a pixel's channels enter a network.
+    """
+
+    has_likelihood = True
+    loss_unit = "bits/dim"
+
+    def __init__(self, channels: int, levels: int, filters: int, encoding: LevelEncoding) -> None:
+        super().__init__()
+        self.channels, self.levels = channels, levels
+
+    def outer_layers(self) -> Sequence[nn.Module]:
+        """The layers that give what the head puts out: not hidden ones, for an optimiser that tells them apart."""
+        return ()
+
+    @abstractmethod
+    def forward(self, features: Tensor, v: Tensor) -> Tensor:
+        """All conditionals of whole pixels.
+
+        Args:
+            features: (..., filters).
+            v: levels as floats, (..., C).
+
+        Returns:
+            Logits, (..., C, levels); of a head without a likelihood, what its inverse CDFs are made of.
+        """
+
+    @abstractmethod
+    def start(self, features: Tensor, before: Any = None) -> Any:
+        """Begin with the first channel of a pixel.
+
+        Args:
+            features: (B, filters).
+            before: the state of the pixel before, whose prepared weights may be used again.
+        """
+
+    @abstractmethod
+    def logits(self, state: Any) -> Tensor | InverseCDF:
+        """The conditional of the channel at hand: (B, levels), or an inverse CDF."""
+
+    @abstractmethod
+    def observe(self, state: Any, value: Tensor) -> Any:
+        """The state once the channel at hand took `value`, integers (B,)."""
+
+    def loss(self, features: Tensor, v: Tensor) -> Tensor:
+        """What training minimises, entry by entry: −log p of each channel given the earlier ones.
+
+        Args:
+            features: (..., filters).
+            v: levels as floats, (..., C).
+
+        Returns:
+            Nats (or the head's own unit), (..., C).
+        """
+        return -Softmax().log_prob(self(features, v), v)
+
+
+def output_layer(filters: int, outputs: int) -> MaskedConv2d:
+    """A 1×1 convolution to logits: near uniform at first, yet with a gradient everywhere."""
+    layer = MaskedConv2d(filters, outputs, 1, "B")
+    layer.weight.data.mul_(0.1)
+    nn.init.zeros_(layer.bias)
+    return layer

@@ -1,0 +1,222 @@
+"""Image models: a trunk over the pixels, a head over the channels of each pixel.
+
+    p(x) = ∏_i ∏_c p(x_i^c | x_i^<c, φ(x_<i))
+
+φ are the features that the trunk (`chainrule.nn`) makes of the earlier pixels in raster order; the head
+(`chainrule.heads`) turns them into the distributions of the pixel's channels. Any trunk goes with any head. The public
+classes (`PixelCNN`, `GatedPixelCNNMADE`, …) name the pairs that papers describe.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from chainrule.contract import Conditional, InverseCDF, Site, Walk
+from chainrule.errors import DataError, ModelError
+from chainrule.heads import HEADS
+from chainrule.models import checking
+from chainrule.models.base import AutoregressiveModel
+from chainrule.nn import GatedTrunk, LevelEncoding, MaskedTrunk, Trunk
+
+TRUNKS: dict[str, type[Trunk]] = {"masked": MaskedTrunk, "gated": GatedTrunk}
+
+
+class ImageModel(AutoregressiveModel):
+    """A trunk and a head, by name.
+
+    Args:
+        shape: (C, H, W).
+        levels: values of every channel, 0 … levels - 1.
+        trunk: "masked" (PixelCNN) or "gated" (Gated PixelCNN).
+        head: "factorised", "made", "logistic" or "quantile".
+        filters: channels of the residual stream; of each stack, in a gated trunk.
+        blocks: residual blocks, each of which widens the receptive field by one pixel.
+        layer_norm: normalise over the channels of a pixel in front of every block.
+        classes: labels that a gated trunk is conditional on, 0 for none; the `context` is then integers of shape (B,)
+            in [0, classes). Weights of the same seed are the same but for the labels' own.
+        components: logistics in each pixel's mixture, for the logistic head; None for its default.
+        embedding: cosines that τ is embedded in, for the quantile head; None for its default.
+        encoding: how levels enter the network: "onehot" (also for codes without an order), "number", or "auto".
+
+    Raises:
+        ModelError: a name does not exist, a size is impossible, or an argument belongs to another head or trunk.
+
+    Example:
+        >>> _ = torch.manual_seed(0)
+        >>> model = ImageModel((3, 4, 4), 256, "gated", "logistic", filters=8, blocks=1)
+        >>> x = model.sample(2, generator=torch.Generator().manual_seed(0))
+        >>> x.shape, model.log_prob(x).shape
+        (torch.Size([2, 3, 4, 4]), torch.Size([2]))
+    """
+
+    composes_exactly = True
+
+    head: Any
+    trunk: Trunk
+
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        levels: int,
+        trunk: str = "masked",
+        head: str = "factorised",
+        filters: int = 128,
+        blocks: int = 12,
+        layer_norm: bool = True,
+        classes: int = 0,
+        components: int | None = None,
+        embedding: int | None = None,
+        encoding: str = "auto",
+    ) -> None:
+        super().__init__(shape, levels)
+        if len(self.shape) != 3:
+            raise ModelError(f"{type(self).__name__} models images: its shape is (C, H, W), not {self.shape}")
+        for what, name, known in (("trunk", trunk, TRUNKS), ("head", head, HEADS)):
+            if name not in known:
+                raise ModelError(f"the {what} {name!r} does not exist: use {', '.join(known)}")
+        options = {name: n for name, n in (("components", components), ("embedding", embedding)) if n is not None}
+        allowed = {"logistic": {"components"}, "quantile": {"embedding"}}.get(head, set())
+        if options.keys() - allowed:
+            raise ModelError(f"a {head} head has no {', '.join(options.keys() - allowed)}: leave it out")
+        if classes < 0:
+            raise ModelError(f"{classes} classes are none: use 0 for a model without labels")
+        channels = self.shape[0]
+        self.encoding = LevelEncoding(self.levels, encoding)
+        inputs, one_hot = channels * self.encoding.width, self.encoding.one_hot
+        self.trunk = TRUNKS[trunk](inputs, filters, blocks, layer_norm, one_hot=one_hot)
+        self.head = HEADS[head](channels, self.levels, filters, self.encoding, **options)
+        self.has_likelihood, self.loss_unit = self.head.has_likelihood, self.head.loss_unit
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.classes = int(classes)
+        self.needs_context = self.classes > 0
+        if classes:
+            self.trunk.condition(self.classes, one_hot=self.classes)
+
+    def outer_layers(self) -> list[torch.nn.Module]:
+        return [*self.trunk.outer_layers(), *self.head.outer_layers()]
+
+    # ---------------------------------------------------------------------------------------------------- the context
+
+    def checked_context(self, context: Any, n: int) -> Any:
+        if not self.classes:
+            return super().checked_context(context, n)
+        if context is None:
+            raise ModelError(
+                f"{type(self).__name__} is conditional on {self.classes} classes: give `context`, one label an event"
+            )
+        return checking.labels(context, self.classes, n).to(self.device)
+
+    def example_context(self, n: int) -> Any:
+        return torch.arange(n, device=self.device) % self.classes if self.classes else None
+
+    def context_map(self, context: Any) -> Tensor | None:
+        """What the trunk is conditioned on, (B, D, H or 1, W or 1), of a checked context; None without."""
+        if not self.classes:
+            self._refuse_context(context)
+            return None
+        if context is None:
+            self.checked_context(context, 0)
+        return self._float(F.one_hot(context.to(self.device).long(), self.classes))[:, :, None, None]
+
+    # -------------------------------------------------------------------------------------------------- parallel pass
+
+    def features(self, v: Tensor, context: Any = None) -> Tensor:
+        """φ: what each pixel knows of the earlier ones; levels as floats (B, C, H, W) → (B, H, W, filters)."""
+        encoded = self.encoding(v.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        return self.trunk(encoded, self.context_map(context)).permute(0, 2, 3, 1)
+
+    def _logits(self, v: Tensor, context: Any = None) -> Tensor:
+        logits = self.head(self.features(v, context), v.permute(0, 2, 3, 1))  # (B, H, W, C, levels)
+        return logits.permute(0, 3, 1, 2, 4)
+
+    def _losses(self, y: Tensor, context: Any) -> Tensor:
+        """The head's loss of every entry, (B, C, H, W)."""
+        v = self._float(y)
+        return self.head.loss(self.features(v, context), v.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+    def _site_log_probs(self, y: Tensor, context: Any) -> Tensor:
+        if self.softmax.exact or not self.has_likelihood:
+            return super()._site_log_probs(y, context)
+        return -self._losses(y, context)
+
+    def loss(self, x: Tensor, context: Any = None) -> Tensor:
+        """What training minimises, a scalar: nats per dimension, or the mean of the head's own loss."""
+        return super().loss(x, context) if self.has_likelihood else self._losses(x, context).mean()
+
+    def quantiles(self, x: Tensor, tau: Tensor | float, context: Any = None) -> Tensor:
+        """The predicted τ-quantile of each entry given the earlier entries of `x`, for a quantile head.
+
+        Args:
+            x: integers of shape (B, *shape), in [0, levels).
+            tau: one for all entries, or floats that broadcast to that shape; in [0, 1].
+
+        Returns:
+            (B, *shape), in levels, before rounding; they may leave [0, levels - 1] a little.
+
+        Raises:
+            DataError: `x` holds no events of this model, or `tau` leaves [0, 1].
+            ModelError: the model predicts no quantiles.
+        """
+        if not hasattr(self.head, "quantiles"):
+            raise ModelError(f"{type(self).__name__} predicts no quantiles: use a quantile head")
+        x = self.checked(x)
+        v = self._float(x)
+        tau = torch.as_tensor(tau, dtype=v.dtype, device=v.device)
+        if tau.numel() and not bool(((tau >= 0) & (tau <= 1)).all()):
+            raise DataError("a quantile is named by a number from 0 to 1: pass such `tau`")
+        tau = tau[(None,) * (v.ndim - tau.ndim)].permute(0, 2, 3, 1)
+        h = self.head(self.features(v, self.checked_context(context, len(x))), v.permute(0, 2, 3, 1))
+        return (self.head.quantiles(h, tau).permute(0, 3, 1, 2) + 1.0) * ((self.levels - 1) / 2.0)
+
+    # ---------------------------------------------------------------------------------------------------------- steps
+
+    def start(self, batch: int, context: Any = None) -> ImageWalk:
+        return ImageWalk(self, batch, self.context_map(context))
+
+    def full_conditional(self, y: Tensor, site: Site, context: Any = None) -> Conditional:
+        if self.has_likelihood:
+            return super().full_conditional(y, site, context)
+        channel, row, column = site.index
+        v = self._float(y)
+        h = self.head(self.features(v, context), v.permute(0, 2, 3, 1))
+        return self.head.inverse_cdf(h[:, row, column, channel], channel)  # type: ignore[operator]
+
+
+class ImageWalk(Walk):
+    """A walk of an image model: the trunk goes from pixel to pixel, the head from channel to channel."""
+
+    def __init__(self, model: ImageModel, batch: int, context: Tensor | None) -> None:
+        channels, height, width = model.shape
+        self.model, self.channels, self.channel = model, channels, 0
+        self.state = model.trunk.start(batch, height, width, context)
+        self.table = model.encoding.table(next(model.parameters()))  # how each level of a channel enters
+        self.values = torch.zeros(batch, channels, dtype=torch.long, device=model.device)
+        self.pixel: Any = None  # the head's state
+        self.begun = False  # whether the features of the pixel at hand have been computed
+        self.period = channels * width if context is None or context.shape[2] == 1 else 0  # a row
+
+    def logits(self) -> Tensor | InverseCDF:
+        """What the head has to say of the next site."""
+        if not self.begun:
+            self.pixel = self.model.head.start(self.model.trunk.step(self.state), self.pixel)
+            self.begun = True
+        return self.model.head.logits(self.pixel)
+
+    def conditional(self) -> Conditional:
+        found = self.logits()
+        return self.model.softmax.pmf(found) if isinstance(found, Tensor) else found
+
+    def observe(self, value: Tensor) -> None:
+        if not self.begun:
+            self.logits()
+        self.values[:, self.channel] = value
+        self.channel += 1
+        if self.channel < self.channels:
+            self.pixel = self.model.head.observe(self.pixel, value)
+            return
+        self.model.trunk.observe(self.state, self.table[self.values].flatten(1))
+        self.channel, self.begun = 0, False

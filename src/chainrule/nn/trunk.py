@@ -1,0 +1,98 @@
+"""What every trunk of an image model has: from encoded pixels to the features of each pixel.
+
+A trunk has two sides that give the same numbers: `forward` over whole images, and `start`, `step`, `observe` pixel by
+pixel in raster order, with caches.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from chainrule.errors import ModelError
+from chainrule.nn.conv import MaskedConv2d
+from chainrule.nn.norm import ChannelLayerNorm
+
+
+class Trunk(nn.Module):
+    """Base of the trunks: a subclass makes its layers in `_layers`, and has both sides up to the last norm.
+
+    Args:
+        inputs: channels of an encoded pixel.
+        filters: channels of the features.
+        blocks: residual blocks.
+        layer_norm: normalise over the channels of a pixel in front of every block, and at the end.
+        one_hot: length of the one-hot vectors that a pixel is encoded as; 0 if it is something else.
+
+    Raises:
+        ModelError: no such network can be made.
+    """
+
+    norm: ChannelLayerNorm | None
+
+    def __init__(self, inputs: int, filters: int, blocks: int, layer_norm: bool, *, one_hot: int = 0) -> None:
+        super().__init__()
+        if filters < 1 or blocks < 0:
+            raise ModelError(f"{filters} filters and {blocks} blocks make no network: use at least 1 and 0")
+        self.inputs, self.filters = inputs, filters
+        self._layers(blocks, layer_norm, one_hot)
+        self.norm = ChannelLayerNorm(filters) if layer_norm else None
+        self.hidden = MaskedConv2d(filters, filters, 1, "B")
+
+    @abstractmethod
+    def _layers(self, blocks: int, layer_norm: bool, one_hot: int) -> None:
+        """Make the layers up to the last norm."""
+
+    def condition(self, channels: int, *, one_hot: int = 0) -> None:
+        """Make room for a context of so many channels, which adds nothing at first.
+
+        Raises:
+            ModelError: this trunk takes no context.
+        """
+        raise ModelError("a masked trunk takes no context: use a gated one")
+
+    def outer_layers(self) -> Sequence[nn.Module]:
+        """The layers that read pixels or a context: not hidden ones, for an optimiser that tells them apart."""
+        return ()
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """The features of every pixel, each from the pixels before it.
+
+        Args:
+            x: encoded pixels, (B, inputs, H, W).
+            context: (B, D, H or 1, W or 1), for a trunk that was given room for one.
+
+        Returns:
+            (B, filters, H, W).
+        """
+        raise NotImplementedError
+
+    @abstractmethod
+    def start(self, batch: int, height: int, width: int, context: Tensor | None = None) -> Any:
+        """The state before the first pixel."""
+
+    @abstractmethod
+    def step(self, state: Any) -> Tensor:
+        """The features of the next pixel, (B, filters). Call it once a pixel, `observe` after it."""
+
+    @abstractmethod
+    def observe(self, state: Any, pixel: Tensor) -> None:
+        """Tell the state the encoded pixel, (B, inputs), and go on to the next."""
+
+    def _last(self, h: Tensor) -> Tensor:
+        h = F.relu(h) if self.norm is None else self.norm.activated(h)
+        return self.hidden(h).relu_()
+
+    def _last_step(self, h: Tensor) -> Tensor:
+        h = h if self.norm is None else self.norm.step(h)
+        return self.hidden.pointwise(F.relu(h)).relu_()
+
+
+def zeros(layer: Any, *shape: int) -> Tensor:
+    """Zeros in the type and on the device of a layer's weight."""
+    return torch.zeros(shape, dtype=layer.weight.dtype, device=layer.weight.device)
