@@ -27,7 +27,7 @@ from chainrule.zoo import load
 from laws import events
 
 SMALL = {"steps": 7, "batch_size": 8, "eval_every": 3, "warmup": 2, "precision": "float32", "device": "cpu"}
-LEFT = {"config.json", "metrics.jsonl", "checkpoint.pt", "model", "result.json", "arrays.npz"}
+LEFT = {".lock", "config.json", "metrics.jsonl", "checkpoint.pt", "model", "result.json", "arrays.npz"}
 
 
 @pytest.fixture(autouse=True)

@@ -628,7 +628,7 @@ def test_two_runs_do_not_share_a_folder(tmp_path, monkeypatch):
     train(folder=tmp_path / "parts")
     assert refusals == [True]
     assert journal(tmp_path / "parts") == journal(tmp_path / "alone")
-    assert sorted(path.name for path in (tmp_path / "parts").iterdir()) == ["checkpoint.pt", "metrics.jsonl"]
+    assert sorted(path.name for path in (tmp_path / "parts").iterdir()) == [".lock", "checkpoint.pt", "metrics.jsonl"]
 
 
 def test_many_interruptions(tmp_path, monkeypatch):

@@ -40,13 +40,14 @@ def refused(folder):
 
 
 def test_a_folder_has_one_holder(tmp_path):
-    """Another is refused as long as the first holds it, and nothing is left behind."""
+    """Another is refused as long as the first holds it, and all that is left behind is an empty file."""
     assert not refused(tmp_path)
     with holding(tmp_path):
         assert refused(tmp_path)
         assert not refused(tmp_path / "other")
     assert not refused(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["other"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "other"]
+    assert (tmp_path / ".lock").read_bytes() == b""
 
 
 def test_the_holder_may_hold_it_again(tmp_path):
@@ -61,6 +62,15 @@ def test_it_is_free_after_an_error(tmp_path):
     with pytest.raises(ZeroDivisionError), holding(tmp_path):
         raise ZeroDivisionError
     assert not refused(tmp_path)
+
+
+def test_a_folder_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(ChainruleError, match=r"cannot write into .*file/run: Not a directory"),
+        holding(tmp_path / "file" / "run"),
+    ):
+        pass
 
 
 def test_no_folder_no_lock():
@@ -86,7 +96,7 @@ def test_a_process_that_dies_gives_it_back(tmp_path, number):
 
 
 def test_many_at_once(tmp_path):
-    """Of all that want it, one at a time has it, while the lock file comes and goes."""
+    """Of all that want it, one at a time has it."""
     inside, worst = [], []
 
     def work():

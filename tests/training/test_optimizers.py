@@ -83,6 +83,7 @@ HIDDEN = {
     "GatedPixelCNNMADE": ((*SHAPE, True, 5), GATED + CHANNELS),
     "GrayscalePixelCNN": (SHAPE, GATED + GATED + CHANNELS + 2 * [(6, 6, 3, 3)]),
     "LogisticPixelCNN": (SHAPE, MASKED),
+    "ImageModel": ((*SHAPE[:2], "gated", "logistic", *SHAPE[2:]), GATED),
     "PixelIQN": (SHAPE, [*MASKED, (10, 6), (5, 5)]),
 }
 """Arguments of a small model, and the shapes of the weights that are orthogonalised."""
@@ -130,7 +131,7 @@ def test_muons_matrix_step():
         weight = layer.weight
         before = weight.detach().clone()
         weight.grad = torch.randn(weight.shape)
-        muon_of(layer, 0.1).step()
+        Muon([weight], [], 0.1).step()
         step = (weight.detach() - before).flatten(1)
         rows, columns = step.shape
         scale = 0.1 * max(1, rows / columns) ** 0.5
@@ -144,5 +145,5 @@ def test_muons_weight_decay_shrinks_matrices():
     layer = nn.Linear(3, 3)
     before = layer.weight.detach().clone()
     layer.weight.grad, layer.bias.grad = torch.zeros(3, 3), torch.zeros(3)
-    muon_of(layer, 0.1, weight_decay=0.5).step()
+    Muon([layer.weight], [layer.bias], 0.1, weight_decay=0.5).step()
     torch.testing.assert_close(layer.weight.detach(), before * 0.95)
