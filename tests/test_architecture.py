@@ -236,9 +236,8 @@ def test_a_kernel_is_few_calls_away(form, engine):
             return
         if event == "call":
             stack.append(frame.f_code.co_qualname)
-        elif event == "return":
-            if stack.pop() in COMPILED and len(stack) >= len(deepest):
-                deepest[:] = [*stack, frame.f_code.co_qualname]
+        elif event == "return" and stack.pop() in COMPILED and len(stack) >= len(deepest):
+            deepest[:] = [*stack, frame.f_code.co_qualname]
 
     sys.setprofile(watch)
     try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import itertools
 import math
 from dataclasses import replace
 
@@ -14,11 +16,12 @@ from chainrule.data import Dataset
 from chainrule.errors import DataError, ModelError
 from chainrule.evaluation import (
     bits_per_dim,
-    enumerate_events,
+    check_splits,
     log2_joint,
     log_probs,
     part_of,
     receptive_field,
+    splits_of,
 )
 from chainrule.lab.independence import independent_bits_per_dim, independent_log_prob
 from chainrule.models import MADE, ConditionalMLP, GatedPixelCNNMADE, Histogram, PixelCNN, PixelCNNMADE
@@ -38,12 +41,69 @@ def test_every_event_counts_once(monkeypatch):
 
 
 def test_batches_are_bounded(monkeypatch):
-    """Large events go in batches of 100, small ones in more: never all at once."""
+    """Events go in batches of about as many entries, however large or small they are: never all at once."""
     model, seen = Histogram(3), []
     monkeypatch.setattr(model, "log_prob", lambda x, context: seen.append(len(x)) or torch.zeros(len(x)))
     log_probs(model, torch.zeros(500_000, 1, dtype=torch.uint8))
     assert sum(seen) == 500_000
     assert max(seen) == 235_200
+    for dims, batch in ((2352, 100), (3 * 128 * 128, 4), (3 * 2000 * 2000, 1)):
+        monkeypatch.setattr(type(model), "dims", property(lambda self, dims=dims: dims))
+        seen.clear()
+        log_probs(model, torch.zeros(250, 1, dtype=torch.uint8))
+        assert (sum(seen), max(seen)) == (250, batch)
+
+
+def test_few_frames_lie_between_a_person_and_the_model(monkeypatch):
+    """From `bits_per_dim` to the model's `log_prob` are two functions of this file."""
+    model, seen = Histogram(3), []
+
+    def log_prob(x, context):
+        seen.append([frame.function for frame in inspect.stack() if frame.filename == evaluation.__file__])
+        return torch.zeros(len(x))
+
+    monkeypatch.setattr(model, "log_prob", log_prob)
+    bits_per_dim(model, torch.zeros(5, 1, dtype=torch.uint8))
+    assert seen == [["log_probs", "bits_per_dim"]]
+
+
+def test_splits_are_known_by_their_content():
+    """Not by name, type in memory or layout; by every value, the shape, the levels, the labels and the order."""
+    x = torch.arange(24).view(4, 2, 3) % 5
+    data = Dataset("one", 5, x, x[:3], x[:2], labels={"train": torch.arange(4)})
+    known = splits_of(data)
+    assert known["train"].startswith("4 events, sha256 ")
+    assert (
+        splits_of(replace(data, name="other", notes=("a note",), train=x.mT.contiguous().mT.to(torch.uint8))) == known
+    )
+    others = {
+        "value": replace(data, train=(x + (torch.arange(24).view(4, 2, 3) == 23)) % 5),
+        "order": replace(data, train=x.flip(0)),
+        "levels": replace(data, levels=6),
+        "labels": replace(data, labels={"train": torch.arange(4).flip(0)}),
+        "no labels": replace(data, labels={}),
+        "shape": Dataset("one", 5, x.view(4, 3, 2), x[:3].view(3, 3, 2), x[:2].view(2, 3, 2), labels=data.labels),
+        "many levels": replace(data, levels=300),
+    }
+    found = [known["train"], *(splits_of(other)["train"] for other in others.values())]
+    assert len(set(found)) == len(found)
+
+
+def test_a_change_of_data_is_said():
+    """Which split, and how many events it had; splits that nobody asks for may change."""
+    x = torch.arange(8)[:, None] % 5
+    data = Dataset("pictures", 5, x, x[:3], x[:2])
+    record = splits_of(data)
+    check_splits(record, data)
+    grown = replace(data, train=torch.cat([x, x]), test=x[2:4])
+    check_splits(record, grown, ["validation"])
+    with pytest.raises(
+        DataError, match=r"pictures is not .*train had 8 events and has 16 events; test has other events"
+    ):
+        check_splits(record, grown)
+    for broken in (None, 5, [], {}, {"test": 3}):
+        with pytest.raises(DataError, match="give it the same data"):
+            check_splits(broken, data, ["test"])
 
 
 def test_splits_of_a_dataset():
@@ -89,16 +149,6 @@ def test_log2_joint_is_for_pairs():
         log2_joint(MADE((3,), 4))
 
 
-@pytest.mark.parametrize(("shape", "levels"), [((1,), 4), ((3,), 2), ((2, 1, 2), 3), ((1, 3, 1), 2)])
-def test_enumerate_events_lists_each_once(shape, levels):
-    """levels ** dims different events, in order."""
-    outcomes = enumerate_events(MADE(shape, levels, (9,)))
-    assert outcomes.shape == (levels ** math.prod(shape), *shape)
-    assert len(outcomes.unique(dim=0)) == len(outcomes)
-    flat = outcomes.flatten(1).tolist()
-    assert flat == sorted(flat)
-
-
 @pytest.mark.parametrize("levels", [4, 20])
 @pytest.mark.parametrize("cls", [PixelCNN, PixelCNNMADE])
 @pytest.mark.parametrize("channel", [0, 1])
@@ -137,7 +187,7 @@ def test_independent_channels_are_marginals(channels):
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.5 * torch.randn(parameter.shape))
-        x = enumerate_events(model)
+        x = torch.tensor(list(itertools.product(range(3), repeat=channels))).view(-1, channels, 1, 1)
         joint = model.log_prob(x).double().exp().view([3] * channels)
         marginals = [joint.movedim(c, 0).reshape(3, -1).sum(1) for c in range(channels)]
         expected = sum(marginals[c][x[:, c, 0, 0]].log() for c in range(channels))

@@ -30,3 +30,12 @@ def escaped(text: str) -> str:
     a\x1b[31m.png
     """
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether memory came to an end, the computer's or a GPU's: PyTorch says so by a RuntimeError.
+
+    >>> out_of_memory(MemoryError()), out_of_memory(RuntimeError("shapes differ"))
+    (True, False)
+    """
+    return isinstance(error, MemoryError) or "tried to allocate" in str(error).lower()

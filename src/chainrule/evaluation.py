@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable
+import hashlib
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,24 +18,23 @@ from chainrule.models import AutoregressiveModel
 from chainrule.sampling import evaluating
 
 BATCH = 100
-"""Images in one evaluation pass; smaller events go in larger batches, of about as many entries."""
+"""Images of 28×28×3 in one evaluation pass; other events go in batches of about as many entries."""
+SPLITS = ("train", "validation", "test")
 
 
 def log_probs(model: AutoregressiveModel, x: Tensor, context: Any = None) -> Tensor:
     """log p of each of many events, batch by batch and without gradients: nats, float64, shape (N,)."""
-    return in_batches(model.log_prob, model, x, context, max(BATCH, BATCH * 2352 // model.dims))
-
-
-def in_batches(
-    measure: Callable[[Tensor, Any], Tensor], model: AutoregressiveModel, x: Tensor, context: Any, batch: int
-) -> Tensor:
-    """A measure of each of many events, batch by batch and without gradients: float64, shape (N,)."""
+    found = []
     with torch.no_grad(), evaluating(model):
-        parts = [
-            measure(x[i : i + batch], None if context is None else context[i : i + batch]).double().cpu()
-            for i in range(0, len(x), batch)
-        ]
-    return torch.cat(parts)
+        for part, given in in_batches(x, context, max(1, BATCH * 2352 // model.dims)):
+            found.append(model.log_prob(part, given).double().cpu())
+    return torch.cat(found)
+
+
+def in_batches(x: Tensor, context: Any, batch: int) -> Iterator[tuple[Tensor, Any]]:
+    """Events and their context in batches."""
+    for i in range(0, len(x), batch):
+        yield x[i : i + batch], None if context is None else context[i : i + batch]
 
 
 def bits_per_dim(
@@ -59,7 +58,7 @@ def bits_per_dim(
         >>> round(cr.bits_per_dim(cr.Histogram(4), torch.tensor([[0], [1], [3]])), 6)
         2.0
     """
-    if not isinstance(model, AutoregressiveModel):
+    if not model.has_likelihood:
         raise ModelError(f"{type(model).__name__} has no likelihood, and so no bits/dim: evaluate a likelihood model")
     if isinstance(dataset, Dataset):
         x = getattr(dataset, split)
@@ -112,6 +111,45 @@ def context_of(model: Any, dataset: Dataset, split: str) -> Tensor | None:
     return labels
 
 
+def splits_of(dataset: Dataset) -> dict[str, str]:
+    """Which events a dataset holds: of each split their number, and the SHA-256 of shape, levels, values and labels.
+
+    Example:
+        >>> from chainrule.data import warmup
+        >>> splits_of(warmup())["test"][:26]
+        '2000 events, sha256 21b90f'
+    """
+    found = {}
+    for split in SPLITS:
+        x = getattr(dataset, split)
+        digest = hashlib.sha256(f"{tuple(x.shape)} {dataset.levels}".encode())
+        digest.update(np.asarray(x.cpu(), "u1" if dataset.levels <= 256 else "<i2", order="C").data)
+        if split in dataset.labels:
+            digest.update(np.asarray(dataset.labels[split].cpu(), "<i8", order="C").data)
+        found[split] = f"{len(x)} events, sha256 {digest.hexdigest()}"
+    return found
+
+
+def check_splits(recorded: Any, dataset: Dataset, splits: Sequence[str] = SPLITS) -> None:
+    """Compare a dataset with what a run's record says of its own.
+
+    Args:
+        recorded: what `splits_of` gave then.
+        splits: those that matter.
+
+    Raises:
+        DataError: they hold other events; the sentence says in which split, and how many.
+    """
+    changes = []
+    for split, now in splits_of(dataset).items():
+        then = str(recorded.get(split)) if isinstance(recorded, dict) else "no record"
+        if split in splits and then != now:
+            had, has = then.partition(",")[0], now.partition(",")[0]
+            changes.append(f"{split} has other events" if had == has else f"{split} had {had} and has {has}")
+    if changes:
+        raise DataError(f"{dataset.name} is not what the run began with ({'; '.join(changes)}): give it the same data")
+
+
 def validation_loss(model: Any, dataset: Dataset, split: str = "validation") -> float:
     """What decides which weights a run keeps: bits/dim, or the mean of a model's own loss if it has no likelihood."""
     if model.has_likelihood:
@@ -119,9 +157,8 @@ def validation_loss(model: Any, dataset: Dataset, split: str = "validation") -> 
     x, context = getattr(dataset, split), context_of(model, dataset, split)
     total = 0.0
     with torch.no_grad(), evaluating(model):
-        for i in range(0, len(x), BATCH):
-            part = x[i : i + BATCH].to(model.device)
-            total += len(part) * float(model.loss(part, None if context is None else context[i : i + BATCH]))
+        for part, given in in_batches(x, context, max(1, BATCH * 2352 // model.dims)):
+            total += len(part) * float(model.loss(part.to(model.device), given))
     return total / len(x)
 
 
@@ -156,14 +193,3 @@ def receptive_field(model: AutoregressiveModel, site: tuple[int, int, int], seed
         log_pmf = model._logits(v, model.example_context(1)).log_softmax(-1)
         (gradient,) = torch.autograd.grad(log_pmf[(0, *site, int(x[(0, *site)]))], v)
     return gradient[0].abs().amax(0).double().cpu().numpy()
-
-
-def enumerate_events(model: AutoregressiveModel) -> Tensor:
-    """Every outcome of a tiny event, (levels ** dims, *shape).
-
-    >>> import chainrule as cr
-    >>> enumerate_events(cr.MADE((2,), 2)).tolist()
-    [[0, 0], [0, 1], [1, 0], [1, 1]]
-    """
-    outcomes = list(itertools.product(range(model.levels), repeat=model.dims))
-    return torch.tensor(outcomes).view(-1, *model.shape)

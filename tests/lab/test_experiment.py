@@ -22,12 +22,12 @@ from chainrule.lab.experiment import run
 from chainrule.lab.recipes import RECIPES, get_recipe
 from chainrule.lab.run_folder import read_run, write_json
 from chainrule.models import Histogram, PixelCNN, PixelCNNMADE
-from chainrule.training import fitting as training
+from chainrule.training import step as stepping
 from chainrule.zoo import load
 from laws import events
 
 SMALL = {"steps": 7, "batch_size": 8, "eval_every": 3, "warmup": 2, "precision": "float32", "device": "cpu"}
-LEFT = {"config.json", "metrics.jsonl", "checkpoint.pt", "model", "result.json", "arrays.npz"}
+LEFT = {".lock", "config.json", "metrics.jsonl", "checkpoint.pt", "model", "result.json", "arrays.npz"}
 
 
 @pytest.fixture(autouse=True)
@@ -142,7 +142,7 @@ def test_a_run_leaves_all_files(name, files, tmp_path, labelled):
 
 
 def interrupt_at(monkeypatch, step):
-    real, done = training.batch_indices, []
+    real, done = stepping.batch_indices, []
 
     def hooked(count, batch_size, seed, now):
         if now == step and not done:
@@ -150,7 +150,7 @@ def interrupt_at(monkeypatch, step):
             os.kill(os.getpid(), signal.SIGINT)
         return real(count, batch_size, seed, now)
 
-    monkeypatch.setattr(training, "batch_indices", hooked)
+    monkeypatch.setattr(stepping, "batch_indices", hooked)
 
 
 @pytest.mark.parametrize("name", ["2d-made", "pixelcnn-made"])

@@ -21,7 +21,8 @@ import pytest
 import torch
 
 from chainrule.data import Dataset
-from chainrule.errors import ChainruleError, ModelError
+from chainrule.errors import ChainruleError, DataError, ModelError
+from chainrule.evaluation import bits_per_dim
 from chainrule.models import (
     MADE,
     GatedPixelCNNMADE,
@@ -30,15 +31,20 @@ from chainrule.models import (
     LogisticPixelCNN,
     PixelCNN,
     PixelCNNMADE,
+    PixelIQN,
 )
 from chainrule.nn import encoding
 from chainrule.nn import made_network as made_module
+from chainrule.training import allocator, keep_freed_memory
 from chainrule.training import fitting as training
+from chainrule.training import step as stepping
 from chainrule.training.average import WeightAverage
 from chainrule.training.batches import batch_indices
-from chainrule.training.config import TrainConfig, rate, settings
+from chainrule.training.config import TrainConfig, settings
 from chainrule.training.fitting import fit
-from laws import tiny_dataset
+from chainrule.training.objective import Objective, smoothed_loss
+from chainrule.training.schedules import SCHEDULES, rate
+from laws import CASES, CONDITIONAL_CASES, events, randomised, tiny_dataset
 
 BASE = TrainConfig(steps=11, batch_size=8, lr=0.02, eval_every=3, precision="float32", device="cpu")
 
@@ -76,7 +82,7 @@ def same_state(a, b):
 
 def at_step(monkeypatch, step, action):
     """Do something while the batch of a step is being put together, once."""
-    real, done = training.batch_indices, []
+    real, done = stepping.batch_indices, []
 
     def hooked(count, batch_size, seed, now):
         if now == step and not done:
@@ -84,7 +90,7 @@ def at_step(monkeypatch, step, action):
             action()
         return real(count, batch_size, seed, now)
 
-    monkeypatch.setattr(training, "batch_indices", hooked)
+    monkeypatch.setattr(stepping, "batch_indices", hooked)
 
 
 def ctrl_c():
@@ -95,24 +101,19 @@ def journal(folder):
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
-# --------------------------------------------------------------------------------------------------- order of the data
-
-
 # ---------------------------------------------------------------------------------------------------------- schedules
 
 
 def test_warmup_rises_to_the_highest_rate():
     """Linear, never zero, and full at its end."""
-    config = TrainConfig(steps=20, warmup=4)
-    assert [rate(config, step) for step in range(6)] == [0.25, 0.5, 0.75, 1, 1, 1]
+    assert [rate("constant", step, steps=20, warmup=4) for step in range(6)] == [0.25, 0.5, 0.75, 1, 1, 1]
 
 
 def test_schedules_fall_to_zero():
     """Constant stays; linear and cosine fall from 1 after the warm-up, cosine being half way in the middle."""
     for warmup in (0, 10):
         for schedule, middle in (("linear", 0.5), ("cosine", 0.5), ("constant", 1)):
-            config = TrainConfig(steps=110, warmup=warmup, schedule=schedule)
-            rates = [rate(config, step) for step in range(warmup, 111)]
+            rates = [rate(schedule, step, 110, warmup) for step in range(warmup, 111)]
             assert rates[0] == 1
             assert rates == sorted(rates, reverse=True)
             assert rates[(110 - warmup) // 2] == pytest.approx(middle)
@@ -121,7 +122,7 @@ def test_schedules_fall_to_zero():
 
 def test_a_warmup_longer_than_the_run():
     """No division by zero."""
-    assert rate(TrainConfig(steps=3, warmup=10, schedule="cosine"), 2) == pytest.approx(0.3)
+    assert rate("cosine", 2, steps=3, warmup=10) == pytest.approx(0.3)
 
 
 def test_the_schedule_is_applied():
@@ -131,6 +132,60 @@ def test_the_schedule_is_applied():
         model, _ = train(Histogram(4), data, steps=1, optimizer="sgd", lr=0.1, warmup=warmup, eval_every=1)
         moved[warmup] = model.theta.detach()
     torch.testing.assert_close(moved[4], moved[0] / 4)
+
+
+def test_a_new_schedule_is_one_line(monkeypatch):
+    """What stands in the table can be chosen, is applied, and nothing else need know of it."""
+    monkeypatch.setitem(SCHEDULES, "square", lambda done: (1 - done) ** 2)
+    data, moved = tiny_dataset((1,), 4), {}
+    for schedule in ("constant", "square"):
+        model, _ = train(Histogram(4), data, steps=2, optimizer="sgd", betas=(0, 0), lr=1e-4, schedule=schedule)
+        moved[schedule] = model.theta.detach()
+    torch.testing.assert_close(moved["square"], 0.625 * moved["constant"], rtol=1e-2, atol=0)
+
+
+# ----------------------------------------------------------------------------------------------------------- objective
+
+
+def smoothing_cases():
+    return [case for case in (*CASES, *CONDITIONAL_CASES) if case.name.endswith(("L2", "L4-linear", "L5", "k1", "c2"))]
+
+
+@pytest.mark.parametrize("case", smoothing_cases(), ids=lambda case: case.name)
+def test_label_smoothing_is_the_cross_entropy_to_smoothed_targets(case):
+    """By its definition, entry by entry; without smoothing, the model's own loss; and it can be differentiated."""
+    model = randomised(case.build())
+    x, context = events(model, 5), model.example_context(5)
+    y, log_p = model.with_auxiliaries(x), model.log_pmf(x, context).detach()
+    total = 0.0
+    for site in model.sites():
+        table = log_p[(slice(None), *site.index)][:, : site.levels]
+        for row, value in zip(table.tolist(), y[(slice(None), *site.index)].tolist(), strict=True):
+            possible = [p for p in row if p > -math.inf]  # given the gray of a pixel, its colours are not free
+            total -= 0.7 * row[int(value)] + 0.3 * sum(possible) / len(possible)
+    smoothed = Objective(model, 0.3)(x, context)
+    assert float(smoothed.detach()) == pytest.approx(total / 5 / model.dims, rel=1e-9)
+    loss = model.loss(x, context)
+    torch.testing.assert_close(Objective(model)(x, context), loss, rtol=0, atol=0)
+    torch.testing.assert_close(smoothed_loss(model, 0.0, x, context), loss, rtol=1e-9, atol=0)
+    smoothed.backward()
+    assert all(p.grad is None or torch.isfinite(p.grad).all() for p in model.parameters())
+
+
+def test_label_smoothing_is_an_option_of_training():
+    """It changes what is trained, not what is measured: a histogram tends to the smoothed frequencies."""
+    data = tiny_dataset((1,), 3, n=900)
+    options = {"steps": 300, "lr": 0.05, "schedule": "cosine", "batch_size": 200, "eval_every": 300}
+    model, history = train(Histogram(3), data, label_smoothing=0.4, **options)
+    frequencies = data.train[:, 0].bincount(minlength=3) / len(data.train)
+    expected = 0.6 * frequencies + 0.4 / 3
+    torch.testing.assert_close(model.theta.detach().softmax(0), expected, atol=0.03, rtol=0)
+    assert history.validation[-1][1] == pytest.approx(bits_per_dim(model, data, "validation"), rel=1e-9)
+
+
+def test_a_model_without_probabilities_has_no_labels_to_smooth():
+    with pytest.raises(ModelError, match=r"--train.label-smoothing: PixelIQN gives levels no probabilities"):
+        train(PixelIQN((1, 2, 2), 4, 4, 1), tiny_dataset((1, 2, 2)), label_smoothing=0.1)
 
 
 # ---------------------------------------------------------------------------------------------------- noise, averages
@@ -173,6 +228,8 @@ def test_settings_name_only_what_was_chosen():
     model, data = Histogram(4), tiny_dataset()
     assert "redraw" not in settings(TrainConfig(), model, data)["train"]
     assert settings(TrainConfig(redraw=True), model, data)["train"]["redraw"] is True
+    assert "label_smoothing" not in settings(TrainConfig(), model, data)["train"]
+    assert settings(TrainConfig(label_smoothing=0.5), model, data)["train"]["label_smoothing"] == 0.5
 
 
 def test_average_of_weights():
@@ -186,10 +243,10 @@ def test_average_of_weights():
         decay = min(0.5, (1 + step) / (10 + step))
         expected = decay * expected + (1 - decay) * model.theta.detach()
     now = model.theta.detach().clone()
-    with average.applied(model):
+    with average.applied():
         torch.testing.assert_close(model.theta.detach(), expected)
     assert torch.equal(model.theta, now)
-    with pytest.raises(ZeroDivisionError), average.applied(model):
+    with pytest.raises(ZeroDivisionError), average.applied():
         raise ZeroDivisionError
     assert torch.equal(model.theta, now)
 
@@ -200,7 +257,7 @@ def test_no_average_is_the_weights():
     average = WeightAverage(model, 0)
     model.theta.data += 1
     average.update(0)
-    with average.applied(model):
+    with average.applied():
         assert model.theta.tolist() == [1, 1]
 
 
@@ -356,6 +413,39 @@ def test_a_model_can_be_fitted_twice():
     assert second.train[0] < first.train[0]
 
 
+OTHERS_ACCELERATOR = """
+import torch
+from accelerate import Accelerator
+theirs = Accelerator(mixed_precision="bf16", cpu=True)
+from chainrule.training import fit
+from laws import tiny_dataset
+from chainrule.models import MADE
+losses = {}
+for precision in ("float32", "bfloat16", "float32"):
+    torch.manual_seed(0)
+    history = fit(MADE((3,), 4, (8,)), tiny_dataset(), steps=3, precision=precision, device="cpu", quiet=True)
+    losses.setdefault(precision, []).append(history.train)
+assert losses["float32"][0] == losses["float32"][1] != losses["bfloat16"][0]
+assert theirs.mixed_precision == "bf16" and Accelerator().mixed_precision == "bf16"
+"""
+
+
+def test_a_programs_own_accelerator_stays_as_it_was(script):
+    """Its settings hold for the process, ours for a run: neither changes the other."""
+    _, environment = script
+    code, _, errors = launch(["-c", OTHERS_ACCELERATOR], environment)
+    assert code == 0, errors[-3000:]
+
+
+def test_fit_leaves_the_allocator_alone(monkeypatch):
+    """What changes the whole process is the program's choice: the command line makes it, a call of `fit` does not."""
+    monkeypatch.setattr(allocator.ctypes, "CDLL", lambda name: pytest.fail("the C library was asked for"))
+    allocator.keep_freed_memory.cache_clear()
+    train()
+    monkeypatch.undo()
+    keep_freed_memory()
+
+
 @pytest.mark.parametrize("data", [tiny_dataset((2,), 4), tiny_dataset((3,), 3)])
 def test_data_that_does_not_fit_the_model(data):
     """Shape and levels of both are named."""
@@ -380,6 +470,8 @@ def test_data_that_does_not_fit_the_model(data):
         ("jitter", -1.0),
         ("weight_decay", -1.0),
         ("betas", (1.5, 0.9)),
+        ("label_smoothing", 1.0),
+        ("label_smoothing", -0.1),
         ("optimizer", "adagrad"),
         ("schedule", "exponential"),
         ("precision", "float8"),
@@ -410,6 +502,63 @@ def test_a_loss_that_is_not_finite(tmp_path):
     with pytest.raises(ModelError, match=r"finite"):
         train(pixels(), tiny_dataset((2, 3, 4), 3), lr=1e20, optimizer="sgd", folder=tmp_path)
     assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == 11
+
+
+@pytest.mark.parametrize("step", [2, 5])
+def test_weights_that_are_not_finite(tmp_path, monkeypatch, step):
+    """Found at the next evaluation even where the losses look well; nothing of it is kept."""
+    model = made()
+
+    def spoil():
+        next(model.parameters()).data[:] = math.nan
+        monkeypatch.setattr(
+            model, "loss", lambda x, context=None: sum(p.nan_to_num().sum() for p in model.parameters())
+        )
+
+    monkeypatch.setattr(stepping.Objective, "forward", lambda self, x, context: self.model.loss(x, context))
+    at_step(monkeypatch, step, spoil)
+    kept = r"; the last checkpoint is kept" if step > 3 else r"clip$"
+    with pytest.raises(
+        ModelError, match=rf"a weight is no longer finite near step {step + 1}: lower --train.lr.*{kept}"
+    ):
+        train(model, folder=tmp_path)
+    if step > 3:
+        state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+        assert state["step"] == 3
+        assert all(torch.isfinite(value).all() for value in state["model"].values())
+
+
+def test_a_loss_that_grows_without_end(tmp_path):
+    """Numbers that are finite and beyond all hope end a run, too; one that was merely bad goes on."""
+    torch.manual_seed(0)
+    model, data = PixelIQN((1, 2, 2), 4, 4, 1), tiny_dataset((1, 2, 2))
+    with pytest.raises(ModelError, match=r"the loss has grown to .* near step 3: lower --train.lr \(now 30000\)"):
+        train(model, data, optimizer="adam", lr=3e4, clip=0.0, folder=tmp_path)
+    assert not (tmp_path / "checkpoint.pt").exists()
+    train(MADE((1,), 4, (8,)), tiny_dataset((1,), 4), lr=10.0)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), None],
+)
+def test_too_little_memory(tmp_path, monkeypatch, error):
+    """One sentence with the options that help, for whatever says that memory has come to an end."""
+
+    def exhaust():
+        if error is None:
+            torch.empty(2**60, dtype=torch.uint8)
+        raise error
+
+    at_step(monkeypatch, 4, exhaust)
+    with pytest.raises(
+        ModelError, match=r"needs more memory .*--train.batch-size \(now 8\).*--train.accumulate \(now 1\)"
+    ):
+        train(folder=tmp_path)
+    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == 3
+    at_step(monkeypatch, 4, lambda: torch.zeros(2) @ torch.zeros(3))
+    with pytest.raises(RuntimeError, match=r"inconsistent|size"):
+        train(folder=tmp_path)
 
 
 # ------------------------------------------------------------------------------------------------------------ resuming
@@ -448,6 +597,40 @@ def test_ctrl_c_and_resume_is_a_run_never_interrupted(tmp_path, monkeypatch, kin
     assert same_state(first, second)
 
 
+def test_a_schedulers_signal_is_a_ctrl_c(tmp_path, monkeypatch):
+    """SIGTERM leaves a checkpoint of the step at hand, from which the run ends as one never stopped."""
+    whole, _ = train(folder=tmp_path / "whole")
+    at_step(monkeypatch, 4, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(KeyboardInterrupt):
+        train(folder=tmp_path / "parts")
+    assert torch.load(tmp_path / "parts" / "checkpoint.pt", weights_only=True)["step"] == 5
+    resumed, _ = train(folder=tmp_path / "parts", resume=True)
+    assert same_weights(resumed, whole)
+    assert journal(tmp_path / "parts") == journal(tmp_path / "whole")
+
+
+def test_two_runs_do_not_share_a_folder(tmp_path, monkeypatch):
+    """The second is refused while the first goes on, and the first's files are those of a run alone."""
+    train(folder=tmp_path / "alone")
+    refusals = []
+
+    def second():
+        def attempt():
+            with pytest.raises(ChainruleError, match=r"another run is writing into .*parts: wait"):
+                train(folder=tmp_path / "parts", seed=1)
+            refusals.append(True)
+
+        thread = threading.Thread(target=attempt)
+        thread.start()
+        thread.join()
+
+    at_step(monkeypatch, 4, second)
+    train(folder=tmp_path / "parts")
+    assert refusals == [True]
+    assert journal(tmp_path / "parts") == journal(tmp_path / "alone")
+    assert sorted(path.name for path in (tmp_path / "parts").iterdir()) == [".lock", "checkpoint.pt", "metrics.jsonl"]
+
+
 def test_many_interruptions(tmp_path, monkeypatch):
     """Interrupted after every single step, the run still is the same."""
     config = {"optimizer": "muon", "ema": 0.9, "jitter": 1.0}
@@ -470,10 +653,10 @@ def test_a_crash_resumes_from_the_last_checkpoint(tmp_path, monkeypatch, step):
     whole, _ = train(folder=tmp_path / "whole", **config)
 
     def crash():
-        raise MemoryError
+        raise ZeroDivisionError
 
     at_step(monkeypatch, step, crash)
-    with pytest.raises(MemoryError):
+    with pytest.raises(ZeroDivisionError):
         train(folder=tmp_path / "parts", **config)
     if step > 3:
         with (tmp_path / "parts" / "metrics.jsonl").open("a") as file:
@@ -523,8 +706,103 @@ def test_resuming_with_other_settings_is_refused(tmp_path):
         train(MADE((3,), 4, (9,)), folder=tmp_path, resume=True)
     with pytest.raises(ModelError, match=r"data was tiny, is other"):
         train(data=tiny_dataset(name="other"), folder=tmp_path, resume=True)
-    with pytest.raises(ModelError, match=r"events was 40, is 60"):
-        train(data=tiny_dataset(n=90), folder=tmp_path, resume=True)
+
+
+def other_data():
+    """Data of the same name and shape with one thing changed, and how a sentence names that."""
+    data = tiny_dataset()
+    other = data.train.clone()
+    other[-1, 0] = (other[-1, 0] + 1) % 4
+    told = {"train": torch.zeros(len(data.train), dtype=torch.long)}
+    return [
+        (tiny_dataset(n=90), "train had 40 events and has 60 events"),
+        (replace(data, train=other), r"\(train has other events\)"),
+        (replace(data, validation=data.test), "validation has other events"),
+        (replace(data, test=data.test[:-1]), r"\(test had 10 events and has 9 events\)"),
+        (replace(data, labels=told), r"\(train has other events\)"),
+    ]
+
+
+@pytest.mark.parametrize(("data", "change"), other_data())
+def test_resuming_on_other_data_is_refused(tmp_path, data, change):
+    """Under the same name, in the same number: what changed is said, and the run stays as it was."""
+    train(folder=tmp_path, steps=4)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(DataError, match=f"tiny is not what the run began with .*{change}.*give it the same data"):
+        train(data=data, folder=tmp_path, resume=True, steps=4)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def places(state, path=()):
+    """Every place of a nested state."""
+    if path:
+        yield path
+    if isinstance(state, dict | list | tuple):
+        for key in state if isinstance(state, dict) else range(len(state)):
+            yield from places(state[key], (*path, key))
+
+
+def changed(state, path, value):
+    """The state with another value at a place; `...` takes it away."""
+    if not path:
+        return value
+    new = dict(state) if isinstance(state, dict) else list(state)
+    inner = changed(state[path[0]], path[1:], value)
+    if inner is ...:
+        del new[path[0]]
+    else:
+        new[path[0]] = inner
+    return new if isinstance(state, dict) else type(state)(new)
+
+
+@pytest.mark.parametrize("kind", ["adam", "sgd-jitter", "muon-ema-jitter"])
+def test_no_checkpoint_is_resumed_that_does_not_fit(tmp_path, kind):
+    """Anything missing or of another type anywhere, a tensor of another shape: a sentence, the model untouched."""
+    data, config = tiny_dataset((2,), 3), KINDS[kind] | {"steps": 4, "eval_every": 2, "folder": tmp_path}
+    make = lambda: MADE((2,), 3, (4,))  # noqa: E731
+    train(make(), data, **config)
+    state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    model = make()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    tried = 0
+    for path in places(state):
+        value = state
+        for key in path:
+            value = value[key]
+        wrong = [{"not": "this"}, None]
+        if isinstance(value, torch.Tensor):
+            wrong += [value[None], value.double()]
+        may_be_absent = [("optimizer",), ("history", "validation")]  # a parameter's moments, an evaluation
+        if path[:-1] not in may_be_absent:
+            wrong.append(...)
+        for other in wrong:
+            torch.save(changed(state, path, other), tmp_path / "checkpoint.pt")
+            with pytest.raises(ModelError, match="checkpoint"):
+                train(model, data, resume=True, **config)
+            tried += 1
+    assert tried > 60
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("step", [-1, 0, 3, 12, 2**70])
+def test_a_checkpoint_of_an_impossible_step(tmp_path, step):
+    """Before the run, after it, or other than the losses that it holds."""
+    train(folder=tmp_path)
+    state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    torch.save(state | {"step": step}, tmp_path / "checkpoint.pt")
+    with pytest.raises(ModelError, match=r"checkpoint\.pt is damaged or of another version \(step does not fit\)"):
+        train(folder=tmp_path, resume=True)
+
+
+@pytest.mark.parametrize("damage", [b'{"step": 9, "tr', b"[1, 2]\n", b"\xff\xfe\n", b"\0" * 40])
+def test_a_damaged_journal_is_made_good_again(tmp_path, damage):
+    """A finished run's journal, cut off or overwritten, is whole after resuming: the checkpoint knows the losses."""
+    train(folder=tmp_path)
+    path = tmp_path / "metrics.jsonl"
+    before = path.read_bytes()
+    path.write_bytes(before[:-40] + damage)
+    train(folder=tmp_path, resume=True)
+    assert path.read_bytes() == before
 
 
 def test_resuming_from_a_damaged_checkpoint_is_refused(tmp_path):
@@ -569,8 +847,7 @@ from pathlib import Path
 import torch
 torch.set_num_threads(1)
 from chainrule.errors import ModelError
-from chainrule.training.config import TrainConfig
-from chainrule.training.fitting import fit, leave_processes
+from chainrule.training import TrainConfig, fit, leave_processes
 from laws import tiny_dataset
 from chainrule.models import PixelCNNMADE
 
@@ -636,13 +913,13 @@ def launch(arguments, environment, timeout=120):
 
 INTERRUPTED = """
 import os, signal
-from chainrule.training import fitting as training
-rank, real = int(os.environ["RANK"]), training.batch_indices
+from chainrule.training import step as stepping
+rank, real = int(os.environ["RANK"]), stepping.batch_indices
 def hooked(count, batch_size, seed, step):
     if step == 4 + rank:
         os.kill(os.getpid(), signal.SIGINT)
     return real(count, batch_size, seed, step)
-training.batch_indices = hooked
+stepping.batch_indices = hooked
 """
 
 

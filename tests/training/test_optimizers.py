@@ -6,8 +6,18 @@ import pytest
 import torch
 from torch import nn
 
-from chainrule.models import MADE, ConditionalMLP, Histogram, PixelCNNMADE
-from chainrule.training.optimizers import ADAM_LR_RATIO, Muon, make_optimizer, orthogonalised
+from chainrule.models import MADE, REGISTRY, ConditionalMLP, Histogram, PixelCNNMADE
+from chainrule.training.optimizers import (
+    ADAM_LR_RATIO,
+    OPTIMIZERS,
+    Muon,
+    make_optimizer,
+    orthogonalised,
+)
+
+
+def muon_of(model, lr, **options):
+    return make_optimizer("muon", model, lr, options.get("weight_decay", 0.0), options.get("betas", (0.9, 0.99)))
 
 
 @pytest.mark.parametrize(
@@ -53,20 +63,48 @@ def test_orthogonalised_nothing_is_nothing():
     assert torch.equal(orthogonalised(torch.zeros(2, 3, 4)), torch.zeros(2, 3, 4))
 
 
-def test_muon_leaves_outer_layers_and_vectors_to_adam():
-    """Matrices and kernels inside are orthogonalised; first layer, logits, biases and gains are Adam's."""
-    model = PixelCNNMADE((2, 3, 3), 3, 4, 1)
-    names = {id(p): name for name, p in model.named_parameters()}
-    groups = {group["matrix"]: {names[id(p)] for p in group["params"]} for group in Muon(model, 0.1).param_groups}
-    assert {"blocks.0.spatial.weight", "hidden.weight", "made.from_auxiliary.weight"} <= groups[True]
-    assert {"input.weight", "made.output.weight", "hidden.bias", "norm.weight"} <= groups[False]
-    assert all(model.get_parameter(name).ndim >= 2 for name in groups[True])
+def test_a_new_optimiser_is_one_line(monkeypatch):
+    """What stands in the table can be chosen."""
+    monkeypatch.setitem(OPTIMIZERS, "plain", lambda model, lr, decay, betas: torch.optim.SGD(model.parameters(), lr))
+    assert type(make_optimizer("plain", Histogram(3), 0.1, 0.0, (0.9, 0.99))) is torch.optim.SGD
+
+
+SHAPE = ((2, 3, 4), 3, 6, 1)
+MASKED = [(3, 6, 1, 1), (3, 3, 2, 3), (6, 3, 1, 1), (6, 6, 1, 1)]
+GATED = [(12, 6, 2, 3), (12, 12, 1, 1), (12, 6, 1, 2), (6, 6, 1, 1), (6, 6, 1, 1)]
+CHANNELS = [(12, 6), (12, 6)]
+HIDDEN = {
+    "Histogram": ((4,), []),
+    "ConditionalMLP": ((4, "onehot", (8, 6)), [(8, 4), (6, 8), (4, 6)]),
+    "MADE": (((3,), 4, (8, 6)), [(8, 12), (6, 8)]),
+    "PixelCNN": (SHAPE, MASKED),
+    "PixelCNNMADE": (SHAPE, MASKED + CHANNELS),
+    "GatedPixelCNN": ((*SHAPE, True, 5), GATED),
+    "GatedPixelCNNMADE": ((*SHAPE, True, 5), GATED + CHANNELS),
+    "GrayscalePixelCNN": (SHAPE, GATED + GATED + CHANNELS + 2 * [(6, 6, 3, 3)]),
+    "LogisticPixelCNN": (SHAPE, MASKED),
+    "ImageModel": ((*SHAPE[:2], "gated", "logistic", *SHAPE[2:]), GATED),
+    "PixelIQN": (SHAPE, [*MASKED, (10, 6), (5, 5)]),
+}
+"""Arguments of a small model, and the shapes of the weights that are orthogonalised."""
+
+
+@pytest.mark.parametrize("name", REGISTRY)
+def test_muon_leaves_outer_layers_and_vectors_to_adam(name):
+    """Matrices and kernels inside are orthogonalised; first layer, logits, context, biases and gains are Adam's."""
+    arguments, shapes = HIDDEN[name]
+    model = REGISTRY[name](*arguments)
+    hidden = model.hidden_parameters()
+    assert sorted(tuple(p.shape) for p in hidden) == sorted(shapes)
+    groups = {group["matrix"]: [id(p) for p in group["params"]] for group in muon_of(model, 0.1).param_groups}
+    assert groups.get(True, []) == [id(p) for p in hidden]
+    assert sorted(groups.get(True, []) + groups[False]) == sorted(id(p) for p in model.parameters())
 
 
 @pytest.mark.parametrize("model", [Histogram(4), ConditionalMLP(4, "onehot", ()), MADE((2,), 3, (4,))])
 def test_muon_copes_with_models_without_one_kind(model):
     """A model of vectors alone, or without inner matrices, is trained all the same."""
-    optimizer = Muon(model, 0.01)
+    optimizer = muon_of(model, 0.01)
     before = [p.detach().clone() for p in model.parameters()]
     (-model.log_prob(torch.zeros(2, *model.shape, dtype=torch.long)).mean()).backward()
     optimizer.step()
@@ -77,7 +115,7 @@ def test_muon_copes_with_models_without_one_kind(model):
 def test_muons_adam_is_adam():
     """What is not a matrix gets torch.optim.Adam's update, at the given fraction of the learning rate."""
     ours, theirs = Histogram(5), Histogram(5)
-    muon = Muon(ours, 0.5, betas=(0.8, 0.9))
+    muon = muon_of(ours, 0.5, betas=(0.8, 0.9))
     adam = torch.optim.Adam(theirs.parameters(), 0.5 * ADAM_LR_RATIO, betas=(0.8, 0.9))
     for k in range(20):
         for model, optimizer in ((ours, muon), (theirs, adam)):
@@ -93,7 +131,7 @@ def test_muons_matrix_step():
         weight = layer.weight
         before = weight.detach().clone()
         weight.grad = torch.randn(weight.shape)
-        Muon(layer, 0.1).step()
+        Muon([weight], [], 0.1).step()
         step = (weight.detach() - before).flatten(1)
         rows, columns = step.shape
         scale = 0.1 * max(1, rows / columns) ** 0.5
@@ -107,5 +145,5 @@ def test_muons_weight_decay_shrinks_matrices():
     layer = nn.Linear(3, 3)
     before = layer.weight.detach().clone()
     layer.weight.grad, layer.bias.grad = torch.zeros(3, 3), torch.zeros(3)
-    Muon(layer, 0.1, weight_decay=0.5).step()
+    Muon([layer.weight], [layer.bias], 0.1, weight_decay=0.5).step()
     torch.testing.assert_close(layer.weight.detach(), before * 0.95)

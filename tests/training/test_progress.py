@@ -14,20 +14,17 @@ from chainrule.training import progress
 from chainrule.training.progress import Bar, Interrupt, Lines, Silent, progress_reporter, say
 
 
-def interrupt():
-    os.kill(os.getpid(), signal.SIGINT)
-
-
-def test_ctrl_c_is_a_request_first():
-    """Within the block the first Ctrl-C sets a flag, the second interrupts; afterwards all is as before."""
-    before = signal.getsignal(signal.SIGINT)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_is_a_request_first(number):
+    """Within the block Ctrl-C or SIGTERM sets a flag, a second one interrupts; afterwards all is as before."""
+    before = [signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)]
     with Interrupt() as listening:
         assert not listening.requested
-        interrupt()
+        os.kill(os.getpid(), number)
         assert listening.requested
         with pytest.raises(KeyboardInterrupt):
-            interrupt()
-    assert signal.getsignal(signal.SIGINT) is before
+            os.kill(os.getpid(), number)
+    assert [signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)] == before
 
 
 def test_the_handler_is_given_back_after_an_error():

@@ -18,7 +18,7 @@ from chainrule.cli.models import complete, doctor, evaluate, sample
 from chainrule.cli.quality import quality
 from chainrule.cli.results import bench, report, study
 from chainrule.cli.train import train, tune
-from chainrule.errors import ChainruleError
+from chainrule.errors import ChainruleError, out_of_memory
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,10 +28,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return run_verb(args)
     except ChainruleError as error:
         return complain(str(error))
-    except RuntimeError as error:
-        if type(error).__name__ != "OutOfMemoryError":
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
             raise
-        return complain("the GPU has too little memory for this: do less at a time, or compute on the CPU")
+        if type(error).__name__ == "OutOfMemoryError":
+            return complain("the GPU has too little memory for this: do less at a time, or compute on the CPU")
+        return complain("there is too little memory for this: do less at a time")
     except KeyboardInterrupt as error:
         print(str(error) or "chainrule: interrupted", file=sys.stderr)
         return 130

@@ -45,8 +45,9 @@ def train(args: list[str]) -> None:
     """Train a recipe into a run folder: chainrule train RECIPE [--preset full] [--train.steps 500] …"""
     recipe, command = parse_recipe("train", args, TrainCommand)
     from chainrule.lab.experiment import run
-    from chainrule.training.fitting import leave_processes
+    from chainrule.training import keep_freed_memory, leave_processes
 
+    keep_freed_memory()
     out = command.out or Path("runs") / recipe.name
     try:
         result = run(recipe, out, resume=command.resume)
@@ -132,7 +133,9 @@ def tune(args: list[str]) -> None:
     """Search a recipe's hyper-parameters on its validation data: chainrule tune RECIPE [--trials 20]"""
     recipe, command = parse_recipe("tune", args, TuneCommand)
     from chainrule.lab import tuning
+    from chainrule.training import keep_freed_memory
 
+    keep_freed_memory()
     out = command.out or Path("tune") / recipe.name
     rows = tuning.tune(recipe, out, command.trials)
     if command.json:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from functools import partial
 from typing import Any
 
 import torch
@@ -15,6 +14,7 @@ from chainrule.errors import ModelError
 from chainrule.evaluation import BATCH, context_of, in_batches
 from chainrule.heads import MADEHead
 from chainrule.models import AutoregressiveModel
+from chainrule.sampling import evaluating
 
 MOST_COMBINATIONS = 4096
 
@@ -96,6 +96,8 @@ def independent_bits_per_dim(model: AutoregressiveModel, dataset: Dataset, split
     """
     x, context = getattr(dataset, split), context_of(model, dataset, split)
     batch = max(1, BATCH * 64 // model.levels ** model.shape[0])  # memory grows with the values of a pixel
-    return metrics.bits_per_dim(
-        -float(in_batches(partial(independent_log_prob, model), model, x, context, batch).mean()), model.dims
-    )
+    total = 0.0
+    with torch.no_grad(), evaluating(model):
+        for part, given in in_batches(x, context, batch):
+            total += float(independent_log_prob(model, part, given).sum())
+    return metrics.bits_per_dim(-total / len(x), model.dims)

@@ -16,7 +16,7 @@ import torch
 from chainrule import __version__
 from chainrule.lab.recipes import Recipe
 from chainrule.training.config import TrainConfig
-from chainrule.training.fitting import native_bfloat16
+from chainrule.training.devices import native_bfloat16
 
 PACKAGE = Path(__file__).parents[1]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,25 +33,64 @@ class Checkpoint:
             torch.save({"settings": self.settings, **state}, buffer)
             write_bytes(self.path, buffer.getvalue())
 
-    def read(self, device: torch.device) -> dict[str, Any] | None:
-        """The saved state, or None if there is none.
+    def exists(self) -> bool:
+        """Whether there is one to go on from."""
+        return self.path is not None and self.path.exists()
+
+    def damaged(self, place: str) -> ModelError:
+        """What to say when it cannot be used."""
+        version = "is damaged or of another version"
+        return ModelError(f"the checkpoint {self.path} {version} ({place} does not fit): remove it to start over")
+
+    def read(self, device: torch.device, like: dict[str, Any]) -> dict[str, Any]:
+        """The saved state.
+
+        Args:
+            like: a state that is built as this one must be; see `misfit`.
 
         Raises:
             ModelError: the file is damaged, or belongs to a run with other settings.
         """
-        if self.path is None or not self.path.exists():
-            return None
         try:
-            state = torch.load(self.path, map_location=device, weights_only=True)
-            found = state["settings"]
+            state = torch.load(self.path, map_location=device, weights_only=True)  # type: ignore[arg-type]
+            found = state.pop("settings")
         except Exception:
-            raise ModelError(f"the checkpoint {self.path} is damaged: remove it to start over") from None
+            raise self.damaged("its format") from None
         if found != self.settings:
             raise ModelError(
                 f"the checkpoint {self.path} belongs to a run with other settings "
                 f"({', '.join(differences(found, self.settings))}): give the same ones, or another --out"
             )
+        if (place := misfit(state, like)) is not None:
+            raise self.damaged(place or "its content")
         return state
+
+
+def misfit(found: Any, like: Any, name: str = "") -> str | None:
+    """The first place where a state is built otherwise than another one: keys, types, lengths, shapes; None if it fits.
+
+    A list that ends in `...` stands for any number of such entries, and numbered entries may be missing, as an
+    optimiser's are for parameters that never had a gradient.
+
+    >>> misfit({"step": 3, "losses": [0.5, "0.25"]}, {"step": 0, "losses": [0.0, ...]})
+    'losses.1'
+    """
+    pairs: list[tuple[Any, Any, Any]] = []
+    if isinstance(like, torch.Tensor):
+        fits = isinstance(found, torch.Tensor) and (found.shape, found.dtype) == (like.shape, like.dtype)
+    elif type(found) is not type(like) and not (isinstance(found, dict) and isinstance(like, dict)):
+        fits = False
+    elif isinstance(like, dict):
+        fits = found.keys() <= like.keys() and all(isinstance(key, int) for key in like.keys() - found.keys())
+        pairs = [(key, found[key], like[key]) for key in like if fits and key in found]
+    elif isinstance(like, list | tuple):
+        wanted = like[:1] * len(found) if like[-1:] in ([...], (...,)) else like
+        fits = len(found) == len(wanted)
+        pairs = [(number, *pair) for number, pair in enumerate(zip(found, wanted, strict=False))]
+    else:
+        fits = True
+    places = (misfit(a, b, f"{name}.{key}".lstrip(".")) for key, a, b in pairs)
+    return next((place for place in places if place is not None), None) if fits else name
 
 
 def differences(old: Any, new: Any, name: str = "") -> list[str]:
@@ -93,19 +133,18 @@ class Journal:
                 raise ChainruleError(f"cannot write {self.path}: {error.strerror or error}") from None
         self.lines.clear()
 
-    def cut(self, step: int) -> None:
-        """Forget what was measured after `step`: a resumed run measures it again."""
-        if self.path is None or not self.path.exists():
-            return
-        kept = []
-        for line in self.path.read_text(encoding="utf-8").splitlines(keepends=True):
-            try:
-                record = json.loads(line)
-            except ValueError:  # the last line of a run that was killed while writing
-                continue
-            if record.get("step", 0) <= step:
-                kept.append(line)
-        write_bytes(self.path, "".join(kept).encode())
+    def begin(self, train: Sequence[float] = (), validation: Sequence[tuple[int, float]] = ()) -> None:
+        """Start the file over with what was measured so far, which the checkpoint knows better than an older file.
+
+        Args:
+            train: the losses of steps 1, 2, …
+            validation: steps, and losses after them.
+        """
+        records: list[dict[str, Any]] = [{"step": step, "train": loss} for step, loss in enumerate(train, 1)]
+        records += [{"step": step, "validation": loss} for step, loss in validation]
+        records.sort(key=lambda record: record["step"])
+        if self.path is not None and (records or self.path.exists()):
+            write_bytes(self.path, "".join(json.dumps(record) + "\n" for record in records).encode())
 
 
 def event_writer(folder: Path) -> Any:

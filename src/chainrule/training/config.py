@@ -1,22 +1,29 @@
-"""How to train: the fields of a recipe's training, what is checked of them, and the learning rate that follows."""
+"""How to train: the fields of a recipe's training, and what is checked of them."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from chainrule.data import Dataset
 from chainrule.errors import ModelError
-from chainrule.models import GenerativeModel
-from chainrule.training.optimizers import OptimizerName
+from chainrule.models import AutoregressiveModel
+from chainrule.training.optimizers import OPTIMIZERS
+from chainrule.training.schedules import SCHEDULES
 
-Schedule = Literal["constant", "linear", "cosine"]
+if TYPE_CHECKING:
+    OptimizerName = str
+    Schedule = str
+else:  # what the command line offers
+    OptimizerName = Literal[tuple(OPTIMIZERS)]
+    Schedule = Literal[tuple(SCHEDULES)]
 Precision = Literal["auto", "float32", "bfloat16"]
 Device = Literal["auto", "cpu"]
-CHOICES = {
-    "optimizer": get_args(OptimizerName),
-    "schedule": get_args(Schedule),
+CHOICES: dict[str, Collection[str]] = {
+    "optimizer": OPTIMIZERS,
+    "schedule": SCHEDULES,
     "precision": get_args(Precision),
     "device": get_args(Device),
 }
@@ -50,6 +57,8 @@ class TrainConfig:
     """Largest norm of the gradient of the loss in nats per dimension; 0 for no limit."""
     ema: float = 0.0
     """Decay of an exponential moving average of the weights, which is what is evaluated and kept; 0 for none."""
+    label_smoothing: float = 0.0
+    """Part of an entry's target that goes to all its levels alike, in [0, 1); what is evaluated is not smoothed."""
     jitter: float = 0.0
     """Standard deviation, in levels, of noise added to the training events: for ordered levels and a smooth truth."""
     redraw: bool = False
@@ -73,9 +82,14 @@ class TrainConfig:
                 raise ModelError(f"--train.{name.replace('_', '-')} is {getattr(self, name)}: it must be at least 1")
         if not (self.lr > 0 and math.isfinite(self.lr)):
             raise ModelError(f"--train.lr is {self.lr}: a learning rate is a positive number")
-        for name, value in (("ema", self.ema), ("betas", self.betas[0]), ("betas", self.betas[1])):
+        for name, value in (
+            ("ema", self.ema),
+            ("betas", self.betas[0]),
+            ("betas", self.betas[1]),
+            ("label-smoothing", self.label_smoothing),
+        ):
             if not 0 <= value < 1:
-                raise ModelError(f"--train.{name} is {value}: a decay lies in [0, 1)")
+                raise ModelError(f"--train.{name} is {value}: it must lie in [0, 1)")
         for name in ("warmup", "weight_decay", "clip", "jitter"):
             if not (getattr(self, name) >= 0 and math.isfinite(getattr(self, name))):
                 raise ModelError(f"--train.{name.replace('_', '-')} is {getattr(self, name)}: it must be 0 or more")
@@ -84,23 +98,8 @@ class TrainConfig:
                 raise ModelError(f"--train.{name} is {getattr(self, name)!r}: use {', '.join(choices)}")
 
 
-def rate(config: TrainConfig, step: int) -> float:
-    """The learning rate at `step` as a fraction of its highest.
-
-    >>> [round(rate(TrainConfig(steps=4, schedule="linear"), s), 2) for s in range(4)]
-    [1.0, 0.75, 0.5, 0.25]
-    """
-    if step < config.warmup:
-        return (step + 1) / config.warmup
-    if config.schedule == "constant":
-        return 1.0
-    fraction = (step - config.warmup) / max(config.steps - config.warmup, 1)
-    return 1 - fraction if config.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * fraction))
-
-
-def settings(config: TrainConfig, model: GenerativeModel, dataset: Dataset) -> dict[str, Any]:
+def settings(config: TrainConfig, model: AutoregressiveModel, dataset: Dataset) -> dict[str, Any]:
     """What must be the same for a checkpoint to be continued."""
-    train = {key: value for key, value in asdict(config).items() if key not in FREE}
-    if not config.redraw:  # as checkpoints say that were written before there was a choice
-        del train["redraw"]
-    return {"model": model.config, "data": dataset.name, "events": len(dataset.train), "train": train}
+    later = {"redraw": False, "label_smoothing": 0.0}  # checkpoints from before there was a choice say nothing of them
+    train = {key: value for key, value in asdict(config).items() if key not in FREE and later.get(key) != value}
+    return {"model": model.config, "data": dataset.name, "train": train}

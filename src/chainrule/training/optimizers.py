@@ -2,40 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict
-from collections.abc import Iterable
-from typing import Any, Literal, get_args
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from chainrule.errors import ModelError
 
-OptimizerName = Literal["sgd", "adam", "adamw", "muon"]
-
 ADAM_LR_RATIO = 0.1
 """With "muon", what is not a hidden matrix is trained by Adam at this fraction of the learning rate."""
-
-
-def make_optimizer(
-    name: OptimizerName, model: nn.Module, lr: float, weight_decay: float, betas: tuple[float, float]
-) -> torch.optim.Optimizer:
-    """The optimiser called `name` over all parameters of `model`."""
-    parameters = list(model.parameters())
-    if name == "sgd":
-        return torch.optim.SGD(parameters, lr, momentum=betas[0], weight_decay=weight_decay)
-    if name == "adam":
-        return torch.optim.Adam(parameters, lr, betas=betas, weight_decay=weight_decay, fused=fusible(parameters))
-    if name == "adamw":
-        return torch.optim.AdamW(parameters, lr, betas=betas, weight_decay=weight_decay, fused=fusible(parameters))
-    if name == "muon":
-        return Muon(model, lr, weight_decay, betas)
-    raise ModelError(f"there is no optimiser {name!r}: use {', '.join(get_args(OptimizerName))}")
-
-
-def fusible(parameters: Iterable[Tensor]) -> bool:
-    """Whether PyTorch can update these in one pass; a hundred small tensors one by one take milliseconds on a CPU."""
-    return all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in parameters)
 
 
 def orthogonalised(m: Tensor, iterations: int = 5) -> Tensor:
@@ -61,23 +39,27 @@ class Muon(torch.optim.Optimizer):
 
     A matrix's step has all singular values near 1, so that rare directions learn as fast as common ones. Kernels of a
     convolution count as matrices of (outputs, inputs · taps). Parameters of the same shape are orthogonalised together.
-    The first layers, those that give logits, those that read a context (every weight whose module's name ends in
-    `input`, `output` or `context`), biases and gains are left to Adam, at `ADAM_LR_RATIO` times the learning rate.
+    Everything else (first layers, those that give logits, those that read a context, biases and gains) is left to
+    Adam, at `ADAM_LR_RATIO` times the learning rate.
+
+    Args:
+        hidden: the matrices and kernels, as `model.hidden_parameters()` gives them.
+        others: the rest.
 
     Reference: Jordan, Muon, 2024, https://kellerjordan.github.io/posts/muon/
     """
 
     def __init__(
-        self, model: nn.Module, lr: float, weight_decay: float = 0.0, betas: tuple[float, float] = (0.9, 0.99)
+        self,
+        hidden: Iterable[Tensor],
+        others: Iterable[Tensor],
+        lr: float,
+        weight_decay: float = 0.0,
+        betas: tuple[float, float] = (0.9, 0.99),
     ) -> None:
-        hidden: list[Tensor] = []
-        others: list[Tensor] = []
-        for name, parameter in model.named_parameters():
-            outer = any(part.endswith(("input", "output", "context")) for part in name.split("."))
-            (hidden if parameter.ndim >= 2 and not outer else others).append(parameter)
         groups: list[dict[str, Any]] = [
-            {"params": hidden, "matrix": True, "scale": 1.0},
-            {"params": others, "matrix": False, "scale": ADAM_LR_RATIO},
+            {"params": list(hidden), "matrix": True, "scale": 1.0},
+            {"params": list(others), "matrix": False, "scale": ADAM_LR_RATIO},
         ]
         super().__init__(
             [group for group in groups if group["params"]],
@@ -123,3 +105,39 @@ class Muon(torch.optim.Optimizer):
             state["square"].mul_(second).addcmul_(p.grad, p.grad, value=1 - second)
             denominator = (state["square"] / (1 - second**step)).sqrt_().add_(1e-8)
             p.addcdiv_(state["mean"], denominator, value=-group["lr"] * group["scale"] / (1 - first**step))
+
+
+def fused(cls: Any, model: nn.Module, lr: float, weight_decay: float, betas: tuple[float, float]) -> Any:
+    """Adam or AdamW, in one pass where there is one: a hundred small tensors one by one take milliseconds on a CPU."""
+    parameters = list(model.parameters())
+    fusible = all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in parameters)
+    return cls(parameters, lr, betas=betas, weight_decay=weight_decay, fused=fusible)
+
+
+def muon(model: Any, lr: float, weight_decay: float, betas: tuple[float, float]) -> torch.optim.Optimizer:
+    """Muon, on the model's hidden weights."""
+    hidden = model.hidden_parameters()
+    inside = {id(parameter) for parameter in hidden}
+    return Muon(hidden, (p for p in model.parameters() if id(p) not in inside), lr, weight_decay, betas)
+
+
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "sgd": lambda model, lr, decay, betas: torch.optim.SGD(model.parameters(), lr, betas[0], weight_decay=decay),
+    "adam": functools.partial(fused, torch.optim.Adam),
+    "adamw": functools.partial(fused, torch.optim.AdamW),
+    "muon": muon,
+}
+"""Each is made of (model, learning rate, weight decay, betas). A line here is all that a new one needs."""
+
+
+def make_optimizer(
+    name: str, model: nn.Module, lr: float, weight_decay: float, betas: tuple[float, float]
+) -> torch.optim.Optimizer:
+    """The optimiser called `name` over all parameters of `model`.
+
+    Raises:
+        ModelError: there is none of that name.
+    """
+    if name not in OPTIMIZERS:
+        raise ModelError(f"there is no optimiser {name!r}: use {', '.join(OPTIMIZERS)}")
+    return OPTIMIZERS[name](model, lr, weight_decay, betas)

@@ -1,4 +1,4 @@
-"""Telling a person how a long run is doing, and listening for Ctrl-C."""
+"""Telling a person how a long run is doing, and listening for a wish to stop."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 class Interrupt:
-    """Ctrl-C as a request: within the block it sets `requested`, and a second Ctrl-C interrupts at once."""
+    """Ctrl-C and a scheduler's SIGTERM as requests: within the block they set `requested`; a second one interrupts."""
 
     def __init__(self) -> None:
         self.requested = False
 
     def __enter__(self) -> Interrupt:
-        self.active = threading.current_thread() is threading.main_thread()
-        if self.active:
-            self.previous = signal.signal(signal.SIGINT, self._on_signal)
+        listening = threading.current_thread() is threading.main_thread()
+        signals = (signal.SIGINT, signal.SIGTERM) if listening else ()
+        self.previous = {number: signal.signal(number, self._on_signal) for number in signals}
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self.active:
-            signal.signal(signal.SIGINT, self.previous)
+        for number, handler in self.previous.items():
+            signal.signal(number, handler)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self.requested:

@@ -8,7 +8,7 @@ import torch
 from chainrule.errors import ModelError
 from chainrule.lab.bench import steps as bench
 from chainrule.lab.recipes import get_recipe
-from chainrule.training.fitting import fit, make_accelerator
+from chainrule.training import fit
 
 SHAPE = (3, 4, 4)
 
@@ -19,15 +19,15 @@ def test_figures_follow_from_the_times(monkeypatch):
 
     def clock(action, device):
         action()
-        return 3 * next(ticks[names[id(action.func.__self__)]])
+        return 3 * next(ticks[names[id(action.args[0])]])
 
-    class NamedTurn(bench.Turn):
-        def __init__(self, recipe, *rest):
-            names[id(self)] = recipe.name
-            super().__init__(recipe, *rest)
+    def named(recipe, dataset):
+        training = begin(recipe, dataset)
+        names[id(training)] = recipe.name
+        return training
 
-    names = {}
-    monkeypatch.setattr(bench, "Turn", NamedTurn)
+    names, begin = {}, bench.in_training
+    monkeypatch.setattr(bench, "in_training", named)
     monkeypatch.setattr(bench, "timed", clock)
     figures = bench.bench_steps(["gated"], repeats=3, steps=3, shape=SHAPE)
     base, gated = figures["rows"]
@@ -40,21 +40,18 @@ def test_figures_follow_from_the_times(monkeypatch):
 
 
 def test_a_turn_trains_as_fit_does():
-    """The same weights after the same steps."""
+    """The same weights after the same steps, schedule and average included."""
     recipe, dataset = get_recipe("gated-made"), bench.random_events(SHAPE)
-    turn = bench.Turn(recipe, dataset, make_accelerator(recipe.train))
-    rates = [group["lr"] for group in turn.optimizer.param_groups]
-    for step in range(3):  # the benchmark leaves the schedule out, which costs nothing
-        for group, lr in zip(turn.optimizer.param_groups, rates, strict=True):
-            group["lr"] = lr * (step + 1) / recipe.train.warmup
-        turn.take()
+    training = bench.in_training(recipe, dataset)
+    bench.take(training, 3)
     torch.manual_seed(recipe.train.seed)
     model = recipe.model.build(SHAPE, 4)
-    history = fit(model, dataset, recipe.train, steps=3, ema=0.0, quiet=True, warmup=recipe.train.warmup)
+    history = fit(model, dataset, recipe.train, steps=3, ema=0.0, quiet=True)
     assert len(history.train) == 3
-    ours, theirs = turn.model.state_dict(), model.state_dict()
+    ours, theirs = training.model.state_dict(), model.state_dict()
     assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
-    assert any(not torch.equal(a, p) for a, p in zip(turn.average.values, turn.model.parameters(), strict=True))
+    values = training.average.values
+    assert any(not torch.equal(a, p) for a, p in zip(values, training.model.parameters(), strict=True))
 
 
 def test_by_default_all_image_recipes_are_timed(monkeypatch):

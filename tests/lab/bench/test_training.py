@@ -26,13 +26,14 @@ def test_the_reference_is_the_same_function(dataset):
     assert (ours - theirs).abs() < 1e-9
     ours.backward()
     theirs.backward()
-    pairs = [(model.made.output, plain.last), (model.made.from_auxiliary, plain.auxiliary), (model.norm, plain.norm)]
+    trunk, made = model.trunk, model.head.made
+    pairs = [(made.output, plain.last), (made.from_auxiliary, plain.auxiliary), (trunk.norm, plain.norm)]
     for our_layer, their_layer in pairs:
         assert (our_layer.weight.grad - their_layer.weight.grad).abs().max() < 1e-9
-    spatial, full = model.blocks[1].spatial, plain.convolutions[1][1]
+    spatial, full = trunk.blocks[1].spatial, plain.convolutions[1][1]
     assert (spatial.weight.grad - full.weight.grad[:, :, :2]).abs().max() < 1e-9
     assert not full.weight.grad[:, :, 2].any()
-    assert (model.input.weight.grad - plain.input.weight.grad[:, :, :4]).abs().max() < 1e-9
+    assert (trunk.input.weight.grad - plain.input.weight.grad[:, :, :4]).abs().max() < 1e-9
 
 
 def test_figures(dataset):

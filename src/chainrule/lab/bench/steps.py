@@ -15,15 +15,12 @@ import torch
 
 from chainrule.data import Dataset
 from chainrule.errors import ModelError
-from chainrule.evaluation import context_of
 from chainrule.lab.bench.measuring import timed
 from chainrule.lab.provenance import device_name
 from chainrule.lab.recipes import RECIPES, Recipe, get_recipe
 from chainrule.training.allocator import keep_freed_memory
-from chainrule.training.average import WeightAverage
-from chainrule.training.batches import batch_indices
-from chainrule.training.fitting import Objective, loss_and_gradients, make_accelerator
-from chainrule.training.optimizers import make_optimizer
+from chainrule.training.devices import machine_for
+from chainrule.training.step import Training
 
 BASE = "pixelcnn-made"
 """The recipe whose training time the others are given."""
@@ -70,15 +67,15 @@ def bench_steps(
             raise ModelError(f"{name} is not trained in the precision of {BASE}: leave it out")
     keep_freed_memory()
     dataset = random_events(shape)
-    accelerator = make_accelerator(base)
-    turns = {name: Turn(recipe, dataset, accelerator) for name, recipe in recipes.items()}
+    turns = {name: in_training(recipe, dataset) for name, recipe in recipes.items()}
+    machine = turns[BASE].machine
     seconds: dict[str, list[float]] = {name: [] for name in turns}
     for turn in turns.values():
-        turn.take()
+        take(turn)
     for repeat in range(repeats):
         for name in sorted(turns, key=list(turns).index, reverse=bool(repeat % 2)):
-            turns[name].take()
-            seconds[name].append(timed(partial(turns[name].take, steps), accelerator.device) / steps)
+            take(turns[name])
+            seconds[name].append(timed(partial(take, turns[name], steps), machine.device) / steps)
     rows = []
     for name, turn in turns.items():
         ratio = statistics.median(a / b for a, b in zip(seconds[name], seconds[BASE], strict=True))
@@ -97,8 +94,8 @@ def bench_steps(
     return {
         "benchmark": "steps",
         "shape": list(shape),
-        "device": device_name(accelerator.device),
-        "precision": {"bf16": "bfloat16"}.get(accelerator.mixed_precision, "float32"),
+        "device": device_name(machine.device),
+        "precision": "bfloat16" if machine.bfloat16 else "float32",
         "repeats": repeats,
         "steps_a_turn": steps,
         "rows": rows,
@@ -113,32 +110,14 @@ def random_events(shape: tuple[int, int, int]) -> Dataset:
     return Dataset("noise", 4, x, x, x, labels=dict.fromkeys(("train", "validation", "test"), labels))
 
 
-class Turn:
-    """A recipe's model in training: `take` makes steps as the loop of `fit` does, without its evaluations."""
+def in_training(recipe: Recipe, dataset: Dataset) -> Training:
+    """A recipe's model in training, as `fit` begins."""
+    torch.manual_seed(recipe.train.seed)
+    model = recipe.model.build(dataset.shape, dataset.levels)
+    return Training(model, dataset, recipe.train, machine_for(recipe.train))
 
-    def __init__(self, recipe: Recipe, dataset: Dataset, accelerator: Any) -> None:
-        self.config, self.accelerator = recipe.train, accelerator
-        torch.manual_seed(self.config.seed)
-        self.model = recipe.model.build(dataset.shape, dataset.levels).to(accelerator.device).train()
-        self.objective = accelerator.prepare(Objective(self.model))
-        optimizer = make_optimizer(
-            self.config.optimizer, self.model, self.config.lr, self.config.weight_decay, self.config.betas
-        )
-        self.optimizer = accelerator.prepare(optimizer)
-        self.average = WeightAverage(self.model, self.config.ema)
-        self.x, self.context = dataset.train.to(accelerator.device), context_of(self.model, dataset, "train")
-        self.step = 0
 
-    def take(self, steps: int = 1) -> None:
-        """Go on for so many steps."""
-        for _ in range(steps):
-            rows = batch_indices(len(self.x), self.config.batch_size, self.config.seed, self.step)
-            given = None if self.context is None else self.context[rows].to(self.x.device)
-            self.optimizer.zero_grad(set_to_none=True)
-            x = self.x[rows.to(self.x.device)]
-            loss_and_gradients(self.accelerator, self.objective, x, given, self.config.accumulate)
-            if self.config.clip:
-                self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.clip)
-            self.optimizer.step()
-            self.average.update(self.step)
-            self.step += 1
+def take(training: Training, steps: int = 1) -> None:
+    """Go on for so many steps."""
+    for _ in range(steps):
+        training.step()

@@ -6,7 +6,6 @@ import copy
 import math
 import statistics
 import time
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -19,8 +18,9 @@ from chainrule.lab.bench.reference import PlainPixelCNNMADE, covers
 from chainrule.models import AutoregressiveModel, PixelCNNMADE
 from chainrule.training.allocator import keep_freed_memory
 from chainrule.training.batches import batch_indices
-from chainrule.training.fitting import Objective, native_bfloat16
-from chainrule.training.optimizers import make_optimizer
+from chainrule.training.config import TrainConfig
+from chainrule.training.devices import machine_for
+from chainrule.training.step import Training
 
 LR, BETAS = 1e-3, (0.9, 0.999)
 """Adam's, on both sides."""
@@ -61,21 +61,17 @@ def bench_training(
         raise ModelError("the training benchmark is for a PixelCNNMADE with layer norm and at most 16 levels")
     if (tuple(dataset.shape), dataset.levels) != (model.shape, model.levels):
         raise DataError(f"{dataset.name} does not fit the model: choose data of shape {model.shape}")
-    sides = both_sides(model)
-
-    def batch_of(step: int, seed: int = 0) -> Tensor:
-        return dataset.train[batch_indices(len(dataset.train), batch, seed, step)]
-
+    sides = both_sides(model, dataset, batch)
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     memory: dict[str, float] = {}
     for name, side in sides.items():  # the allocator is changed for good, so the reference goes first
         if name == "ours":
             keep_freed_memory()
-        side.step(batch_of(0))
+        side.step()
         for _ in range(repeats):
             began = time.perf_counter()
-            for step in (0, 1):
-                side.step(batch_of(step))
+            for _ in range(2):
+                float(side.step())
             seconds[name].append((time.perf_counter() - began) / 2)
         memory[name] = peak_megabytes()
     median = {name: statistics.median(values) for name, values in seconds.items()}
@@ -83,7 +79,7 @@ def bench_training(
         "benchmark": "training",
         "model": f"{type(model).__name__}, {sum(p.numel() for p in model.parameters()):,} parameters",
         "batch": batch,
-        "precision": "bfloat16" if native_bfloat16() else "float32",
+        "precision": "bfloat16" if sides["ours"].machine.bfloat16 else "float32",
         "threads": torch.get_num_threads(),
         "images_per_second": batch / median["ours"],
         "images_per_second_least": batch / max(seconds["ours"]),
@@ -98,8 +94,8 @@ def bench_training(
     if steps:
         last: dict[str, list[float]] = {name: [] for name in sides}
         for seed in range(seeds):
-            for name, side in both_sides(given or initial(dataset, seed)).items():
-                losses = [side.step(batch_of(step, seed)) for step in range(steps)]
+            for name, side in both_sides(given or initial(dataset, seed), dataset, batch, seed).items():
+                losses = [float(side.step()) for _ in range(steps)]
                 last[name].append(statistics.fmean(losses[-20:]) / math.log(2))
         ours, plain = statistics.fmean(last["ours"]), statistics.fmean(last["reference"])
         apart = [100 * (a / b - 1) for a, b in zip(last["ours"], last["reference"], strict=True)]
@@ -119,12 +115,11 @@ def profile_training(
     """
     model = model or initial(dataset, 0)
     keep_freed_memory()
-    side = as_trained(copy.deepcopy(model).train())
-    x = dataset.train[batch_indices(len(dataset.train), batch, 0, 0)]
-    side.step(x)
+    side = as_trained(model, dataset, batch)
+    side.step()
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
         for _ in range(steps):
-            side.step(x)
+            side.step()
     found = sorted(profiler.key_averages(), key=lambda event: -event.self_cpu_time_total)
     total = sum(event.self_cpu_time_total for event in found)
     return [
@@ -144,34 +139,30 @@ def initial(dataset: Dataset, seed: int) -> AutoregressiveModel:
     return PixelCNNMADE(dataset.shape, dataset.levels)  # type: ignore[arg-type]
 
 
-def both_sides(model: AutoregressiveModel) -> dict[str, Trainer]:
-    """The reference and ours, from the same weights."""
-    plain = PlainPixelCNNMADE(model).train()  # type: ignore[arg-type]
-    usual = torch.optim.Adam(plain.parameters(), LR, betas=BETAS)
-    return {"reference": Trainer(plain, usual), "ours": as_trained(copy.deepcopy(model).train())}
+def both_sides(model: AutoregressiveModel, dataset: Dataset, batch: int, seed: int = 0) -> dict[str, Any]:
+    """The reference and ours, from the same weights and on the same batches."""
+    return {"reference": Plain(model, dataset, batch, seed), "ours": as_trained(model, dataset, batch, seed)}
 
 
-def as_trained(model: AutoregressiveModel) -> Trainer:
-    """Our side: the model's own loss in the precision, and with the optimiser, that `fit` would take."""
-    objective = Objective(model)
-
-    def forward(x: Tensor) -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16, enabled=native_bfloat16()):
-            return objective(x)
-
-    return Trainer(forward, make_optimizer("adam", model, LR, 0.0, BETAS))
+def as_trained(model: AutoregressiveModel, dataset: Dataset, batch: int, seed: int = 0) -> Training:
+    """Our side: the step that `fit` takes, on the CPU and in the precision that it would choose there."""
+    config = TrainConfig(batch_size=batch, lr=LR, betas=BETAS, seed=seed, device="cpu")
+    return Training(copy.deepcopy(model), dataset, config, machine_for(config))
 
 
-class Trainer:
-    """One side of the comparison: a network, what it minimises, and Adam."""
+class Plain:
+    """The reference: plain layers and PyTorch's Adam as it comes."""
 
-    def __init__(self, objective: Callable[[Tensor], Tensor], optimizer: torch.optim.Optimizer) -> None:
-        self.objective, self.optimizer = objective, optimizer
+    def __init__(self, model: AutoregressiveModel, dataset: Dataset, batch: int, seed: int) -> None:
+        self.network = PlainPixelCNNMADE(model).train()  # type: ignore[arg-type]
+        self.optimizer = torch.optim.Adam(self.network.parameters(), LR, betas=BETAS)
+        self.events, self.batch, self.seed, self.done = dataset.train, batch, seed, 0
 
-    def step(self, x: Tensor) -> float:
+    def step(self) -> Tensor:
         """One update; the loss before it, in nats per dimension."""
-        loss = self.objective(x)
+        loss = self.network(self.events[batch_indices(len(self.events), self.batch, self.seed, self.done)])
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
-        return float(loss.detach())
+        self.done += 1
+        return loss.detach()
