@@ -15,7 +15,7 @@ from torch.nn.utils import prune
 from chainrule import compiled as native
 from chainrule.compiled.library import library
 from chainrule.compiled.training import block
-from chainrule.compiled.training import passes as layers
+from chainrule.compiled.training import layer_passes as layers
 from chainrule.models import PixelCNN, PixelCNNMADE
 from chainrule.nn import MaskedConv2d, ResidualBlock
 from laws import events

@@ -19,7 +19,7 @@
 #define WIDE_LANES 8
 #define MOST_TAPS 128
 
-/* compiled/training/passes.py */
+/* compiled/training/layer_passes.py */
 #define MOST_CHANNELS 1024
 #define MOST_ROWS 64
 

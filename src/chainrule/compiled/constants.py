@@ -23,7 +23,7 @@ OWNERS = {
         name: name
         for name in ("NORM", "ACTIVATE", "PRODUCT", "WIDE_PRODUCT", "ADD", "LANES", "WIDE_LANES", "MOST_TAPS")
     },
-    "chainrule.compiled.training.passes": {name: name for name in ("MOST_CHANNELS", "MOST_ROWS")},
+    "chainrule.compiled.training.layer_passes": {name: name for name in ("MOST_CHANNELS", "MOST_ROWS")},
     "chainrule.compiled.training.block": {"COLUMNS": "COLUMNS"},
 }
 """Of each file, the names in C and in Python."""

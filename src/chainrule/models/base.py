@@ -79,7 +79,7 @@ class AutoregressiveModel(StoredModel):
         """
         others: dict[str, Any] = {"pixel_values": self.pixel_values, "scales": self.scales}
         found = {name: value for name, value in others.items() if value is not None}
-        return {**super().config, **found, **({"exact": True} if self.softmax.exact else {})}
+        return super().config | found | ({"exact": True} if self.softmax.exact else {})
 
     def outer_layers(self) -> Sequence[nn.Module]:
         """The layers that read the event or a context, or give logits."""
@@ -288,8 +288,6 @@ class AutoregressiveModel(StoredModel):
             DataError: `x` or `known` does not fit the model.
         """
         return sampling.complete(self, x, known, context, generator, method)
-
-    # ------------------------------------------------------------------------------------------------ an exact model
 
     def train(self, mode: bool = True) -> Any:
         if mode and self.softmax.exact:

@@ -136,8 +136,9 @@ class ImageModel(AutoregressiveModel):
     def _site_log_probs(self, y: Tensor, context: Any) -> Tensor:
         if self.softmax.exact or not self.has_likelihood:
             return super()._site_log_probs(y, context)
-        v = self._float(y)
-        return -self.head.loss(self.features(v, context), v.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        v = self._float(y).permute(0, 2, 3, 1)
+        features = self.trunk(self.encoding(v).permute(0, 3, 1, 2), self.context_map(context))
+        return -self.head.loss(features.permute(0, 2, 3, 1), v).permute(0, 3, 1, 2)
 
     def loss(self, x: Tensor, context: Any = None) -> Tensor:
         """What training minimises, a scalar: nats per dimension, or the mean of the head's own loss."""

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from chainrule.compiled.library import library
-from chainrule.compiled.training import passes as layers
-from chainrule.compiled.training.passes import call
+from chainrule.compiled.training import layer_passes as layers
+from chainrule.compiled.training.layer_passes import call
 
 COLUMNS = 32
 """The compiled products make so many channels at a time."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from chainrule.compiled.training import block
-from chainrule.compiled.training import passes as layers
+from chainrule.compiled.training import layer_passes as layers
 from chainrule.nn import ChannelLayerNorm, Gate, MADENetwork, MaskedConv2d, MaskedLinear, ResidualBlock, passes
 from chainrule.nn.encoding import levels_of
 
@@ -30,11 +30,11 @@ def register() -> None:
 
 
 def norm(layer: ChannelLayerNorm, x: Tensor) -> Tensor | None:
-    return layers.layer_norm(x, layer.weight, layer.bias, layer.eps) if _affine(layer, x) else None
+    return layers.LayerNorm.apply(x, layer.weight, layer.bias, layer.eps, False) if _affine(layer, x) else None  # type: ignore[no-any-return,no-untyped-call]
 
 
 def activated_norm(layer: ChannelLayerNorm, x: Tensor) -> Tensor | None:
-    return layers.layer_norm(x, layer.weight, layer.bias, layer.eps, relu=True) if _affine(layer, x) else None
+    return layers.LayerNorm.apply(x, layer.weight, layer.bias, layer.eps, True) if _affine(layer, x) else None  # type: ignore[no-any-return,no-untyped-call]
 
 
 def _affine(layer: ChannelLayerNorm, x: Tensor) -> bool:

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from chainrule import compiled as native
 from chainrule.compiled.library import library
-from chainrule.compiled.training import passes as layers
+from chainrule.compiled.training import layer_passes as layers
 from chainrule.models import GatedPixelCNNMADE, PixelCNN, PixelCNNMADE
 from chainrule.nn import ChannelLayerNorm, Gate, MADENetwork, MaskedConv2d
 from laws import events
