@@ -13,8 +13,6 @@ from chainrule.models.pixel_iqn import PixelIQN
 from chainrule.models.pixelcnn import PixelCNN
 from chainrule.models.pixelcnn_made import PixelCNNMADE
 
-GenerativeModel = AutoregressiveModel  # until nobody asks for it
-
 CLASSES = (
     Histogram,
     ConditionalMLP,
@@ -37,7 +35,6 @@ __all__ = [
     "ConditionalMLP",
     "GatedPixelCNN",
     "GatedPixelCNNMADE",
-    "GenerativeModel",
     "GrayscalePixelCNN",
     "Histogram",
     "ImageModel",
