@@ -11,7 +11,6 @@ from torch import Tensor
 
 from chainrule.data import Dataset
 from chainrule.fixedpoint import exact
-from chainrule.heads import FactorisedHead
 from chainrule.models import (
     MADE,
     AutoregressiveModel,
@@ -248,7 +247,7 @@ def may_see(model):
     result = {}
     for c, i, j in indices:
         result[c, i, j] = {(other, *pixel) for pixel in sees[i, j] for other in range(channels)}
-        if not isinstance(model.head, FactorisedHead):
+        if not model.head.independent_channels:
             result[c, i, j] |= {(other, i, j) for other in range(c)}
     return result
 

@@ -24,6 +24,7 @@ class FactorisedHead(Head):
     """
 
     composes_exactly = True
+    independent_channels = True
 
     def __init__(self, channels: int, levels: int, filters: int, encoding: LevelEncoding) -> None:
         super().__init__(channels, levels, filters, encoding)

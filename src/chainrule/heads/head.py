@@ -29,6 +29,8 @@ class Head(nn.Module):
 
     has_likelihood = True
     loss_unit = "bits/dim"
+    independent_channels = False
+    """Whether the channels of a pixel are independent of each other, given the earlier pixels."""
 
     def __init__(self, channels: int, levels: int, filters: int, encoding: LevelEncoding) -> None:
         super().__init__()
