@@ -20,8 +20,8 @@ Preset = Literal["quick", "full"]
 
 
 @dataclass
-class TrainCommand(Generic[M, T]):
-    """Train a recipe into a run folder and measure it on the test split."""
+class RecipeCommand(Generic[M, T]):
+    """What every command on a recipe takes."""
 
     model: M
     train: T
@@ -31,14 +31,28 @@ class TrainCommand(Generic[M, T]):
     """Another dataset: a name (warmup, portrait-2d, hopper-mnist, photos, digits), a file or a folder of images."""
     levels: int | None = None
     """Quantise your own images to this many levels."""
-    init: str | None = None
-    """A model or run whose weights of the same names and shapes this one begins with; None for a random start."""
     out: Path | None = None
-    """The run folder; runs/RECIPE if left out."""
-    resume: bool = False
-    """Continue from the checkpoint in the run folder."""
+    """The folder; runs/RECIPE, for tune tune/RECIPE, if left out."""
     json: bool = False
     """Print the result as JSON."""
+
+
+@dataclass
+class TrainCommand(RecipeCommand[M, T]):
+    """Train a recipe into a run folder and measure it on the test split."""
+
+    init: str | None = None
+    """A model or run whose weights of the same names and shapes this one begins with; None for a random start."""
+    resume: bool = False
+    """Continue from the checkpoint in the run folder."""
+
+
+@dataclass
+class TuneCommand(RecipeCommand[M, T]):
+    """Search a recipe's hyper-parameters on its validation data with optuna; a search that is there continues."""
+
+    trials: int = 20
+    """How many more trials."""
 
 
 def train(args: list[str]) -> None:
@@ -108,25 +122,6 @@ def check_field(recipe: Any, word: str) -> None:
     if name.replace("-", "_") not in (*known, *(f"no_{field}" for field in known)):
         has = ", ".join(f"--{group}.{field.replace('_', '-')}" for field in known) or "none"
         raise ModelError(f"the recipe {recipe.name} has no --{group}.{name}: it has {has}")
-
-
-@dataclass
-class TuneCommand(Generic[M, T]):
-    """Search a recipe's hyper-parameters on its validation data with optuna."""
-
-    model: M
-    train: T
-    preset: Preset = "quick"
-    data: str | None = None
-    """Another dataset, as for train."""
-    levels: int | None = None
-    """Quantise your own images to this many levels."""
-    out: Path | None = None
-    """Where trials go; tune/RECIPE if left out. A search that is there already continues."""
-    trials: int = 20
-    """How many more trials."""
-    json: bool = False
-    """Print all trials as JSON."""
 
 
 def tune(args: list[str]) -> None:

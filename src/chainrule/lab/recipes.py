@@ -59,40 +59,14 @@ class Line:
     init: str | None = None
 
 
-WARMUP = {
-    "steps": 2000,
-    "batch_size": 200,
-    "lr": 0.03,
-    "schedule": "cosine",
-    "ema": 0.99,
-    "eval_every": 20,
-    "precision": "float32",
-    "device": "cpu",
-}
-TWO_D = {
-    "steps": 2000,
-    "batch_size": 1000,
-    "lr": 3e-3,
-    "warmup": 100,
-    "schedule": "cosine",
-    "jitter": 1.5,
-    "eval_every": 100,
-    "precision": "float32",
-    "device": "cpu",
-}
+SMALL = {"steps": 2000, "schedule": "cosine", "precision": "float32", "device": "cpu"}
+WARMUP = SMALL | {"batch_size": 200, "lr": 0.03, "ema": 0.99, "eval_every": 20}
+TWO_D = SMALL | {"batch_size": 1000, "lr": 3e-3, "warmup": 100, "jitter": 1.5, "eval_every": 100}
 FULL_IMAGES = {"steps": 21_500, "batch_size": 128, "lr": 1e-3, "eval_every": 430}
-QUICK_IMAGES = {
-    "steps": 3200,
-    "batch_size": 8,
-    "optimizer": "muon",
-    "lr": 0.02,
-    "warmup": 100,
-    "schedule": "cosine",
-    "ema": 0.998,
-    "clip": 1.0,
-    "eval_every": 400,
-}
-CPU_IMAGES = QUICK_IMAGES | {"steps": 7000, "batch_size": 16, "eval_every": 500}
+MUON = {"optimizer": "muon", "lr": 0.02, "warmup": 100, "schedule": "cosine", "ema": 0.998, "clip": 1.0}
+QUICK_IMAGES = MUON | {"steps": 3200, "batch_size": 8, "eval_every": 400}
+CPU_IMAGES = MUON | {"steps": 7000, "batch_size": 16, "eval_every": 500}
+FRESH = CPU_IMAGES | {"lr": 0.01, "redraw": True}
 
 
 def digits(title: str, model: str, quick: Values, full: Values) -> Line:
@@ -100,17 +74,20 @@ def digits(title: str, model: str, quick: Values, full: Values) -> Line:
     return Line(title, "hopper-mnist", model, quick, QUICK_IMAGES, full, 1000)
 
 
-def on_cpu(title: str, model: str, init: str | None = None, **train: Any) -> Line:
+def on_cpu(title: str, model: str, train: Values = CPU_IMAGES, init: str | None = None) -> Line:
     """The assignment's size, as well trained as two CPU cores can in an hour or two; for every preset the same."""
-    return Line(title, "hopper-mnist", model, {}, CPU_IMAGES | train, None, 1000, init)
+    return Line(f"Part 3: {title}, on a CPU", "hopper-mnist", model, {}, train, None, 1000, init)
 
 
-QUICK, GATED_QUICK, GATED_FULL = (
-    {"filters": 64, "blocks": 8},
-    {"filters": 24, "blocks": 8},
-    {"filters": 52, "blocks": 10},
-)
-"""Gated models of these sizes have about as many parameters as masked ones of the same preset."""
+def gated(title: str, model: str, **more: Any) -> Line:
+    """A gated model with about as many parameters as the masked ones of the same preset."""
+    quick, full = {"filters": 24, "blocks": 8, **more}, {"filters": 52, "blocks": 10, **more}
+    return digits(f"Bonus: gated {title}", model, quick, full)
+
+
+QUICK = {"filters": 64, "blocks": 8}
+GRAYS = {"filters": 16, "blocks": 8}, {"filters": 36, "blocks": 10}
+"""Two gated PixelCNNs, with about as many parameters together as the one of gated-made."""
 
 RECIPES: dict[str, Line] = {
     "warmup": Line("Part 1: softmax histogram", "warmup", "Histogram", {}, WARMUP),
@@ -118,56 +95,28 @@ RECIPES: dict[str, Line] = {
     "2d-made": Line("Part 2.2: MADE", "portrait-2d", "MADE", {"hidden": (128, 128)}, TWO_D),
     "pixelcnn": digits("Part 3: PixelCNN, factorised over channels", "PixelCNN", QUICK, {}),
     "pixelcnn-made": digits("Part 3: PixelCNN-MADE", "PixelCNNMADE", QUICK, {}),
-    "gated": digits("Bonus: gated PixelCNN, factorised over channels", "GatedPixelCNN", GATED_QUICK, GATED_FULL),
-    "gated-made": digits("Bonus: gated PixelCNN-MADE", "GatedPixelCNNMADE", GATED_QUICK, GATED_FULL),
-    "class-conditional": digits(
-        "Bonus: gated PixelCNN-MADE given the class",
-        "GatedPixelCNNMADE",
-        GATED_QUICK | {"classes": 10},
-        GATED_FULL | {"classes": 10},
-    ),
-    # two gated PixelCNNs, with about as many parameters together as the one of gated-made
-    "grayscale": digits(
-        "Bonus: PixelCNN with a gray image as auxiliary variable",
-        "GrayscalePixelCNN",
-        {"filters": 16, "blocks": 8},
-        {"filters": 36, "blocks": 10},
-    ),
+    "gated": gated("PixelCNN, factorised over channels", "GatedPixelCNN"),
+    "gated-made": gated("PixelCNN-MADE", "GatedPixelCNNMADE"),
+    "class-conditional": gated("PixelCNN-MADE given the class", "GatedPixelCNNMADE", classes=10),
+    "grayscale": digits("Bonus: PixelCNN with a gray image as auxiliary variable", "GrayscalePixelCNN", *GRAYS),
     # as many parameters as pixelcnn-made, and with the same seed the same batches
     "iqn": digits("Bonus: PixelIQN, quantile regression", "PixelIQN", QUICK, {}),
     "logistic": digits("Bonus: PixelCNN with a discretised mixture of logistics", "LogisticPixelCNN", QUICK, {}),
-    "gated-logistic": digits(
-        "Bonus: gated PixelCNN with a discretised mixture of logistics",
-        "ImageModel",
-        GATED_QUICK | {"trunk": "gated", "head": "logistic"},
-        GATED_FULL | {"trunk": "gated", "head": "logistic"},
-    ),
-    "gated-iqn": digits(
-        "Bonus: gated PixelIQN, quantile regression",
-        "ImageModel",
-        GATED_QUICK | {"trunk": "gated", "head": "quantile"},
-        GATED_FULL | {"trunk": "gated", "head": "quantile"},
-    ),
+    "gated-logistic": gated("PixelCNN with a mixture of logistics", "ImageModel", trunk="gated", head="logistic"),
+    "gated-iqn": gated("PixelIQN, quantile regression", "ImageModel", trunk="gated", head="quantile"),
     # the last of four runs, each from the weights of the one before: `chainrule study shipped` has them all
     "pixelcnn-cpu": on_cpu(
-        "Part 3: PixelCNN, factorised over channels, full size, on a CPU",
+        "PixelCNN, factorised over channels, full size",
         "PixelCNN",
+        FRESH | {"steps": 20_000, "eval_every": 1000},
         "runs/pixelcnn-cpu-2",
-        steps=20_000,
-        lr=0.01,
-        redraw=True,
-        eval_every=1000,
     ),
-    "pixelcnn-made-cpu": on_cpu("Part 3: PixelCNN-MADE, full size, on a CPU", "PixelCNNMADE"),
+    "pixelcnn-made-cpu": on_cpu("PixelCNN-MADE, full size", "PixelCNNMADE"),
     "pixelcnn-made-long-cpu": on_cpu(
-        "Part 3: PixelCNN-MADE, full size, longer on a CPU",
+        "PixelCNN-MADE, full size, longer",
         "PixelCNNMADE",
+        FRESH | {"steps": 60_000, "ema": 0.999, "eval_every": 2000},
         "runs/pixelcnn-made-cpu",
-        steps=60_000,
-        lr=0.01,
-        ema=0.999,
-        redraw=True,
-        eval_every=2000,
     ),
 }
 
