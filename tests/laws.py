@@ -41,39 +41,55 @@ class Case:
         return self.make()
 
 
-def _images(cls):
-    """Odd image shapes and sizes for a PixelCNN of either kind."""
-    for shape, levels, filters, blocks, layer_norm in [
+IMAGES = {
+    # shape, levels, filters, blocks, layer_norm: odd shapes and sizes, each at least once with every trunk and head
+    PixelCNN: [
         ((1, 1, 1), 2, 4, 1, True),
         ((1, 2, 3), 2, 7, 2, True),
         ((1, 3, 2), 2, 6, 1, False),
+        ((3, 1, 1), 5, 7, 0, True),
+        ((1, 1, 2), 17, 6, 1, True),
+    ],
+    PixelCNNMADE: [
         ((2, 1, 3), 2, 5, 2, False),
         ((2, 2, 1), 3, 5, 1, True),
-        ((3, 1, 1), 5, 7, 0, True),
         ((3, 1, 2), 3, 6, 1, True),
-        ((1, 1, 2), 17, 6, 1, True),
         ((2, 1, 1), 19, 5, 1, False),
-    ]:
-        name = f"{cls.__name__}-{'x'.join(map(str, shape))}-L{levels}-f{filters}-b{blocks}{'-norm' * layer_norm}"
-        yield Case(name, cls, lambda a=(shape, levels, filters, blocks, layer_norm): cls(*a))
-
-
-def _logistic_images():
-    """The same for mixtures of logistics, with one component and with several."""
-    for shape, levels, filters, blocks, layer_norm, components in [
+    ],
+    GatedPixelCNN: [
+        ((1, 2, 3), 2, 7, 2, True),
+        ((1, 3, 2), 2, 6, 1, False),
+        ((2, 2, 1), 3, 5, 1, True),
+        ((1, 1, 2), 17, 6, 1, True),
+    ],
+    GatedPixelCNNMADE: [((2, 1, 3), 2, 5, 2, False), ((3, 1, 2), 3, 6, 1, True), ((2, 1, 1), 19, 5, 1, False)],
+    LogisticPixelCNN: [
         ((1, 1, 1), 2, 4, 1, True, 5),
         ((1, 2, 3), 2, 7, 2, True, 3),
-        ((1, 3, 2), 3, 6, 1, False, 2),
         ((2, 2, 1), 3, 5, 1, True, 2),
-        ((3, 1, 1), 5, 7, 0, True, 1),
-        ((3, 1, 2), 3, 6, 1, True, 4),
-        ((4, 1, 1), 4, 6, 1, False, 2),
-        ((2, 1, 1), 19, 5, 1, True, 3),
+        ((3, 1, 2), 3, 6, 1, False, 4),
+        ((2, 1, 1), 19, 5, 0, True, 1),
         ((1, 1, 1), 256, 5, 1, True, 10),
-    ]:
-        name = f"LogisticPixelCNN-{'x'.join(map(str, shape))}-L{levels}-f{filters}-b{blocks}-k{components}"
-        arguments = (shape, levels, filters, blocks, layer_norm, components)
-        yield Case(name, LogisticPixelCNN, lambda a=arguments: LogisticPixelCNN(*a))
+    ],
+    GrayscalePixelCNN: [
+        ((2, 1, 2), 3, 5, 1, True),
+        ((3, 1, 2), 3, 4, 1, True, 4),
+        ((2, 2, 2), 2, 5, 2, False),
+        ((2, 1, 1), 19, 4, 1, True),
+    ],
+    ImageModel: [
+        ((2, 2, 2), 3, "gated", "logistic", 5, 1, True, 0, 2),
+        ((1, 1, 2), 20, "masked", "factorised", 5, 1, True, 0, None, None, "onehot"),
+    ],
+}
+
+
+def _image_cases():
+    for cls, rows in IMAGES.items():
+        for a in rows:
+            sizes = "-".join(str(part) for part in a[2:] if part is not None)
+            name = f"{cls.__name__}-{'x'.join(map(str, a[0]))}-L{a[1]}-{sizes}"
+            yield Case(name, cls, lambda cls=cls, a=a: cls(*a))
 
 
 CASES = [
@@ -96,27 +112,7 @@ CASES = [
     Case("MADE-5-L2-narrow", MADE, lambda: MADE((5,), 2, (4, 13, 5))),
     Case("MADE-2x2-L3", MADE, lambda: MADE((2, 2), 3, (10,))),
     Case("MADE-2x1x2-L3", MADE, lambda: MADE((2, 1, 2), 3, (11, 11))),
-    *_images(PixelCNN),
-    *_images(PixelCNNMADE),
-    *_images(GatedPixelCNN),
-    *_images(GatedPixelCNNMADE),
-    *(
-        Case(
-            f"GrayscalePixelCNN-{'x'.join(map(str, a[0]))}-L{a[1]}",
-            GrayscalePixelCNN,
-            lambda a=a: GrayscalePixelCNN(*a),
-        )
-        for a in [
-            ((2, 1, 2), 3, 5, 1, True),
-            ((3, 1, 2), 3, 4, 1, True, 4),
-            ((2, 2, 2), 2, 5, 2, False),
-            ((3, 1, 1), 5, 6, 1, True, 2),
-            ((2, 1, 1), 19, 4, 1, True),
-        ]
-    ),
-    *_logistic_images(),
-    Case("gated-logistic", ImageModel, lambda: ImageModel((2, 2, 2), 3, "gated", "logistic", 5, 1, components=2)),
-    Case("codes-onehot", ImageModel, lambda: ImageModel((1, 1, 2), 20, filters=5, blocks=1, encoding="onehot")),
+    *_image_cases(),
 ]
 CONDITIONAL_CASES = [
     Case(f"{cls.__name__}-{'x'.join(map(str, shape))}-L{levels}-c{classes}", cls, lambda cls=cls, a=a: cls(*a))

@@ -245,7 +245,17 @@ def test_values_that_make_no_sense(flags, tmp_path, images, capsys):
     fails(capsys, "train", "pixelcnn", "--data", images, "--out", tmp_path / "r", *flags)
 
 
-@pytest.mark.parametrize("args", [("sample", "-n", "many"), ("train", "warmup", "--train.stepz", "3")])
+@pytest.mark.parametrize(
+    "flags", [("--train.stepz", "3"), ("--model.filters=3",), ("--train.no-such",), ("--model.layer.norm", "1")]
+)
+def test_fields_that_a_recipe_does_not_have(flags, capsys):
+    """One sentence that lists those that it has."""
+    sentence = fails(capsys, "train", "2d-made", *flags, saying=[flags[0].partition("=")[0]])
+    assert "--model.hidden" in sentence or "--train.steps" in sentence
+    fails(capsys, "train", "warmup", "--model.filters", "3", saying=["it has none"])
+
+
+@pytest.mark.parametrize("args", [("sample", "-n", "many"), ("train", "warmup", "--train.steps", "many")])
 def test_usage_errors_end_with_status_2(args, image_model, capsys):
     words = [args[0], str(image_model), *args[1:]] if args[0] == "sample" else list(args)
     with pytest.raises(SystemExit) as stop:

@@ -174,3 +174,15 @@ def test_shipped_models_have_versions_and_an_alias(folder, tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     folder.rename(tmp_path / "tiny-digits")
     assert load("tiny-digits").shape == (3,)
+
+
+def test_what_ships(monkeypatch, tmp_path):
+    """One small model and one of each kind at full size: each loads, with the scales of its exact model, and a card."""
+    monkeypatch.chdir(tmp_path)
+    folders = set(zoo.shipped().values())
+    assert {folder.name for folder in folders} == {"colored-mnist-1", "pixelcnn-made-2", "pixelcnn-4"}
+    for folder in folders:
+        assert load(folder.name).scales
+        card, record = (folder / "README.md").read_text(), json.loads((folder / "training.json").read_text())
+        assert card.startswith(f"# {folder.name}\n")
+        assert f"{record['result']['test_bits_per_dim']:.4f}" in card

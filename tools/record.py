@@ -1,9 +1,15 @@
-"""Keep a finished run for the report: python tools/record.py RUN DEST
+"""Keep a finished run for the report: python tools/record.py RUN DEST [POINTS]
 
 Copies config.json, result.json and arrays.npz of the run folder RUN into the new folder DEST and leaves out the
-checkpoint, the model and samples.png, whose images arrays.npz holds too. Of metrics.jsonl every 10th training step is
-kept and every line of a validation: the curves that the report draws look the same. In the command that made the run,
-the folder after --out becomes runs/NAME: where it lay says something of a machine, nothing of the run.
+checkpoint, the model and samples.png, whose images arrays.npz holds too. Of metrics.jsonl a thinned curve is kept:
+
+    training     at most POINTS lines (100 unless said otherwise): the run is cut into so many stretches of equal
+                 length, and each becomes one line: at its middle step, the mean of its minibatches as `train`, and the
+                 `least` and `most` of them
+    validation   at most 50 lines, evenly chosen, the first and the last among them; each as it was measured
+
+The report's running mean of the training loss stays what it was. In the command that made the run, the folder
+after --out becomes runs/NAME: where it lay says something of a machine, nothing of the run.
 """
 
 from __future__ import annotations
@@ -13,21 +19,38 @@ import re
 import shutil
 import sys
 from pathlib import Path
+from statistics import fmean
+from typing import Any
 
 from chainrule.errors import ChainruleError
-from chainrule.lab.experiment import read_run
+from chainrule.lab.run_folder import read_run
 
-EVERY = 10
+POINTS, VALIDATIONS = 100, 50
 
 
-def thinned(lines: list[str]) -> list[str]:
-    """The lines of a metrics.jsonl that are kept.
+def thinned(rows: list[dict[str, Any]], points: int = POINTS) -> list[dict[str, Any]]:
+    """The rows of a metrics.jsonl that are kept.
 
-    >>> thinned(['{"step": 9, "train": 1.5}', '{"step": 10, "train": 1.4}', '{"step": 10, "validation": 1.3}'])
-    ['{"step": 10, "train": 1.4}', '{"step": 10, "validation": 1.3}']
+    >>> rows = [{"step": step, "train": float(step)} for step in (1, 2, 3, 4, 5, 6)]
+    >>> kept = thinned([*rows, {"step": 6, "validation": 1.3}], points=2)
+    >>> kept[0], kept[2]
+    ({'step': 2, 'train': 2.0, 'least': 1.0, 'most': 3.0}, {'step': 6, 'validation': 1.3})
     """
-    rows = [(json.loads(line), line) for line in lines]
-    return [line for row, line in rows if "train" not in row or row["step"] % EVERY == 0]
+    train, validation = ([row for row in rows if name in row] for name in ("train", "validation"))
+    kept = []
+    count = min(points, len(train))
+    for k in range(count):
+        stretch = train[k * len(train) // count : (k + 1) * len(train) // count]
+        losses = [row["train"] for row in stretch]
+        row = {"step": (stretch[0]["step"] + stretch[-1]["step"]) // 2, "train": round(fmean(losses), 6)}
+        spread = {"least": round(min(losses), 6), "most": round(max(losses), 6)}
+        kept.append(row | spread if len(stretch) > 1 else stretch[0])
+    last = len(validation) - 1
+    chosen = (
+        range(last + 1) if last < VALIDATIONS else (round(k * last / (VALIDATIONS - 1)) for k in range(VALIDATIONS))
+    )
+    kept += [validation[k] for k in chosen]
+    return sorted(kept, key=lambda row: row["step"])
 
 
 def without_place(command: str) -> str:
@@ -41,9 +64,13 @@ def without_place(command: str) -> str:
     return re.sub(r"(?<!\S)(?:--out[ =]|-o )(\S*/)?([^/\s]+)", r"--out runs/\2", command)
 
 
-def record(run: Path, dest: Path) -> None:
-    """Copy what the report reads of a run; raises `DataError` when `run` holds no finished run."""
-    read_run(run)
+def record(run: Path, dest: Path, points: int = POINTS) -> None:
+    """Copy what the report reads of a run.
+
+    Raises:
+        DataError: `run` holds no finished run.
+    """
+    _, rows, _ = read_run(run)
     dest.mkdir(parents=True)
     shutil.copyfile(run / "arrays.npz", dest / "arrays.npz")
     for name in ("config.json", "result.json"):
@@ -51,16 +78,16 @@ def record(run: Path, dest: Path) -> None:
         if "command" in content:
             content["command"] = without_place(content["command"])
         (dest / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    (dest / "metrics.jsonl").write_text("".join(f"{line}\n" for line in thinned(lines)), encoding="utf-8")
+    lines = (json.dumps(row) + "\n" for row in thinned(rows, points))
+    (dest / "metrics.jsonl").write_text("".join(lines), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3:
-        raise SystemExit("usage: python tools/record.py RUN DEST")
+    if len(sys.argv) not in (3, 4) or not "".join(sys.argv[3:] or "1").isdecimal():
+        raise SystemExit("usage: python tools/record.py RUN DEST [POINTS]")
     if Path(sys.argv[2]).exists():
         raise SystemExit(f"{sys.argv[2]} is there already: delete it, or choose another folder")
     try:
-        record(Path(sys.argv[1]), Path(sys.argv[2]))
+        record(Path(sys.argv[1]), Path(sys.argv[2]), int((sys.argv[3:] or [POINTS])[0]))
     except ChainruleError as error:
         raise SystemExit(str(error)) from None

@@ -1,6 +1,6 @@
 """Make a shipped model of a finished run: python tools/ship.py RUN NAME
 
-Rounds the run's weights to float16, measures what that costs on the test set, finds the scales of the exact twin anew,
+Rounds the run's weights to float16, measures what that costs on the test set, finds the scales of the exact model anew,
 and writes src/chainrule/shipped/NAME: the model, its training record and samples. The model card, README.md, is written
 by hand. Shipped models are immutable: a name that is taken is refused.
 """
@@ -40,18 +40,20 @@ def main(run: Path, name: str) -> None:
         for parameter in model.parameters():
             parameter.copy_(parameter.half().float())
     model.scales = None
-    twin = exact(model)
+    exact_model = exact(model)
     stored = {
         "weights": "float16",
         "test_bits_per_dim": bits_per_dim(model, dataset),
-        "exact_test_bits_per_dim": bits_per_dim(twin, dataset),
-        "fingerprint": fingerprint(twin).hex(),
+        "exact_test_bits_per_dim": bits_per_dim(exact_model, dataset),
+        "fingerprint": fingerprint(exact_model).hex(),
         "commit": commit(),
     }
     model.save_pretrained(out)
     weights = {key: value.half().contiguous() for key, value in model.state_dict().items()}
     safetensors.torch.save_file(weights, out / "model.safetensors")
-    assert fingerprint(exact(zoo.load(out))) == fingerprint(twin), "the stored model is not the one that was measured"
+    assert fingerprint(exact(zoo.load(out))) == fingerprint(exact_model), (
+        "the stored model is not the one that was measured"
+    )
     (out / "training.json").write_text(json.dumps({"result": result, **record, "stored": stored}, indent=2) + "\n")
     samples = model.sample(SAMPLES, generator=torch.Generator().manual_seed(0))
     save_grid(samples.numpy(), result["levels"], out / "samples.png")

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from chainrule.errors import DataError
+
+LONGEST_SUFFIX = 8
+_waiting: set[Path] = set()
+"""Temporary files and folders of this process."""
 
 
 def as_path(path: str | os.PathLike) -> Path:
@@ -17,6 +22,29 @@ def as_path(path: str | os.PathLike) -> Path:
         return Path(path).expanduser()
     except RuntimeError:
         return Path(path)
+
+
+@contextmanager
+def temporary(folder: Path, suffix: str = "") -> Iterator[Path]:
+    """A short new name in a folder, of the same length whatever it is for; what lies there at the end is removed."""
+    path = folder / f".{secrets.token_hex(6)}.part{suffix if len(os.fsencode(suffix)) <= LONGEST_SUFFIX else ''}"
+    _waiting.add(path)
+    try:
+        yield path
+    finally:
+        _remove(path)
+
+
+def remove_all() -> None:
+    """Remove everything temporary, for a process that leaves without unwinding."""
+    for path in list(_waiting):
+        _remove(path)
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    _waiting.discard(path)
 
 
 @contextmanager
@@ -32,31 +60,31 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     Example:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     with replacing(Path(folder) / "new" / "a.txt") as temporary:
-        ...         _ = temporary.write_text("whole")
+        ...     with replacing(Path(folder) / "new" / "a.txt") as part:
+        ...         _ = part.write_text("whole")
         ...     (Path(folder) / "new" / "a.txt").read_text()
         'whole'
     """
     path = as_path(path)
-    # the suffix stays, because Pillow chooses the format by it
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}-{secrets.token_hex(4)}.part{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        with temporary.open("rb+") as file:  # otherwise the new name may reach the disk before the content does
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        with temporary(path.parent, path.suffix) as part:  # the suffix stays: Pillow chooses the format by it
+            yield part
+            with part.open("rb+") as file:  # otherwise the new name may reach the disk before the content does
+                os.fsync(file.fileno())
+            os.replace(part, path)
     except OSError as error:
         kept = " The one written before it is kept." if path.is_file() else ""
         raise DataError(
             f"cannot write {path}: {error.strerror or error}; make room or choose another place.{kept}"
         ) from None
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
 
 
 def write_bytes(path: str | os.PathLike, content: bytes) -> None:
-    """Write a whole file or none of it, as `replacing` does. Raises `DataError`."""
-    with replacing(path) as temporary:
-        temporary.write_bytes(content)
+    """Write a whole file or none of it, as `replacing` does.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    with replacing(path) as part:
+        part.write_bytes(content)

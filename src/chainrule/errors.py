@@ -21,3 +21,12 @@ class ModelError(ChainruleError):
 
 class CodecError(ChainruleError):
     """An archive that is damaged, foreign, or belongs to another model."""
+
+
+def escaped(text: str) -> str:
+    r"""Text as a terminal may show it: whatever would not print, a stranger's escape codes say, is spelled out.
+
+    >>> print(escaped("a\x1b[31m.png"))
+    a\x1b[31m.png
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

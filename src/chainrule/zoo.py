@@ -15,13 +15,13 @@ from torch import Tensor
 from chainrule.data.levels import checked_values
 from chainrule.errors import ChainruleError, ModelError
 from chainrule.fixedpoint import exact
-from chainrule.models import REGISTRY, AutoregressiveModel
+from chainrule.models import REGISTRY
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
 
 def load(name_or_folder: str | Path, device: str | torch.device = "cpu") -> Any:
-    """Load a model, ready to evaluate and sample: an `AutoregressiveModel`, or a `PixelIQN`, which has no likelihood.
+    """Load a model, ready to evaluate and sample.
 
     Args:
         name_or_folder: a folder written by `save_pretrained`, a run folder (its `model` folder is taken), or the name
@@ -62,7 +62,7 @@ def assemble(config: dict[str, Any], weights: dict[str, Tensor], described: str,
         raise ModelError(f"{described} names the class {name!r}, which this version does not have: update chainrule")
     config = {key: tuple(value) if isinstance(value, list) else value for key, value in config.items()}
     try:
-        model = REGISTRY[name](**config)
+        model: Any = REGISTRY[name](**config)
         model.pixel_values = None if shown is None else checked_values(shown, model.levels)
     except (TypeError, ValueError, RuntimeError, IndexError, OverflowError, MemoryError, ChainruleError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
@@ -71,18 +71,21 @@ def assemble(config: dict[str, Any], weights: dict[str, Tensor], described: str,
         model.load_state_dict(weights)
     except RuntimeError as error:
         raise damaged(stored, error) from None
-    if not isinstance(model, AutoregressiveModel):
-        return model.eval()
     model.scales = scales
     return exact(model, scales) if made_exact else model.eval()
 
 
 def damaged(stored: str, error: Exception) -> ModelError:
+    """The error that says which file is damaged."""
     return ModelError(f"{stored} is damaged or belongs to another model: {str(error).splitlines()[0]}")
 
 
 def find(name_or_folder: str | Path) -> Path:
-    """The folder that holds a model's config.json."""
+    """The folder that holds a model's config.json.
+
+    Raises:
+        ModelError: there is no such model.
+    """
     folder = Path(name_or_folder)
     if is_folder(folder):
         for candidate in (folder / "model", folder):
@@ -133,7 +136,11 @@ def is_model_config(path: Path) -> bool:
 
 
 def read_config(folder: Path) -> dict:
-    """The content of a model's config.json."""
+    """The content of a model's config.json.
+
+    Raises:
+        ModelError: it cannot be read, or is no JSON object.
+    """
     path = folder / CONFIG
     try:
         config = json.loads(path.read_text(encoding="utf-8"))

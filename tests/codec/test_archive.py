@@ -17,9 +17,10 @@ from PIL import Image
 
 from chainrule import data
 from chainrule.codec import archive as files
-from chainrule.codec import compress, compress_files, decompress, decompress_file, info, pixels
+from chainrule.codec import compress, compress_files, decompress, decompress_file, info
 from chainrule.codec.chunks import encode_chunk, make_header
-from chainrule.codec.container import Writer
+from chainrule.codec.container import Header, Writer
+from chainrule.codec.members import Images, stored_values, to_levels
 from chainrule.codec.sinks import Folder
 from chainrule.data.idx import to_idx
 from chainrule.errors import ChainruleError, CodecError, DataError, ModelError
@@ -57,7 +58,7 @@ def test_pictures_and_folders(model, tmp_path):
     )
     assert result["images"] == 5
     assert result["bytes"] == (tmp_path / "a.crz").stat().st_size
-    assert seen == [(2, 5), (4, 5), (5, 5)]
+    assert seen == [(2, 5), (4, 5), (5, 5)] * 2  # packed, and unpacked again
     written = decompress_file(tmp_path / "a.crz", tmp_path / "back", model)
     expected = ["1.png", "2.bmp", "b/3.webp", "b/5.png", "b/c/4.tiff"]  # a .gif could not hold its pixels
     assert sorted(path.relative_to(tmp_path / "back").as_posix() for path in written) == expected
@@ -154,22 +155,34 @@ def test_other_sources_are_refused(model, tmp_path):
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
         Image.fromarray(image).save(tmp_path / folder / "1.png")
-    with pytest.raises(DataError, match=r"two pictures would be called 1\.png"):
+    with pytest.raises(DataError, match=r"'1\.png' is there twice"):
         compress_files([tmp_path / "a" / "1.png", tmp_path / "b" / "1.png"], model, tmp_path / "a.crz")
     compress_files([tmp_path / "a", tmp_path / "b"], model, tmp_path / "a.crz")
     assert info(tmp_path / "a.crz")["files"] == ["a/1.png", "b/1.png"]
-    Image.fromarray(image).save(tmp_path / "a" / "1.gif")
-    with pytest.raises(DataError, match="two pictures"):
-        compress_files(tmp_path / "a", model, tmp_path / "a.crz")
     with pytest.raises(DataError, match="not for pictures"):
-        compress_files(tmp_path / "b", MADE((2,), 4), tmp_path / "a.crz")
+        compress_files(tmp_path / "b", MADE((2,), 4), tmp_path / "b.crz")
+
+
+def test_a_gif_and_a_png_of_one_name(model, tmp_path):
+    """The one whose pixels its format could not hold comes back under a name of its own."""
+    given, names = pictures(4), ["1.gif", "1.png", "2.GIF", "1.jpg.gif"]
+    for name, image in zip(names, given, strict=True):
+        Image.fromarray(image).save(tmp_path / name, format="PNG" if name.endswith("png") else "GIF")
+    compress_files([tmp_path / name for name in names], model, tmp_path / "a.crz", verify=True)
+    decompress_file(tmp_path / "a.crz", tmp_path / "back", model)
+    assert everything_below(tmp_path / "back") == ["1.gif.png", "1.jpg.png", "1.png", "2.png"]
+    assert (np.asarray(Image.open(tmp_path / "back" / "1.gif.png")) == given[0]).all()
+    Image.fromarray(given[3]).save(tmp_path / "1.gif.png")
+    with pytest.raises(DataError, match=r"'1\.gif\.png' is there twice"):
+        compress_files([tmp_path / name for name in (*names, "1.gif.png")], model, tmp_path / "b.crz")
 
 
 def archive_of(model, members, path, **changes):
     """An archive of one picture a member's name, sound but for what its header says."""
-    x = torch.zeros(sum(len(m["names"]) for m in members), *model.shape, dtype=torch.long)
-    with path.open("wb") as file:
-        writer = Writer(file, replace(make_header(model, members, len(x), False), **changes))
+    x = torch.zeros(sum(member.count for member in members), *model.shape, dtype=torch.long)
+    with path.open("wb") as file, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Header, "unpack", lambda packed: None)  # which the writer would refuse to write
+        writer = Writer(file, replace(make_header(model, members, False), **changes))
         writer.chunk(*encode_chunk(model, x))
         writer.end()
 
@@ -177,6 +190,16 @@ def archive_of(model, members, path, **changes):
 @pytest.mark.parametrize(
     "names",
     [
+        ["x.png", "X.png"],
+        ["a/x.png", "A/y.png"],
+        ["\u00e9.png", "e\u0301.png"],
+        ["\u212a.png", "k.png"],
+        ["nul"],
+        ["a/COM1.tar.png"],
+        ["lpt\u00b2.png"],
+        ["/".join("a" * 1000)],
+        ["\u3042" * 86],
+        ["a\x9b31m.png"],
         ["../x.png"],
         ["a/../../x.png"],
         ["/x.png"],
@@ -201,7 +224,7 @@ def archive_of(model, members, path, **changes):
     ],
 )
 def test_names_that_lead_elsewhere_are_refused(model, tmp_path, names):
-    archive_of(model, [{"kind": "images", "names": names, "values": "scaled"}], tmp_path / "a.crz")
+    archive_of(model, [Images(names, "scaled")], tmp_path / "a.crz")
     for action in (
         lambda: decompress_file(tmp_path / "a.crz", tmp_path / "in" / "back", model),
         lambda: info(tmp_path / "a.crz"),
@@ -273,9 +296,9 @@ def test_verify_finds_an_encoder_that_errs(model, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("levels", [2, 3, 4, 5, 16, 255, 256])
 def test_every_level_has_a_value_of_its_own(levels):
-    stored = pixels.stored_values("scaled", levels)
+    stored = stored_values("scaled", levels)
     assert len(set(stored.tolist())) == levels
-    assert pixels.to_levels(stored.astype(np.uint8), "scaled", levels).tolist() == list(range(levels))
+    assert to_levels(stored.astype(np.uint8), "scaled", levels).tolist() == list(range(levels))
 
 
 def test_gray_pictures(tmp_path):
@@ -316,9 +339,10 @@ def test_idx_files_and_pickles(tmp_path, kind):
 @pytest.mark.parametrize(
     ("value", "sentence"),
     [
-        ([1, 2], "neither one array"),
-        ({"train": pictures(2, (4, 5)), "labels": [1, 2]}, "neither one array"),
-        ({"train": pictures(2, (4, 5)), "labels": np.arange(2)}, "has shape"),
+        ([1, 2], "holds a list"),
+        ({"train": pictures(2, (4, 5)), "more": {"a": 1}}, "holds object values"),
+        ({"train": pictures(2, (4, 5)), "test": pictures(2, (5, 4))}, "has shape"),
+        ({"labels": np.arange(2)}, "has shape"),
         (pictures(2, (4, 5)) + 1, "holds the value"),
         (print, "asks for builtins.print"),
     ],

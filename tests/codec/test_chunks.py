@@ -17,7 +17,8 @@ from chainrule.codec import chunks as images
 from chainrule.codec import compress, decompress
 from chainrule.codec.coder import Decoder, encode
 from chainrule.codec.container import Chunk, Reader
-from chainrule.compiled import CompiledWalk
+from chainrule.compiled.walk.compiled_walk import CompiledWalk
+from chainrule.contract import Chooser
 from chainrule.data import to_nhwc
 from chainrule.errors import CodecError, DataError, ModelError
 from chainrule.evaluation import bits_per_dim
@@ -35,6 +36,16 @@ def as_given(model, x):
 def small(cls=PixelCNNMADE, shape=(3, 6, 5), levels=4, filters=12, blocks=2):
     torch.manual_seed(0)
     return cls(shape, levels, filters, blocks)
+
+
+class InTurn(Chooser):
+    """A decoder that is never asked for a whole walk."""
+
+    def __init__(self, decoder):
+        self.decoder = decoder
+
+    def __call__(self, position, site, conditional):
+        return self.decoder(position, site, conditional)
 
 
 def test_every_model(exact_case):
@@ -113,7 +124,7 @@ def test_all_symbols_at_once_are_those_in_turn(cls, levels, monkeypatch):
         noise = random.integers(1, 2**32, 3 * n + 1, dtype=np.uint32).tobytes()
         for words in (payload, payload[4:], noise + payload, noise, noise[:4], b""):
             at_once, in_turn = Decoder(words), Decoder(words)
-            expected = sampling.walk(model, n, lambda *step, decoder=in_turn: decoder(*step))
+            expected = sampling.walk(model, n, InTurn(in_turn))
             with monkeypatch.context() as patch:
                 patch.setattr(CompiledWalk, "conditional", lambda self: pytest.fail("a step was taken by itself"))
                 torch.set_num_threads(threads)
@@ -132,7 +143,7 @@ def test_all_symbols_at_once_are_those_in_turn(cls, levels, monkeypatch):
 
 def test_a_float_model_is_not_decoded_at_once():
     """Its probabilities are no integers; only the library of the coder knows what it makes of them."""
-    assert Decoder(b"").at_once(small().start(3)) is None
+    assert Decoder(b"").whole(sampling.start(small(), 3)) is None
 
 
 @pytest.mark.parametrize("dtype", ["u1", "i2", "<u4", ">i4", "i8"])
@@ -213,7 +224,7 @@ def test_arithmetic_that_breaks_its_promise_is_refused(monkeypatch):
     blob = compress(model, as_given(model, events(model, 5)))
     layer = model.hidden
     layer.forward = lambda x: type(layer).forward(layer, x) + 2.0**-8
-    monkeypatch.setattr(images, "fingerprint", lambda _: Reader(io.BytesIO(blob)).header.fingerprint)
+    monkeypatch.setattr(images, "fingerprint", lambda _: bytes.fromhex(Reader(io.BytesIO(blob)).header.fingerprint))
     with pytest.raises(CodecError, match="arithmetic"):
         decompress(model, blob)
 

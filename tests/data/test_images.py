@@ -126,8 +126,8 @@ def test_arrays_that_are_no_images(tmp_path, array: np.ndarray, sentence: str) -
 
 
 def test_files_that_are_no_images(tmp_path) -> None:
-    np.savez(tmp_path / "names.npz", x_train=COLOR, y_train=COLOR)
-    with pytest.raises(DataError, match="holds x_train, y_train; it must hold"):
+    np.savez(tmp_path / "names.npz", first=COLOR, second=COLOR)
+    with pytest.raises(DataError, match="holds first, second; it must hold"):
         load_images(tmp_path / "names.npz")
     np.savez(tmp_path / "shapes.npz", train=COLOR, test=COLOR[:, :3])
     with pytest.raises(DataError, match=r"different shapes \(train \(5, 4, 3\), test \(3, 4, 3\)\)"):
@@ -146,7 +146,7 @@ def test_files_that_are_no_images(tmp_path) -> None:
     with pytest.raises(DataError, match="holds a list"):
         load_images(tmp_path / "list.pkl")
     (tmp_path / "words.pkl").write_bytes(pickle.dumps({"train": "abc"}))
-    with pytest.raises(DataError, match="is a str"):
+    with pytest.raises(DataError, match="holds <U3 values"):
         load_images(tmp_path / "words.pkl")
 
 
@@ -200,7 +200,7 @@ def test_a_folder_in_the_order_of_its_paths(tmp_path) -> None:
         assert torch.equal(getattr(data, split), getattr(same, split))
     assert data.levels == 256
     assert data.name == tmp_path.name
-    assert any("Passed over 1 file that is no picture (readme.txt)" in note for note in data.notes)
+    assert "Left out: 1 × hidden (.hidden.png); 1 × no picture (readme.txt)." in data.notes
     assert "Seed 5 drew 6 for test and 6 for validation, which leaves 48 for training." in data.notes
 
 
@@ -315,3 +315,59 @@ def test_folders_that_are_refused(tmp_path) -> None:
     (tmp_path / "x.jpg").unlink()
     with pytest.raises(DataError, match="300 levels; choose from 2 to 256"):
         load_images(tmp_path, levels=300)
+
+
+def test_sets_that_people_have(tmp_path) -> None:
+    """Keras's mnist.npz, the course's pickles with labels, batches of CIFAR-10 and ImageNet32: images and labels."""
+    y = np.arange(60) % 10
+    np.savez(tmp_path / "mnist.npz", x_train=SMALL[:48], y_train=y[:48], x_test=SMALL[48:], y_test=y[48:])
+    course = {"train": SMALL[:48], "train_labels": y[:48], "test": SMALL[48:], "test_labels": y[48:]}
+    (tmp_path / "shapes_colored.pkl").write_bytes(pickle.dumps(course))
+    for name in ("mnist.npz", "shapes_colored.pkl"):
+        data = load_images(tmp_path / name)
+        assert [len(split) for split in (data.train, data.validation, data.test)] == [44, 4, 12]
+        assert data.labels["test"].tolist() == y[48:].tolist()
+        pairs = {x.numpy().tobytes(): int(label) for x, label in zip(data.train, data.labels["train"], strict=True)}
+        images = SMALL.transpose(0, 3, 1, 2)
+        truth = {image.tobytes(): int(label) for image, label in zip(images, y, strict=True)}
+        assert all(truth[x] == label for x, label in pairs.items())
+
+    planes = np.random.RandomState(1).randint(0, 256, (30, 3, 32, 32)).astype(np.uint8)
+    flat = planes.reshape(30, 3072)
+    folder = tmp_path / "cifar-10-batches-py"
+    folder.mkdir()
+    for number in range(2):
+        part = slice(10 * number, 10 * number + 10)
+        batch = {b"batch_label": b"training batch", b"labels": y[part].tolist(), b"data": flat[part]}
+        batch |= {b"filenames": [b"leptodactylus.png"] * 10}
+        (folder / f"data_batch_{number + 1}").write_bytes(pickle.dumps(batch, 2))
+    (folder / "test_batch").write_bytes(pickle.dumps({b"labels": y[20:30].tolist(), b"data": flat[20:]}))
+    (folder / "batches.meta").write_bytes(pickle.dumps({b"label_names": [b"frog"]}))
+    data = load_images(folder)
+    assert (data.shape, data.levels) == ((3, 32, 32), 256)
+    assert rows(data.test) == sorted(x.tobytes() for x in planes[20:])
+    assert rows(data.train, data.validation) == sorted(x.tobytes() for x in planes[:20])
+    assert data.labels["test"].tolist() == y[20:30].tolist()
+    assert sorted(torch.cat([data.labels["train"], data.labels["validation"]]).tolist()) == sorted(y[:20].tolist())
+    assert "Left out: batch_label, batches.meta, filenames." in data.notes
+
+    image_net = {"data": flat, "labels": (y[:30] + 1).tolist(), "mean": flat.mean(0)}
+    (tmp_path / "train_data_batch_1").write_bytes(pickle.dumps(image_net))
+    data = load_images(tmp_path / "train_data_batch_1")
+    assert rows(data.train, data.validation, data.test) == sorted(x.tobytes() for x in planes)
+    assert "Left out: mean." in data.notes
+
+
+def test_two_sets_of_images_for_one_split_are_refused(tmp_path) -> None:
+    np.savez(tmp_path / "two.npz", train=COLOR, x_train=COLOR)
+    with pytest.raises(DataError, match=r"two sets of train images \(train, x_train\)"):
+        load_images(tmp_path / "two.npz")
+
+
+def test_one_picture_is_no_set_of_lines(tmp_path) -> None:
+    """(16, 16, 3) may be one picture in colour, or 16 gray ones of 3×16: nobody guesses."""
+    np.save(tmp_path / "one.npy", np.arange(768, dtype=np.int64).reshape(16, 16, 3) % 256)
+    with pytest.raises(DataError, match=r"make it \(1, 16, 16, 3\) or \(16, 16, 3, 1\)"):
+        load_images(tmp_path / "one.npy")
+    np.save(tmp_path / "four.npy", COLOR[..., 0])
+    assert any("make it (1, 60, 5, 4)" in note for note in load_images(tmp_path / "four.npy").notes)

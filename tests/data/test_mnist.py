@@ -20,7 +20,8 @@ import pytest
 import torch
 
 from chainrule.data import colored, load_mnist, mnist
-from chainrule.data.idx import from_idx, read_idx, to_idx
+from chainrule.data.arrays import read_arrays
+from chainrule.data.idx import from_idx, to_idx
 from chainrule.errors import DataError
 
 SHAPES = ((6, 28, 28), (6,), (2, 28, 28), (2,))
@@ -199,10 +200,11 @@ def test_two_processes_fetch_at_once(small, served, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("data", "sentence"),
     [
-        (b"", "is not an IDX file"),
-        (b"\0\1\x08\1\0\0\0\0", "is not an IDX file"),
+        (b"", "is (not an IDX file|no kind of file)"),
+        (b"\0\1\x08\1\0\0\0\0", "is (not an IDX file|no kind of file)"),
         (b"\0\0\x0d\1\0\0\0\0", "type 0x0D"),
-        (b"\0\0\x08\3\0\0\0\1", "truncated IDX"),
+        (b"\0\0\x08\3\0\0\0\1", "truncated"),
+        (b"\0\0\x08\xff" + bytes(4 * 255), "damaged IDX"),
         (b"\0\0\x08\1\0\0\0\5abc", "promises 5 bytes of data and holds 3"),
         (b"\0\0\x08\3" + b"\xff" * 12, "promises"),
     ],
@@ -210,7 +212,7 @@ def test_two_processes_fetch_at_once(small, served, tmp_path) -> None:
 def test_bad_idx_files_are_refused(tmp_path, data: bytes, sentence: str) -> None:
     (tmp_path / "x.idx").write_bytes(data)
     with pytest.raises(DataError, match=sentence) as caught:
-        read_idx(tmp_path / "x.idx")
+        read_arrays(tmp_path / "x.idx")
     assert str(tmp_path) in str(caught.value)
 
 

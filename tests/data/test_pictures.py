@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
+
 import numpy as np
 import pytest
 import torch
@@ -128,3 +131,25 @@ def test_the_order_of_axes() -> None:
     for bad in (lambda: to_nchw(images[0, 0]), lambda: to_nhwc(x[0])):
         with pytest.raises(DataError, match=r"w(ere|as) given"):
             bad()
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4, 8])
+def test_a_transparent_key_of_a_shallow_png_hides(tmp_path, depth: int) -> None:
+    """The key is one of the file's own values, not of the bytes that they are spread to; one that none has is none."""
+    levels = 2**depth
+    row = [v % min(levels, 8) for v in range(8)]
+    packed = int("".join(format(v, f"0{depth}b") for v in row), 2).to_bytes(depth, "big")
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    for key in range(min(levels, 8) + (depth > 2)):
+        head = chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 1, depth, 0, 0, 0, 0)) + chunk(b"tRNS", struct.pack(">H", key))
+        body = chunk(b"IDAT", zlib.compress(b"\0" + packed)) + chunk(b"IEND", b"")
+        (tmp_path / "x.png").write_bytes(b"\x89PNG\r\n\x1a\n" + head + body)
+        if key in row:
+            with pytest.raises(DataError, match="partly transparent"):
+                read_pixels(tmp_path / "x.png")
+        else:
+            found = read_pixels(tmp_path / "x.png").pixels[0, :, 0].tolist()
+            assert found == [v * 255 // (levels - 1) for v in row]

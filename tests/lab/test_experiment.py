@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -16,9 +17,10 @@ import torch
 from chainrule.data import Dataset
 from chainrule.errors import ChainruleError, DataError, ModelError
 from chainrule.evaluation import bits_per_dim, validation_loss
-from chainrule.lab import experiment
-from chainrule.lab.experiment import read_run, run
-from chainrule.lab.recipes import RECIPES, HistogramConfig, get_recipe
+from chainrule.lab import experiment, measurements
+from chainrule.lab.experiment import run
+from chainrule.lab.recipes import RECIPES, get_recipe
+from chainrule.lab.run_folder import read_run, write_json
 from chainrule.models import Histogram, PixelCNN, PixelCNNMADE
 from chainrule.training import fitting as training
 from chainrule.zoo import load
@@ -31,7 +33,7 @@ LEFT = {"config.json", "metrics.jsonl", "checkpoint.pt", "model", "result.json",
 @pytest.fixture(autouse=True)
 def _small_first_picture(monkeypatch):
     """The receptive field at the assignment's size takes seconds: a small network stands in for it."""
-    real = experiment.get_recipe
+    real = measurements.get_recipe
 
     def small(name, preset="quick"):
         recipe = real(name, preset)
@@ -39,7 +41,7 @@ def _small_first_picture(monkeypatch):
             recipe = replace(recipe, model=replace(recipe.model, filters=8, blocks=1))
         return recipe
 
-    monkeypatch.setattr(experiment, "get_recipe", small)
+    monkeypatch.setattr(measurements, "get_recipe", small)
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +94,7 @@ def test_a_run_leaves_all_files(name, files, tmp_path, labelled):
     assert {path.name for path in out.iterdir()} == LEFT | ({"samples.png"} if images else set())
     model = load(out)
     assert json.loads((out / "result.json").read_text()) == result
-    loss = "test_quantile_loss" if name == "iqn" else "test_bits_per_dim"
+    loss = "test_quantile_loss" if name.endswith("iqn") else "test_bits_per_dim"
     assert {"test_bits_per_dim", "test_quantile_loss"} & set(result) == {loss}
     assert {"parameters", "steps", "train_seconds", "seed", "device", "command"} <= set(result)
     assert result["recipe"] == name
@@ -112,13 +114,14 @@ def test_a_run_leaves_all_files(name, files, tmp_path, labelled):
     if name == "grayscale":
         parts = result["gray_bits_per_dim"] + result["color_bits_per_dim"]
         assert parts == pytest.approx(result["test_bits_per_dim"], abs=1e-6)
-        n, k = len(arrays["originals"]), experiment.COLORINGS
+        n, k = len(arrays["originals"]), measurements.COLORINGS
         assert arrays["colorings"].shape == (n, k, *model.shape)
         gray = model.with_auxiliaries(torch.from_numpy(arrays["originals"]).long())[:, -1]
         assert (gray.numpy() == arrays["gray_given"]).all()
         for colored in arrays["colorings"].swapaxes(0, 1):
             assert torch.equal(model.with_auxiliaries(torch.from_numpy(colored).long())[:, -1], gray)
-    if name == "iqn":
+    assert ("notes" in result) == name.endswith("iqn")  # which has no exact form
+    if name.endswith("iqn"):
         assert set(arrays) == {"samples"}  # there is no log p to differentiate
         assert arrays["samples"].shape[0] == 100
     elif images:
@@ -229,7 +232,7 @@ def test_a_foreign_folder_is_refused(files, tmp_path):
 
 def test_a_models_folder_is_a_foreign_folder(files, tmp_path):
     """A saved model's config.json is not overwritten by a run's."""
-    HistogramConfig().build((1,), 4).save_pretrained(tmp_path)
+    Histogram(4).save_pretrained(tmp_path)
     before = (tmp_path / "config.json").read_bytes()
     with pytest.raises(ChainruleError, match="holds other files"):
         run(tiny("warmup", files), tmp_path, quiet=True)
@@ -247,7 +250,7 @@ def test_a_file_in_the_place_of_the_folder(files, tmp_path):
 
 def test_an_unwritable_folder(files, tmp_path, monkeypatch):
     """One sentence, before the data is fetched and anything trained."""
-    monkeypatch.setattr(experiment.os, "access", lambda path, mode: False)
+    monkeypatch.setattr("chainrule.lab.run_folder.os.access", lambda path, mode: False)
     monkeypatch.setattr(experiment, "open_dataset", lambda recipe: pytest.fail("the data was opened"))
     with pytest.raises(ChainruleError, match="permission denied"):
         run(tiny("warmup", files), tmp_path, quiet=True)
@@ -299,11 +302,12 @@ import resource, signal, sys, dataclasses, torch
 torch.set_num_threads(1)
 from chainrule.lab import experiment
 from chainrule.errors import ChainruleError
-from chainrule.lab.recipes import get_recipe, MADEConfig
+from chainrule.lab.recipes import get_recipe
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 recipe = get_recipe("2d-made")
 train = dataclasses.replace(recipe.train, steps=4, eval_every=2, batch_size=8)
-recipe = dataclasses.replace(recipe, data=sys.argv[1], model=MADEConfig((64, 64)), train=train)
+model = dataclasses.replace(recipe.model, hidden=(64, 64))
+recipe = dataclasses.replace(recipe, data=sys.argv[1], model=model, train=train)
 real = experiment.fit
 def fit(*args, **options):
     history = real(*args, **options)
@@ -352,7 +356,7 @@ def test_an_unfinished_run_cannot_be_read(damage, files, tmp_path):
 def test_only_the_main_process_writes(monkeypatch, tmp_path):
     """The others of a distributed run leave files alone."""
     monkeypatch.setenv("RANK", "1")
-    experiment.write_json(tmp_path / "x.json", {})
+    write_json(tmp_path / "x.json", {})
     assert list(tmp_path.iterdir()) == []
 
 
@@ -397,13 +401,84 @@ def test_a_run_may_begin_with_another_models_weights(files, tmp_path, capsys):
     other = load(tmp_path / "other")
     torch.manual_seed(0)
     model = PixelCNN((3, 6, 6), 4, filters=8, blocks=1)
-    output = model.output.weight.clone()
-    said = experiment.start_from(model, str(tmp_path / "other"))
-    taken = sum(v.numel() for k, v in model.state_dict().items() if not k.startswith("output"))
-    assert said.startswith(f"the run begins with {taken:,} of its {taken + 8 * 12 + 12:,} weights")
+    output = model.head.output.weight.clone()
+    record = experiment.start_from(model, str(tmp_path / "other"))
+    taken = sum(v.numel() for k, v in model.state_dict().items() if not k.startswith("head"))
+    sha256 = hashlib.sha256((tmp_path / "other" / "model.safetensors").read_bytes()).hexdigest()
+    other_name = str(tmp_path / "other")
+    assert record == {"model": other_name, "weights": taken, "of": taken + 8 * 12 + 12, "sha256": sha256}
     for name, value in model.state_dict().items():
-        if not name.startswith("output"):
+        if not name.startswith("head"):
             assert torch.equal(value, other.state_dict()[name])
-    assert torch.equal(model.output.weight, output)
+    assert torch.equal(model.head.output.weight, output)
     with pytest.raises(ModelError, match="--init"):
         experiment.start_from(Histogram(7), str(tmp_path / "other"))
+
+
+def test_a_run_that_began_from_another_says_so(files, tmp_path, capsys):
+    """On standard error and in its record; and what it began from is needed once, not to resume."""
+    run(tiny("pixelcnn-made", files), tmp_path / "first", quiet=True)
+    recipe = replace(tiny("pixelcnn", files), init=str(tmp_path / "first"))
+    result = run(recipe, tmp_path / "second")
+    assert "weights from" in capsys.readouterr().err
+    record = json.loads((tmp_path / "second" / "config.json").read_text())
+    assert result["init"] == record["recipe"]["init"] == record["init"]["model"] == str(tmp_path / "first")
+    (tmp_path / "first").rename(tmp_path / "elsewhere")
+    assert run(recipe, tmp_path / "second", resume=True, quiet=True)["init"] == str(tmp_path / "first")
+
+
+@pytest.mark.parametrize(
+    ("name", "how"), [("pixelcnn-made-long-cpu", "train pixelcnn-made-cpu"), ("pixelcnn-cpu", "study shipped")]
+)
+def test_a_recipe_whose_beginning_is_missing_says_how_to_make_it(name, how, tmp_path, monkeypatch):
+    """Before the data is fetched."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(experiment, "open_dataset", lambda recipe: pytest.fail("the data was opened"))
+    with pytest.raises(ModelError, match=f"not there: chainrule {how}"):
+        run(get_recipe(name), tmp_path / "out", quiet=True)
+
+
+# -------------------------------------------------------------------------------------- what may fail after training
+
+NO_MEMORY = (
+    "[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"
+)
+
+
+def failing(error):
+    def fail(*_args, **_options):
+        raise error
+
+    return fail
+
+
+@pytest.mark.parametrize("error", [RuntimeError(NO_MEMORY), MemoryError(), ModelError("no form: use another")])
+def test_a_model_that_cannot_be_calibrated_is_measured_all_the_same(error, files, tmp_path, monkeypatch, capsys):
+    """The model is saved before, and why it has no scales is said, and stands in the result."""
+    monkeypatch.setattr(experiment, "exact", failing(error))
+    result = run(tiny("pixelcnn", files), tmp_path)
+    (note,) = result["notes"]
+    assert note in capsys.readouterr().err
+    assert ("memory" in note) == (not isinstance(error, ModelError))
+    assert load(tmp_path).scales is None
+    assert {path.name for path in tmp_path.iterdir()} >= LEFT
+
+
+def test_memory_that_ends_after_training_leaves_the_model(files, tmp_path, monkeypatch):
+    """One sentence that says where it is; and with more memory the run is measured without training again."""
+    recipe = tiny("pixelcnn", files)
+    with monkeypatch.context() as patch:
+        patch.setattr(experiment, "measure", failing(RuntimeError(NO_MEMORY)))
+        with pytest.raises(ChainruleError, match=r"memory to measure the model, which is saved in .*--resume"):
+            run(recipe, tmp_path, quiet=True)
+    assert load(tmp_path).scales is not None
+    assert not (tmp_path / "result.json").exists()
+    assert run(recipe, tmp_path, resume=True, quiet=True)["steps"] == 7
+
+
+def test_other_errors_after_training_are_not_taken_for_memory(files, tmp_path, monkeypatch):
+    """A fault of the program is no matter of memory."""
+    monkeypatch.setattr(experiment, "exact", failing(RuntimeError("shapes cannot be multiplied")))
+    with pytest.raises(RuntimeError, match="shapes"):
+        run(tiny("pixelcnn", files), tmp_path, quiet=True)
+    assert load(tmp_path).levels == 3

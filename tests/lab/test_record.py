@@ -7,11 +7,11 @@ import runpy
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from chainrule.errors import DataError
-from chainrule.lab.report.runs import read_one
-from lab.report.runs import write_run
+from chainrule.lab.run_folder import read_run, write_run
 
 TOOL = Path(__file__).parents[2] / "tools" / "record.py"
 
@@ -25,23 +25,67 @@ def tool():
 
 
 def test_the_examples_hold(tool):
-    assert doctest.testmod(tool) == (0, 3)
+    assert doctest.testmod(tool).failed == 0
 
 
-def test_a_recorded_run_is_the_run_with_fewer_training_lines(tool, tmp_path):
-    result = write_run(tmp_path / "run", "gated", steps=57)
-    (tmp_path / "run" / "checkpoint.pt").write_bytes(b"large")
-    (tmp_path / "run" / "model").mkdir()
-    tool.record(tmp_path / "run", tmp_path / "kept" / "gated")
+def write(folder, steps, every):
+    """A run folder, with losses that a person can add up."""
+    write_run(folder, "gated", {"test_bits_per_dim": 0.2}, {"samples": np.arange(6)})
+    rows = []
+    for step in range(1, steps + 1):
+        rows.append({"step": step, "train": 1 / step})
+        if step % every == 0:
+            rows.append({"step": step, "validation": 2 / step})
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "checkpoint.pt").write_bytes(b"large")
+    (folder / "model").mkdir()
+
+
+def curve(rows, name):
+    return [(row["step"], row[name]) for row in rows if name in row]
+
+
+def test_a_recorded_run_is_the_run_with_a_thinner_curve(tool, tmp_path):
+    """Results, arrays and validations as they are; the training curve in means of equal stretches."""
+    write(tmp_path / "run", steps=57, every=5)
+    tool.record(tmp_path / "run", tmp_path / "kept" / "gated", 10)
     files = sorted(path.name for path in (tmp_path / "kept" / "gated").iterdir())
     assert files == ["arrays.npz", "config.json", "metrics.jsonl", "result.json"]
-    run, kept = (read_one(tmp_path / name, True) for name in ("run", "kept/gated"))
-    assert kept.result == run.result == json.loads(json.dumps(result))
-    assert kept.train == run.train
-    assert kept.curve[0].tolist() == [10, 20, 30, 40, 50]
-    assert kept.curve[1].tolist() == run.curve[1][9::10].tolist()
-    assert [part.tolist() for part in kept.validation] == [part.tolist() for part in run.validation]
-    assert all((kept.arrays[name] == run.arrays[name]).all() for name in run.arrays)
+    (result, rows, arrays), (kept_result, kept, kept_arrays) = map(
+        read_run, (tmp_path / "run", tmp_path / "kept/gated")
+    )
+    assert kept_result == result
+    assert all((kept_arrays[name] == arrays[name]).all() for name in arrays)
+    assert curve(kept, "validation") == curve(rows, "validation")
+    steps, losses = np.array(curve(kept, "train")).T
+    assert len(steps) == 10
+    assert (np.diff(steps) >= 5).all()
+    assert [row["step"] for row in kept] == sorted(row["step"] for row in kept)
+    assert losses[0] == pytest.approx(np.mean(1 / np.arange(1, 6)), abs=1e-6)
+    lengths = np.diff([k * 57 // 10 for k in range(11)])
+    assert (kept[0]["least"], kept[0]["most"]) == (0.2, 1)
+    assert (losses * lengths).sum() == pytest.approx(sum(loss for _, loss in curve(rows, "train")), abs=1e-4)
+
+
+def test_short_and_long_curves(tool, tmp_path):
+    """A curve that is short already stays; of many validations the first and last are kept, and each as it was."""
+    write(tmp_path / "run", steps=2000, every=5)
+    _, rows, _ = read_run(tmp_path / "run")
+    assert tool.thinned(rows[:40]) == rows[:40]
+    kept = tool.thinned(rows)
+    assert len(curve(kept, "train")) == 100
+    validation = curve(kept, "validation")
+    assert len(validation) == 50
+    assert set(validation) <= set(curve(rows, "validation"))
+    assert (validation[0][0], validation[-1][0]) == (5, 2000)
+    assert tool.thinned(kept) == kept
+
+
+def test_what_is_kept_of_the_runs_in_the_repository():
+    """No more than a few thousand lines of curves."""
+    recorded = TOOL.parents[1] / "recorded"
+    counts = [len(path.read_text().splitlines()) for path in recorded.rglob("metrics.jsonl")]
+    assert sum(counts) <= 3500
 
 
 def test_what_is_no_run_is_not_recorded(tool, tmp_path, monkeypatch):

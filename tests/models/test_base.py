@@ -13,9 +13,9 @@ from chainrule.errors import DataError, ModelError
 from chainrule.models import (
     MADE,
     ConditionalMLP,
-    GatedPixelCNN,
     GrayscalePixelCNN,
     Histogram,
+    ImageModel,
     LogisticPixelCNN,
     PixelCNN,
     PixelCNNMADE,
@@ -132,18 +132,18 @@ def test_gradients_reach_every_parameter(case):
     gray = isinstance(model, GrayscalePixelCNN)
     for prefix, part in {"gray.": model.gray, "colors.": model.colors}.items() if gray else [("", model)]:
         for side, name in ((1, "vertical_input.weight"), (2, "horizontal_input.weight")):
-            if isinstance(part, GatedPixelCNN) and part.shape[side] == 1:
-                found.pop(prefix + name)
-    if isinstance(model, PixelCNN) and not isinstance(model, GatedPixelCNN) and model.shape[1:] == (1, 1):
-        found.pop("input.weight")
+            if isinstance(part, ImageModel) and part.shape[side] == 1:
+                found.pop(f"{prefix}trunk.{name}", None)
+    if model.shape[1:] == (1, 1):
+        found.pop("trunk.input.weight", None)
     # The second of two channels is known from the first and the gray level, if that is the sum itself.
     if gray and model.shape[0] == 2 and model.grays == 2 * model.levels - 1:
-        found.pop("colors.made.layers.0.weight")
+        found.pop("colors.head.made.layers.0.weight")
     # And a single variable is seen by no conditional of its MADE.
     if model.shape == (1,) and isinstance(model, MADE):
         found.pop("network.layers.0.weight")
-    if model.shape[0] == 1 and isinstance(model, PixelCNNMADE):
-        found.pop("made.layers.0.weight")
+    if model.shape[0] == 1:
+        found.pop("head.made.layers.0.weight", None)
     assert [name for name, reached in found.items() if not reached] == []
 
 
@@ -169,6 +169,12 @@ def test_models_can_be_copied_and_pickled(model):
         (lambda: PixelCNN((1, 2, 2), 4, 0, 1), "0 filters"),
         (lambda: PixelCNN((1, 2, 2), 4, 4, -1), "-1 blocks"),
         (lambda: LogisticPixelCNN((1, 2, 2), 4, 4, 1, components=0), "0 logistics"),
+        (lambda: ImageModel((1, 2, 2), 4, "deep"), "trunk 'deep' does not exist: use masked, gated"),
+        (lambda: ImageModel((1, 2, 2), 4, head="soft"), "head 'soft' does not exist: use factorised, made"),
+        (lambda: ImageModel((1, 2, 2), 4, components=3), "a factorised head has no components"),
+        (lambda: ImageModel((1, 2, 2), 4, head="logistic", embedding=3), "a logistic head has no embedding"),
+        (lambda: ImageModel((1, 2, 2), 4, classes=3), "takes no context: use a gated one"),
+        (lambda: ImageModel((1, 2, 2), 4, encoding="binary"), "encoding 'binary' does not exist"),
         (lambda: ConditionalMLP(4, "binary"), r"'binary' does not exist: use onehot, scalar, embedding"),
         (lambda: ConditionalMLP(4, hidden=(0,)), "0"),
         (lambda: ConditionalMLP(4, hidden=(-1,)), "-1"),

@@ -16,7 +16,7 @@ from chainrule.cli.archives import compress, decompress, info
 from chainrule.cli.common import MODEL_HELP
 from chainrule.cli.models import complete, doctor, evaluate, sample
 from chainrule.cli.quality import quality
-from chainrule.cli.results import bench, report
+from chainrule.cli.results import bench, report, study
 from chainrule.cli.train import train, tune
 from chainrule.errors import ChainruleError
 
@@ -90,4 +90,5 @@ VERBS: dict[str, Callable[[list[str]], None]] = {
     "doctor": doctor,
     "bench": bench,
     "quality": quality,
+    "study": study,
 }

@@ -12,7 +12,7 @@ from chainrule.errors import ChainruleError, DataError, ModelError
 
 if TYPE_CHECKING:
     from chainrule.data import Dataset
-    from chainrule.models import GenerativeModel
+    from chainrule.models import AutoregressiveModel
 
 
 def quality(args: list[str]) -> None:
@@ -69,7 +69,7 @@ def quality(args: list[str]) -> None:
     parse(quality, "quality", args)
 
 
-def calibration_figures(model: GenerativeModel, dataset: Dataset, n: int, seed: int) -> dict[str, Any]:
+def calibration_figures(model: AutoregressiveModel, dataset: Dataset, n: int, seed: int) -> dict[str, Any]:
     """The calibration on `n` test images that the seed chooses; nothing, and a note, where it cannot be measured."""
     import torch
 

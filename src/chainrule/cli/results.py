@@ -1,4 +1,4 @@
-"""The commands that measure and show: bench, report."""
+"""The commands that measure and show: study, bench, report."""
 
 from __future__ import annotations
 
@@ -36,6 +36,33 @@ def report(args: list[str]) -> None:
         print(build(runs, out, recorded, bonus))
 
     parse(report, "report", args)
+
+
+def study(args: list[str]) -> None:
+    """Do a series of runs, but for those that are done: chainrule study parts|bonus|shipped --out DIR"""
+
+    def study(
+        name: Annotated[Literal["parts", "bonus", "shipped"], tyro.conf.Positional],
+        out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None,
+        preset: Literal["quick", "full"] = "quick",
+        dry: bool = False,
+    ) -> None:
+        """Do what is left to do of a series of runs, one after the other, and print their folders.
+
+        Args:
+            name: parts: the assignment's parts 1 to 3 and the codec. bonus: other models at the same budget. shipped:
+                the models that ship with the package, from scratch.
+            out: The folder of the series; runs/NAME if left out. Runs that are there are skipped or resumed.
+            preset: quick fits two CPU cores, full is the assignment's size; shipped has but one.
+            dry: Only print the commands that are left.
+        """
+        from chainrule.lab.studies import run_study
+
+        folders = run_study(name, out or Path("runs") / name, preset, dry=dry)
+        if not dry:
+            print(*folders, sep="\n")
+
+    parse(study, "study", args)
 
 
 def bench(args: list[str]) -> None:
@@ -88,7 +115,8 @@ def bench(args: list[str]) -> None:
             full_size,
             profile_training,
         )
-        from chainrule.lab.experiment import open_data, write_run
+        from chainrule.lab.experiment import open_data
+        from chainrule.lab.run_folder import write_run
 
         if (n is not None and n < 1) or (repeats is not None and repeats < 1) or steps < 0 or seeds < 1:
             raise DataError("-n, --repeats and --seeds must be at least 1, and --steps not negative")

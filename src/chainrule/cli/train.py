@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
@@ -13,15 +15,16 @@ from chainrule.cli.common import report_figures
 from chainrule.errors import ModelError
 
 M = TypeVar("M")
+T = TypeVar("T")
 Preset = Literal["quick", "full"]
 
 
 @dataclass
-class TrainCommand(Generic[M]):
+class TrainCommand(Generic[M, T]):
     """Train a recipe into a run folder and measure it on the test split."""
 
     model: M
-    train: Any
+    train: T
     preset: Preset = "quick"
     """quick fits two CPU cores, full is the assignment's size."""
     data: str | None = None
@@ -33,85 +36,92 @@ class TrainCommand(Generic[M]):
     out: Path | None = None
     """The run folder; runs/RECIPE if left out."""
     resume: bool = False
-    """Go on from the checkpoint in the run folder."""
+    """Continue from the checkpoint in the run folder."""
     json: bool = False
     """Print the result as JSON."""
 
 
 def train(args: list[str]) -> None:
     """Train a recipe into a run folder: chainrule train RECIPE [--preset full] [--train.steps 500] …"""
+    recipe, command = parse_recipe("train", args, TrainCommand)
     from chainrule.lab.experiment import run
     from chainrule.training.fitting import leave_processes
 
-    recipe, command = parse_recipe("train", args, TrainCommand)
     out = command.out or Path("runs") / recipe.name
     try:
         result = run(recipe, out, resume=command.resume)
     except KeyboardInterrupt:
         again = [] if "--resume" in args else ["--resume"]
-        words = " ".join(["chainrule", "train", *args, *again])
-        raise KeyboardInterrupt(f"chainrule: interrupted; a checkpoint is safe, go on with: {words}") from None
+        words = shlex.join(["chainrule", "train", *args, *again])
+        raise KeyboardInterrupt(f"chainrule: interrupted; a checkpoint is safe, continue with: {words}") from None
     leave_processes()
     if not result:
         return
-    if command.json:
-        report_figures(result, True)
-    else:
-        wanted = (
-            "test_bits_per_dim",
-            "exact_bits_per_dim",
-            "entropy_bits_per_dim",
-            "validation_bits_per_dim",
-            "parameters",
-        )
-        report_figures(
-            {key: result[key] for key in (*wanted, "train_seconds") if key in result} | {"folder": str(out)}, False
-        )
+    if not command.json:
+        bits = ("test_bits_per_dim", "exact_bits_per_dim", "entropy_bits_per_dim", "validation_bits_per_dim")
+        wanted = (*bits, "test_quantile_loss", "validation_quantile_loss", "parameters", "train_seconds")
+        result = {key: result[key] for key in wanted if key in result} | {"folder": str(out)}
+    report_figures(result, command.json)
 
 
 def parse_recipe(verb: str, args: list[str], command_type: Any) -> tuple[Any, Any]:
     """(recipe with all overrides, the rest of the command) from `RECIPE --preset … --train.… --model.…`."""
-    from dataclasses import replace
-
     from chainrule.lab.recipes import RECIPES, get_recipe
-    from chainrule.training.config import TrainConfig
 
     if not args or args[0].startswith("-"):
-        listing = "\n".join(f"  {name:18} {build('quick').title}" for name, build in RECIPES.items())
+        listing = "\n".join(f"  {name:22} {line.title}" for name, line in RECIPES.items())
         print(f"usage: chainrule {verb} RECIPE [OPTIONS]\n\nRecipes:\n{listing}\n")
         print(f"chainrule {verb} RECIPE --help lists the options, with the recipe's defaults.")
         raise SystemExit(0 if args and args[0] in ("-h", "--help") else 2)
     name, rest = args[0], args[1:]
-    preset: Any = "quick"
-    for position, word in enumerate(rest):
-        if word.startswith("--preset"):
-            preset = word.partition("=")[2] or (rest[position + 1] if position + 1 < len(rest) else "")
-    if preset not in ("quick", "full"):
-        raise ModelError(f"there is no preset {preset!r}: use quick or full")
-    recipe = get_recipe(name, preset)
-    command_type.__annotations__["train"] = TrainConfig
-    typed = command_type[type(recipe.model)]
+    recipe = get_recipe(name, preset_of(rest))
+    for word in rest:
+        check_field(recipe, word)
+    typed = command_type[type(recipe.model), type(recipe.train)]
     begin = {"init": recipe.init} if command_type is TrainCommand else {}
-    defaults = command_type(model=recipe.model, train=recipe.train, preset=preset, **begin)
+    defaults = command_type(model=recipe.model, train=recipe.train, preset=recipe.preset, **begin)
     command = tyro.cli(typed, default=defaults, prog=f"chainrule {verb} {name}", args=rest)
     given = {"model": command.model, "train": command.train, "levels": command.levels}
-    recipe = replace(recipe, data=command.data or recipe.data, init=getattr(command, "init", None), **given)
-    return recipe, command
+    return dataclasses.replace(
+        recipe, data=command.data or recipe.data, init=getattr(command, "init", None), **given
+    ), command
+
+
+def preset_of(args: list[str]) -> Any:
+    """The preset that the arguments name: it decides the defaults of all others."""
+    preset = "quick"
+    for position, word in enumerate(args):
+        if word.startswith("--preset"):
+            preset = word.partition("=")[2] or "".join(args[position + 1 : position + 2])
+    if preset not in ("quick", "full"):
+        raise ModelError(f"there is no preset {preset!r}: use quick or full")
+    return preset
+
+
+def check_field(recipe: Any, word: str) -> None:
+    """Raise `ModelError` for a `--model.…` or `--train.…` that the recipe does not have."""
+    group, dot, name = word.removeprefix("--").partition("=")[0].partition(".")
+    if not (word.startswith("--") and dot and group in ("model", "train")):
+        return
+    known = [field.name for field in dataclasses.fields(getattr(recipe, group))]
+    if name.replace("-", "_") not in (*known, *(f"no_{field}" for field in known)):
+        has = ", ".join(f"--{group}.{field.replace('_', '-')}" for field in known) or "none"
+        raise ModelError(f"the recipe {recipe.name} has no --{group}.{name}: it has {has}")
 
 
 @dataclass
-class TuneCommand(Generic[M]):
+class TuneCommand(Generic[M, T]):
     """Search a recipe's hyper-parameters on its validation data with optuna."""
 
     model: M
-    train: Any
+    train: T
     preset: Preset = "quick"
     data: str | None = None
     """Another dataset, as for train."""
     levels: int | None = None
     """Quantise your own images to this many levels."""
     out: Path | None = None
-    """Where trials go; tune/RECIPE if left out. A search that is there is gone on with."""
+    """Where trials go; tune/RECIPE if left out. A search that is there already continues."""
     trials: int = 20
     """How many more trials."""
     json: bool = False
@@ -120,9 +130,9 @@ class TuneCommand(Generic[M]):
 
 def tune(args: list[str]) -> None:
     """Search a recipe's hyper-parameters on its validation data: chainrule tune RECIPE [--trials 20]"""
+    recipe, command = parse_recipe("tune", args, TuneCommand)
     from chainrule.lab import tuning
 
-    recipe, command = parse_recipe("tune", args, TuneCommand)
     out = command.out or Path("tune") / recipe.name
     rows = tuning.tune(recipe, out, command.trials)
     if command.json:

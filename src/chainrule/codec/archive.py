@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
+import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
 import torch
 
-from chainrule.atomic import as_path, replacing
-from chainrule.codec import pixels
+from chainrule.atomic import as_path, replacing, temporary
 from chainrule.codec.chunks import chunk_events, decode_chunk, encode_chunk, in_chunks, make_header, model_for
-from chainrule.codec.container import Chunk, Reader, Writer
+from chainrule.codec.container import Reader, Writer
 from chainrule.codec.embedding import model_bytes
+from chainrule.codec.members import Array, Images, files_of
 from chainrule.codec.sinks import Folder, Standard
-from chainrule.codec.sources import open_sources
-from chainrule.data.reading import reading
+from chainrule.codec.sources import Source, open_sources, read_picture
+from chainrule.data.reading import opened, read_npy
 from chainrule.errors import CodecError, DataError
 from chainrule.fixedpoint import exact
 from chainrule.models import AutoregressiveModel
@@ -36,6 +36,7 @@ def compress_files(
     *,
     embed_model: bool = False,
     verify: bool = False,
+    overwrite: bool = False,
     chunk: int | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
@@ -48,37 +49,38 @@ def compress_files(
         model: float or exact.
         out: the archive; "-" for standard output.
         embed_model: put the exact model in.
-        verify: decode every chunk and compare, before the archive gets its name.
+        verify: unpack the whole archive to files again and compare them, before it gets its name.
+        overwrite: replace a file that is there already; never one that is compressed.
         chunk: images that are coded together.
         progress: told of each chunk.
 
     Returns:
-        images, bytes, bits_per_dim, and the model's fingerprint.
+        images, bytes, bits_per_dim, the model's fingerprint, and notes: sentences about what was left out.
 
     Raises:
-        DataError: something cannot be read, or does not fit the model; nothing is left behind.
+        DataError: something cannot be read, or does not fit the model, or `out` is in use; nothing is left behind.
     """
+    names = [given] if isinstance(given, str | Path) else list(given)
+    _check_output(out, names, overwrite)
     twin = exact(model)
     size = chunk_events(twin, chunk)
-    with contextlib.ExitStack() as stack:
-        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="chainrule-")))
-        sources = open_sources(given, twin, scratch)
-        total = sum(source.count for source in sources)
-        header = make_header(twin, [source.member for source in sources], total, embed_model)
-        pixels.checked_members(header)  # what we write, we must be able to read
-        stream = stack.enter_context(_output(out))
+    sources, notes = open_sources(names, twin)
+    total = sum(source.member.count for source in sources)
+    header = make_header(twin, [source.member for source in sources], embed_model)
+    with _output(out, verify) as (stream, path):
         writer = Writer(stream, header, model_bytes(twin) if embed_model else None)
         blocks = (block for source in sources for block in source.blocks(twin))
         for block in in_chunks(blocks, size):
-            count, digest, payload = encode_chunk(twin, torch.from_numpy(block))
-            if verify:
-                decode_chunk(twin, Chunk(count, digest, payload))
-            writer.chunk(count, digest, payload)
+            writer.chunk(*encode_chunk(twin, torch.from_numpy(block)))
             if progress is not None:
                 progress(writer.events, total)
         writer.end()
+        if path is not None and verify:
+            stream.flush()
+            _verify(path, sources, twin, progress)
     bits = 8 * writer.size / (total * twin.dims) if total else 0.0
-    return {"images": total, "bytes": writer.size, "bits_per_dim": bits, "fingerprint": header.fingerprint.hex()}
+    found = {"images": total, "bytes": writer.size, "bits_per_dim": bits, "fingerprint": header.fingerprint}
+    return {**found, "notes": notes}
 
 
 def decompress_file(
@@ -107,16 +109,16 @@ def decompress_file(
         CodecError: the archive is damaged, of another model or version, or names files outside of the folder.
         DataError: a file is in the way, or cannot be written.
     """
-    with _input(archive) as stream:
+    with contextlib.ExitStack() as stack:
+        stream = stack.enter_context(_input(archive))
         reader = Reader(stream)
-        members = pixels.checked_members(reader.header)
-        if str(out) == "-":
-            sink: Standard | Folder = Standard(members, reader.header.levels)
-            folder = None
-        else:
-            folder = as_path(out)
-            sink = Folder(_beside(folder), folder, members, reader.header, overwrite)
         try:
+            if str(out) == "-":
+                sink: Standard | Folder = Standard(reader.header)
+            else:
+                folder = as_path(out)
+                part = stack.enter_context(temporary(_nearest(folder)))  # on the same disk: files are renamed
+                sink = stack.enter_context(contextlib.closing(Folder(part, folder, reader.header, overwrite)))
             twin = model_for(reader, model, place)
             while (chunk := reader.next()) is not None:
                 sink.add(decode_chunk(twin, chunk).numpy())
@@ -125,8 +127,6 @@ def decompress_file(
             return sink.finish()
         except OSError as error:
             raise DataError(f"{out} cannot be written ({error.strerror or error}): choose another place") from None
-        finally:
-            sink.close()
 
 
 def info(archive: str | Path) -> dict[str, Any]:
@@ -137,36 +137,76 @@ def info(archive: str | Path) -> dict[str, Any]:
     """
     with _input(archive) as stream:
         reader = Reader(stream)
-        members = pixels.checked_members(reader.header)
         payload = 0
         while (chunk := reader.next()) is not None:
             payload += len(chunk.payload)
     header = reader.header
-    files = [name for m in members for name in (m["names"] if m["kind"] == "images" else [m["name"] or "(an array)"])]
     return {
         "images": header.count,
-        "shape": header.shape,
+        "shape": tuple(header.shape),
         "levels": header.levels,
         "bytes": reader.size,
         "payload_bytes": payload,
         "bits_per_dim": 8 * reader.size / (header.count * header.dims) if header.count else 0.0,
         "chunks": reader.chunks,
         "model": header.model,
-        "fingerprint": header.fingerprint.hex(),
+        "fingerprint": header.fingerprint,
         "embedded_model_bytes": sum(map(len, reader.model)) if reader.model else 0,
         "arithmetic": header.arithmetic,
-        "files": list(dict.fromkeys(files)),
+        "files": [name or "(an array)" for name in files_of(header.members)],
     }
 
 
+def _check_output(out: str | Path, given: Sequence[str | Path], overwrite: bool) -> None:
+    """Refuse an archive that would take the place of what is compressed, or of another file."""
+    path = as_path(out)
+    if str(out) == "-" or not os.path.lexists(path):
+        return
+    if path.is_dir():
+        raise DataError(f"{path} is a folder: name the archive itself")
+    for name in given:
+        if os.path.exists(as_path(name)) and os.path.exists(path) and os.path.samefile(as_path(name), path):
+            raise DataError(f"{path} is what is to be compressed: give the archive another name")
+    if path.is_file() and not overwrite:
+        raise DataError(f"{path} is there already: move it away, or ask to overwrite")
+
+
+def _verify(archive: Path, sources: list[Source], twin: AutoregressiveModel, progress: Progress | None) -> None:
+    """Unpack an archive into files beside it, and compare each with what it was made of."""
+    with temporary(archive.parent) as folder:
+        decompress_file(archive, folder, twin, progress=progress)
+        for source in sources:
+            member, name = source.member, ""
+            if isinstance(member, Images):
+                pairs = zip(member.names, source.paths, strict=True)
+                same = True
+                for name, path in pairs:
+                    same = same and np.array_equal(read_picture(folder / name, twin), read_picture(path, twin))
+            else:
+                name = member.name
+                back = np.load(folder / name)[member.key] if member.key else read_npy(folder / name)
+                array = source.array if isinstance(member, Array) else member.array()
+                same = array is not None and back.dtype == array.dtype and np.array_equal(back, array)
+            if not same:
+                raise CodecError(f"{name} would not come back as it was: nothing was written")
+
+
 @contextlib.contextmanager
-def _output(out: str | Path) -> Iterator[BinaryIO]:
+def _output(out: str | Path, verify: bool) -> Iterator[tuple[BinaryIO, Path | None]]:
+    """A stream to write the archive to, and the file that it is, if it is one."""
     if str(out) == "-":
-        yield sys.stdout.buffer
+        if not verify:
+            yield sys.stdout.buffer, None
+        else:
+            with temporary(Path.cwd()) as part:
+                with open(part, "wb") as file:
+                    yield file, part
+                with open(part, "rb") as file:
+                    shutil.copyfileobj(file, sys.stdout.buffer)
         sys.stdout.buffer.flush()
         return
-    with replacing(out) as temporary, open(temporary, "wb") as file:
-        yield file
+    with replacing(out) as part, open(part, "wb") as file:
+        yield file, part
 
 
 @contextlib.contextmanager
@@ -175,21 +215,20 @@ def _input(archive: str | Path) -> Iterator[BinaryIO]:
         yield sys.stdin.buffer
         return
     path = as_path(archive)
-    with reading(path):
-        file = path.open("rb")
-    try:
-        with file:
-            yield file
-    except IsADirectoryError:
-        raise CodecError(f"{path} is a folder: name the archive") from None
+    if path.is_dir():
+        raise CodecError(f"{path} is a folder: name the archive")
+    with opened(path) as file:
+        yield file
 
 
-def _beside(folder: Path) -> Path:
-    """A new folder beside `folder` (on the same disk, so that files can be renamed into it)."""
-    name = f".{folder.resolve().name}.{os.getpid()}-{secrets.token_hex(4)}.part"
-    temporary = folder.resolve().parent / name
-    try:
-        temporary.mkdir(parents=True)
-    except OSError as error:
-        raise DataError(f"{folder} cannot be written ({error.strerror or error}): choose another place") from None
-    return temporary
+def _nearest(folder: Path) -> Path:
+    """The folder itself, or the nearest above it that is there.
+
+    Raises:
+        DataError: a file is in the way.
+    """
+    folder = folder.absolute()
+    found = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
+    if not found.is_dir():
+        raise DataError(f"{found} is no folder: choose another place")
+    return found

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from chainrule import sampling
-from chainrule.codec import pixels
 from chainrule.codec.coder import Decoder, encode
 from chainrule.codec.container import Chunk, Header, Reader, Writer
 from chainrule.codec.embedding import model_bytes, model_from
+from chainrule.codec.members import Array, Member
+from chainrule.codec.sources import array_blocks, array_member
 from chainrule.errors import CodecError
 from chainrule.evaluation import log_probs
 from chainrule.fixedpoint import ARITHMETIC_VERSION, TOTAL_BITS, exact, fingerprint, frequencies, order_of, probe
@@ -37,10 +38,11 @@ def chunk_events(model: AutoregressiveModel, asked: int | None = None) -> int:
     return max(1, min(asked or CHUNK, CHUNK, TABLE_BYTES // (4 * entries)))
 
 
-def make_header(model: AutoregressiveModel, members: list[dict[str, Any]], count: int, embedded: bool) -> Header:
+def make_header(model: AutoregressiveModel, members: list[Member], embedded: bool) -> Header:
     """The header of an archive by an exact model."""
-    name, version = type(model).__name__, ARITHMETIC_VERSION
-    return Header(version, fingerprint(model), probe(model), name, model.shape, model.levels, count, members, embedded)
+    count, known = sum(member.count for member in members), (fingerprint(model).hex(), probe(model).hex())
+    name, shape = type(model).__name__, list(model.shape)
+    return Header(ARITHMETIC_VERSION, *known, name, shape, model.levels, count, members, embedded)
 
 
 def model_for(
@@ -64,13 +66,14 @@ def model_for(
             raise CodecError(f"the archive holds no model: give the {header.model} that it was made with")
         model = model_from(*reader.model, header)
     twin = exact(model)
-    if (twin.shape, twin.levels) != (header.shape, header.levels) or fingerprint(twin) != header.fingerprint:
+    same = (list(twin.shape), twin.levels) == (header.shape, header.levels)
+    if not same or fingerprint(twin).hex() != header.fingerprint:
         raise CodecError(
-            f"the archive was made with another model (a {header.model}, fingerprint {header.fingerprint.hex()[:12]}): "
+            f"the archive was made with another model (a {header.model}, fingerprint {header.fingerprint[:12]}): "
             f"give that one"
         )
     twin = twin if place is None else place(twin)
-    if probe(twin) != header.probe:
+    if probe(twin).hex() != header.probe:
         raise CodecError("this machine's arithmetic gives other probabilities than the one that made the archive: stop")
     return twin
 
@@ -113,7 +116,13 @@ def encode_chunk(model: AutoregressiveModel, x: Tensor) -> tuple[int, bytes, byt
 
 
 def decode_chunk(model: AutoregressiveModel, chunk: Chunk) -> Tensor:
-    """The events of a chunk, int64 (N, *shape), on the CPU. Raises `CodecError` if they are not those encoded."""
+    """The events of a chunk, int64 (N, *shape), on the CPU.
+
+    Raises:
+        CodecError: they are not those that were encoded, or more than a writer puts into a chunk.
+    """
+    if chunk.count > chunk_events(model):
+        raise CodecError("the archive is damaged: a chunk claims more images than any has")
     decoder, labels = Decoder(chunk.payload), None
     if model.needs_context:
         pmf = label_frequencies(model).double().mul(2.0**-TOTAL_BITS)
@@ -164,12 +173,11 @@ def compress(model: AutoregressiveModel, images: Any, *, embed_model: bool = Fal
     """
     twin = exact(model)
     array = np.asarray(images.cpu() if isinstance(images, Tensor) else images)
-    member = pixels.array_member("", array, twin.shape, twin.levels, pixel_values=twin.pixel_values)
+    member = array_member(array, twin)
     size = chunk_events(twin, chunk)
     stream = io.BytesIO()
-    header = make_header(twin, [member], len(array), embed_model)
-    writer = Writer(stream, header, model_bytes(twin) if embed_model else None)
-    for block in in_chunks(pixels.array_blocks(array, member, twin.shape, twin.levels, size), size):
+    writer = Writer(stream, make_header(twin, [member], embed_model), model_bytes(twin) if embed_model else None)
+    for block in in_chunks(array_blocks(array, member, twin, size), size):
         writer.chunk(*encode_chunk(twin, torch.from_numpy(block)))
     writer.end()
     return stream.getvalue()
@@ -186,12 +194,11 @@ def decompress(model: AutoregressiveModel | None, blob: bytes) -> np.ndarray:
         CodecError: the archive is damaged, of another model or version; no array is returned then.
     """
     reader = Reader(io.BytesIO(bytes(blob)))
-    members = pixels.checked_members(reader.header)
-    if len(members) != 1 or members[0]["kind"] != "array":
+    (member,) = reader.header.members if len(reader.header.members) == 1 else [None]
+    if not isinstance(member, Array):
         raise CodecError("the archive holds files, not one array: use decompress_file")
     twin = model_for(reader, model)
-    parts = []
+    parts = [member.restored(np.zeros((0, *twin.shape), np.int64), twin.levels)]
     while (chunk := reader.next()) is not None:
-        parts.append(pixels.restored(decode_chunk(twin, chunk).numpy(), members[0], twin.levels))
-    empty = pixels.restored(np.zeros((0, *twin.shape), np.int64), members[0], twin.levels)
-    return np.concatenate([empty, *parts]).astype(empty.dtype, copy=False)  # which would lose the order of bytes
+        parts.append(member.restored(decode_chunk(twin, chunk).numpy(), twin.levels))
+    return np.concatenate(parts).astype(member.dtype, copy=False)  # which would lose the order of bytes

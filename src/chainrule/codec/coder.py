@@ -57,17 +57,20 @@ def _opened(words: np.ndarray) -> Any:
 
 
 class Decoder(Chooser):
-    """Words back to symbols, piece by piece. Raises `CodecError` for words that no encoder wrote.
+    """Words back to symbols, piece by piece.
 
     A walk may be given it to choose the values; one that can decode all of them at once is asked to, which is the same
     coder in compiled code.
+
+    Raises:
+        CodecError: no encoder wrote these words.
     """
 
     def __init__(self, payload: bytes) -> None:
         self._coder, self._model = _opened(np.frombuffer(payload, "<u4").astype(np.uint32)), _family()
 
-    def __call__(self, position: int, site: Any, pmf: Tensor) -> Tensor:
-        return self.decode(pmf).to(pmf.device)
+    def __call__(self, position: int, site: Any, conditional: Any) -> Tensor:
+        return self.decode(conditional).to(conditional.device)
 
     def whole(self, walk: Walk) -> Tensor | None:
         found = walk.decode(self._coder.get_compressed())

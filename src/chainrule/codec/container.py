@@ -7,18 +7,23 @@ is noticed: the end marker counts chunks and events and seals the order of all c
 from __future__ import annotations
 
 import json
+import math
+import re
 import struct
 import zlib
-from dataclasses import dataclass, field
-from typing import Any, BinaryIO
+from dataclasses import dataclass
+from typing import BinaryIO
 
+from chainrule.codec.members import Images, Malformed, built, check, packed, require, unpacked
 from chainrule.errors import CodecError
 
 MAGIC = b"\x89CRZ\r\n\x1a\n"
 VERSION = 1
 
 MOST_HEADER = 2**26
-"""Bytes of the header, packed, and four times as many unpacked: enough for a million file names."""
+"""Bytes of the header, packed and unpacked: enough for a million file names."""
+MOST_NAMES, MOST_MEMBERS, MOST_CONFIG = 2**20, 2**12, 2**20
+"""File names and members of an archive, and bytes of an embedded model's config.json."""
 MOST_MODEL = 2**32 - 1
 MOST_EVENTS = 2000
 """Events of a chunk."""
@@ -30,6 +35,7 @@ MODEL = struct.Struct("<cII")
 CHUNK = struct.Struct("<cII32s")
 END = struct.Struct("<cIQ")
 CRC = struct.Struct("<I")
+STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
 
 
 @dataclass
@@ -38,7 +44,7 @@ class Header:
 
     Args:
         arithmetic: version of the exact arithmetic.
-        fingerprint, probe: of the exact model, 32 bytes each.
+        fingerprint, probe: of the exact model, 32 bytes each, in hexadecimal.
         model: the model's class, for people.
         shape, levels: of one event.
         count: events in all.
@@ -47,69 +53,57 @@ class Header:
     """
 
     arithmetic: int
-    fingerprint: bytes
-    probe: bytes
+    fingerprint: str
+    probe: str
     model: str
-    shape: tuple[int, ...]
+    shape: list
     levels: int
     count: int
-    members: list[dict[str, Any]] = field(default_factory=list)
-    embedded: bool = False
+    members: list
+    embedded: bool
 
     @property
     def dims(self) -> int:
         """Entries of an event."""
-        dims = 1
-        for side in self.shape:
-            dims *= side
-        return dims
+        return math.prod(self.shape)
 
     def pack(self) -> bytes:
         """As the archive holds it: packed JSON."""
-        fields = {
-            **self.__dict__,
-            "fingerprint": self.fingerprint.hex(),
-            "probe": self.probe.hex(),
-            "shape": list(self.shape),
-        }
-        return zlib.compress(json.dumps(fields, separators=(",", ":")).encode(), 9)
+        given = {**vars(self), "members": [packed(member) for member in self.members]}
+        return zlib.compress(json.dumps(given, separators=(",", ":")).encode(), 9)
 
     @classmethod
-    def unpack(cls, packed: bytes) -> Header:
-        """Read and check. Raises `CodecError` for anything that no writer writes."""
+    def unpack(cls, stored: bytes) -> Header:
+        """Read and check, before anything is made of it.
+
+        Raises:
+            CodecError: no writer writes it, or it names files that may not be.
+        """
         try:
             inflater = zlib.decompressobj()
-            text = inflater.decompress(packed, 4 * MOST_HEADER)
-            if not inflater.eof or inflater.unused_data:
-                raise ValueError
-            fields = json.loads(text)
-            fields["fingerprint"], fields["probe"] = (
-                bytes.fromhex(fields["fingerprint"]),
-                bytes.fromhex(fields["probe"]),
-            )
-            fields["shape"] = tuple(fields["shape"])
-            header = cls(**fields)
+            text = inflater.decompress(stored, MOST_HEADER + 1)
+            require(inflater.eof and not inflater.unused_data and len(text) <= MOST_HEADER)
+            require(text.count(b'"') <= 2 * (MOST_NAMES + 32 * MOST_MEMBERS))
+            bare = STRING.sub(b"", text)  # what is left are the brackets and commas that make lists and objects
+            require(bare.count(b"{") + bare.count(b"[") <= 4 * MOST_MEMBERS + 8 and bare.count(b",") <= 2 * MOST_NAMES)
+            header = built(cls, json.loads(text))
+            header.members = [unpacked(member) for member in header.members]
             header._check()
-        except (zlib.error, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            unsafe = check(header.members, tuple(header.shape), header.levels, header.count)
+        except (zlib.error, ValueError, Malformed, RecursionError):
             raise CodecError("the archive's header cannot be read: the file is damaged") from None
+        if unsafe:
+            raise CodecError(f"the archive holds files that may not be, {unsafe}: it is refused")
         return header
 
     def _check(self) -> None:
-        whole = [self.arithmetic, self.count, self.levels, *self.shape]
-        sane = (
-            all(type(number) is int and 0 <= number < 2**48 for number in whole)
-            and 2 <= self.levels <= 2**16
-            and 1 <= len(self.shape) <= 8
-            and min(self.shape) >= 1
-            and self.dims < 2**32
-            and len(self.fingerprint) == len(self.probe) == 32
-            and isinstance(self.model, str)
-            and type(self.embedded) is bool
-            and isinstance(self.members, list)
-            and all(isinstance(member, dict) for member in self.members)
-        )
-        if not sane:
-            raise ValueError("not a header")
+        require(1 <= len(self.shape) <= 8 and all(type(side) is int and 1 <= side < 2**32 for side in self.shape))
+        require(self.dims < 2**32 and 2 <= self.levels <= 2**16)
+        require(all(0 <= number < 2**48 for number in (self.arithmetic, self.count)))
+        require(all(re.fullmatch(r"[0-9a-f]{64}", digest) for digest in (self.fingerprint, self.probe)))
+        require(bool(re.fullmatch(r"[A-Za-z]\w{0,63}", self.model, re.ASCII)))
+        require(len(self.members) <= MOST_MEMBERS)
+        require(sum(len(member.names) for member in self.members if isinstance(member, Images)) <= MOST_NAMES)
 
 
 class Writer:
@@ -118,14 +112,13 @@ class Writer:
     def __init__(self, stream: BinaryIO, header: Header, model: tuple[bytes, bytes] | None = None) -> None:
         self.stream, self.header = stream, header
         self.chunks = self.events = self.size = 0
-        packed = header.pack()
-        if len(packed) > MOST_HEADER:
-            raise CodecError("there are too many file names for one archive: make several")
+        stored = header.pack()
+        Header.unpack(stored)  # what we write, we must be able to read
         self._seal = b""
-        self._emit(PREFIX.pack(MAGIC, VERSION, len(packed)), packed)
+        self._emit(PREFIX.pack(MAGIC, VERSION, len(stored)), stored)
         if model is not None:
             config, weights = model
-            if max(len(config), len(weights)) > MOST_MODEL:
+            if len(config) > MOST_CONFIG or len(weights) > MOST_MODEL:
                 raise CodecError("the model is too large to be embedded")
             self._emit(MODEL.pack(b"M", len(config), len(weights)), config, weights)
 
@@ -139,10 +132,10 @@ class Writer:
 
     def _crc(self, crc: int) -> bytes:
         """Write a checksum; gives it back as written."""
-        packed = CRC.pack(crc)
-        self.stream.write(packed)
+        stored = CRC.pack(crc)
+        self.stream.write(stored)
         self.size += CRC.size
-        return packed
+        return stored
 
     def chunk(self, count: int, digest: bytes, payload: bytes) -> None:
         """Append a chunk of `count` events whose levels have this SHA-256."""
@@ -183,14 +176,14 @@ class Reader:
             )
         if length > MOST_HEADER:
             raise CodecError("the archive's header claims an impossible size: the file is damaged")
-        packed = self._read(length)
-        self._seal = self._check(prefix, packed)
-        self.header = Header.unpack(packed)
+        stored = self._read(length)
+        self._seal = self._check(prefix, stored)
+        self.header = Header.unpack(stored)
         self.model: tuple[bytes, bytes] | None = None
         if self.header.embedded:
             start = self._read(MODEL.size)
             tag, config_length, weights_length = MODEL.unpack(start)
-            if tag != b"M" or config_length > MOST_HEADER:
+            if tag != b"M" or config_length > MOST_CONFIG:
                 raise CodecError("the archive's embedded model is damaged")
             config, weights = self._read(config_length), self._read(weights_length)
             self._seal += self._check(start, config, weights)
@@ -212,10 +205,10 @@ class Reader:
         crc = 0
         for part in parts:
             crc = zlib.crc32(part, crc)
-        packed = self._read(CRC.size)
-        if packed != CRC.pack(crc):
+        stored = self._read(CRC.size)
+        if stored != CRC.pack(crc):
             raise CodecError("the archive is damaged: a checksum is wrong")
-        return packed
+        return stored
 
     def next(self) -> Chunk | None:
         """The next chunk; None after the last, once the end is found to be right."""

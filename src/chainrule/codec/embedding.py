@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 import math
-from itertools import pairwise
+import time
 from typing import Any
 
 import safetensors.torch
-from safetensors import SafetensorError
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from chainrule import zoo
 from chainrule.codec.container import Header
 from chainrule.errors import ChainruleError, CodecError
-from chainrule.models import AutoregressiveModel
+from chainrule.models import REGISTRY, AutoregressiveModel
 
 MOST_ENTRIES, MOST_TABLE = 2**20, 2**26
 """Entries of an event, and frequencies of one, that an embedded model may have: it may be a stranger's."""
+MOST_SECONDS = 8
+"""Time of the processor that finding a model's shapes may take."""
+NUMBERS = (Tensor.__int__, Tensor.__float__, Tensor.__bool__, Tensor.__index__, Tensor.item)
 
 
 def model_bytes(model: AutoregressiveModel) -> tuple[bytes, bytes]:
@@ -31,40 +36,57 @@ def model_from(config_bytes: bytes, weights_bytes: bytes, header: Header) -> Aut
     Raises:
         CodecError: it is damaged, or claims sizes that its weights do not have.
     """
+    what = "the archive's embedded model"
     try:
         config: dict[str, Any] = json.loads(config_bytes)
         weights = safetensors.torch.load(weights_bytes)
-        held = sum(tensor.numel() for tensor in weights.values())
         sizes = header.dims <= MOST_ENTRIES and header.dims * header.levels <= MOST_TABLE
-        if not sizes or not config.get("exact") or least_weights(config, header) > held:
-            raise CodecError("the archive's embedded model claims sizes that it does not have: the file is damaged")
-        return zoo.assemble(config, weights, "the archive's embedded model", "the archive's embedded model")
-    except (SafetensorError, ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
-        raise CodecError("the archive's embedded model cannot be read: the file is damaged") from None
+        if not sizes or not config.get("exact") or config.get("class") != header.model:
+            raise CodecError(f"{what} is not one that the archive can be of: the file is damaged")
+        shapes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+        if shapes_of(config, shapes) != shapes:
+            raise CodecError(f"{what} claims sizes that it does not have: the file is damaged")
+        model = zoo.assemble(config, weights, what, what)
+        if (model.shape, model.levels) != (tuple(header.shape), header.levels):
+            raise CodecError(f"{what} is for other images than the archive's")
+        return model
     except CodecError:
         raise
     except ChainruleError as error:
         raise CodecError(str(error)) from None
+    # a stranger's configuration can fail in any way that the constructors of models can
+    except Exception as error:
+        raise CodecError(f"{what} cannot be read ({type(error).__name__}): the file is damaged") from None
 
 
-def least_weights(config: dict[str, Any], header: Header) -> int:
-    """A lower bound, up to a small factor, of the weights that a model of this configuration allocates."""
-    numbers = {
-        key: value for key, value in config.items() if key in ("filters", "blocks", "classes", "hidden", "embedding")
-    }
-    flat = [n for value in numbers.values() for n in (value if isinstance(value, list | tuple) else [value])]
-    if any(type(number) is not int or number < 0 for number in flat):
-        raise CodecError("the archive's embedded model claims sizes that it does not have: the file is damaged")
-    shape = tuple(config.get("shape", header.shape))
-    if (shape, config.get("levels")) != (header.shape, header.levels):
-        raise CodecError("the archive's embedded model is for other images than the archive's")
-    if str(config.get("class")).startswith("GatedPixelCNN"):
-        filters, blocks = config.get("filters", 128), config.get("blocks", 12)
-        return blocks * filters * (21 * filters + 4 * config.get("classes", 0)) // 2 + filters**2
-    if "filters" in config or str(config.get("class")).startswith("PixelCNN"):
-        filters, blocks = config.get("filters", 128), config.get("blocks", 12)
-        return filters**2 + blocks * filters * (filters // 2)
-    hidden = list(config.get("hidden", ()))
-    widest = sum(below * above for below, above in pairwise(hidden))
-    ends = header.levels * math.prod(header.shape) if config.get("class") == "MADE" else header.levels
-    return widest + ((hidden[0] + hidden[-1]) * ends // 2 if hidden else ends)
+def shapes_of(config: dict[str, Any], held: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    """The shapes of the weights that a model of this configuration has, found without taking memory for them.
+
+    Args:
+        config: as `zoo.assemble` takes it.
+        held: the shapes that there are; a model that takes many more calls to make than they do has others.
+    """
+    calls = 5_000 + 50 * len(held) + sum(map(math.prod, held.values())) // 100
+    arguments = {name: value for name, value in config.items() if name not in NO_ARGUMENTS}
+    with torch.device("meta"), _Unmade(calls):
+        model = REGISTRY[config["class"]](**arguments)
+    return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+
+
+NO_ARGUMENTS = ("class", "scales", "exact", "pixel_values")
+
+
+class _Unmade(TorchFunctionMode):
+    """Lets constructors run on tensors without numbers, and not for ever: where they ask for a number, it is 1."""
+
+    def __init__(self, calls: int) -> None:
+        super().__init__()
+        self.calls, self.end = calls, time.thread_time() + MOST_SECONDS
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.calls -= 1
+        if self.calls < 0 or time.thread_time() > self.end:
+            raise ValueError("a model of so many layers is not the one whose weights are given")
+        if func in NUMBERS and args[0].is_meta:
+            return func(torch.ones((), device="cpu"))
+        return [] if func is Tensor.tolist and args[0].is_meta else func(*args, **(kwargs or {}))

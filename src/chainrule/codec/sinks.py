@@ -4,144 +4,170 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import sys
 import zipfile
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 
 from chainrule import data
-from chainrule.codec import pixels
 from chainrule.codec.container import Header
+from chainrule.codec.members import Array, Images, Kept, Member, files_of
 from chainrule.errors import CodecError, DataError
 
 
-def npy_header(file: BinaryIO, member: dict[str, Any], shape: tuple[int, ...]) -> None:
-    """Write the head of an .npy file for an array of so many events; its numbers follow as they come."""
-    if len(shape) == 3:
-        shape = (*shape[1:], *([] if member["squeezed"] else [shape[0]]))
-    fields = {"descr": member["dtype"], "fortran_order": False, "shape": (member["count"], *shape)}
+def npy_header(file: BinaryIO, member: Array, shape: tuple[int, ...]) -> None:
+    """Write the head of an .npy file for an array of events of this shape; its numbers follow as they come."""
+    fields = {"descr": member.dtype, "fortran_order": False, "shape": member.shape_of(shape)}
     np.lib.format.write_array_header_1_0(file, fields)
 
 
 class Standard:
     """One array to standard output."""
 
-    def __init__(self, members: list[dict[str, Any]], levels: int) -> None:
-        if len(members) != 1 or members[0]["kind"] != "array":
+    def __init__(self, header: Header) -> None:
+        if len(header.members) != 1 or not isinstance(header.members[0], Array):
             raise CodecError("the archive holds several files: only one array can go to standard output, give a folder")
-        self.member, self.levels, self.begun = members[0], levels, False
+        self.member: Array = header.members[0]
+        self.levels, self.shape, self.begun = header.levels, tuple(header.shape), False
         self.file: BinaryIO = sys.stdout.buffer
 
     def add(self, x: np.ndarray) -> None:
         """Write events, levels (n, *shape)."""
-        if not self.begun:
-            npy_header(self.file, self.member, x.shape[1:])
-            self.begun = True
-        self.file.write(pixels.restored(x, self.member, self.levels).tobytes())
+        self._begin()
+        self.file.write(self.member.restored(x, self.levels).tobytes())
 
     def finish(self) -> list[Path]:
         """All has been written."""
-        if not self.begun:
-            raise CodecError("the archive holds no images: there is nothing to write to standard output")
+        self._begin()
         self.file.flush()
         return []
 
-    def close(self) -> None:
-        """Nothing to tidy up."""
+    def _begin(self) -> None:
+        if not self.begun:
+            npy_header(self.file, self.member, self.shape)
+            self.begun = True
 
 
 class Folder:
     """Files below a folder: written below a temporary one, moved when all is done.
 
     Args:
-        temporary: an empty folder on the same disk.
+        temporary: a folder of our own on the same disk.
         folder: where the files are to be.
-        members: what the archive holds, checked.
         header: the archive's.
         overwrite: whether files may be replaced.
+
+    Raises:
+        DataError: something is in the way of a file.
     """
 
-    def __init__(
-        self, temporary: Path, folder: Path, members: list[dict[str, Any]], header: Header, overwrite: bool
-    ) -> None:
+    def __init__(self, temporary: Path, folder: Path, header: Header, overwrite: bool) -> None:
         self.temporary, self.folder, self.header = temporary, folder, header
-        self.members = members
+        self.names = [name or "images.npy" for name in files_of(header.members)]
+        for name in self.names:
+            _check_free(folder, name, overwrite)
+        (temporary / "files").mkdir(parents=True)
         self.place = self.done = 0  # the member at hand, and how many of its events are written
         self.file: BinaryIO | None = None
-        names = [n for m in members for n in (m["names"] if m["kind"] == "images" else [m["name"] or "images.npy"])]
-        there = [name for name in names if (folder / name).exists()]
-        if there and not overwrite:
-            self.close()
-            raise DataError(f"{folder / there[0]} is there already: move it away, or ask to overwrite")
-        self.names = list(dict.fromkeys(names))
 
     def add(self, x: np.ndarray) -> None:
         """Write events, levels (n, *shape)."""
         while len(x):
-            member = self.members[self.place]
-            count = len(member["names"]) if member["kind"] == "images" else member["count"]
-            part, x = x[: count - self.done], x[count - self.done :]
-            if member["kind"] == "images":
+            member: Member = self.header.members[self.place]
+            part, x = x[: member.count - self.done], x[member.count - self.done :]
+            if isinstance(member, Images):
+                values = None if member.values == "scaled" else member.values
                 for number, event in enumerate(part, self.done):
-                    self._picture(event, member, number)
-            else:
-                self._array(member).write(pixels.restored(part, member, self.header.levels).tobytes())
+                    data.write_image(event, self.header.levels, self.temporary / "files" / member.names[number], values)
+            elif isinstance(member, Array) and len(part):
+                self._array(member).write(member.restored(part, self.header.levels).tobytes())
             self.done += len(part)
-            if self.done == count:
+            if self.done == member.count:
                 self._next()
 
-    def _picture(self, event: np.ndarray, member: dict[str, Any], number: int) -> None:
-        values = None if member["values"] == "scaled" else member["values"]
-        path = self.temporary / "files" / member["names"][number]
-        data.write_image(event, self.header.levels, path, values)
-
-    def _array(self, member: dict[str, Any]) -> BinaryIO:
+    def _array(self, member: Array) -> BinaryIO:
         """The file of the array at hand."""
         if self.file is None:
-            path = self.temporary / self._file(member)
+            path = self._path(self.place)
             path.parent.mkdir(parents=True, exist_ok=True)
             self.file = path.open("wb")
-            npy_header(self.file, member, self.header.shape)
+            npy_header(self.file, member, tuple(self.header.shape))
         return self.file
 
-    @staticmethod
-    def _file(member: dict[str, Any]) -> str:
-        name = member["name"] or "images.npy"
-        return f"parts/{name}/{member['key']}.npy" if "key" in member else f"files/{name}"
+    def _path(self, place: int) -> Path:
+        """The file that a member is written to; what goes into an .npz is put there at the end."""
+        member = self.header.members[place]
+        return self.temporary / (f"{place}.npy" if member.key else f"files/{member.name or 'images.npy'}")
 
     def _next(self) -> None:
-        if self.file is not None:
-            self.file.close()
-            self.file = None
+        member = self.header.members[self.place]
+        if isinstance(member, Array):
+            self._array(member).close()  # also one without events
+        elif isinstance(member, Kept):
+            np.save(self._path(self.place), member.array())
+        self.file = None
         self.place, self.done = self.place + 1, 0
 
     def finish(self) -> list[Path]:
-        """Move everything to where it belongs."""
-        while self.place < len(self.members):  # arrays without events
-            if self.members[self.place]["kind"] == "array":
-                self._array(self.members[self.place])
+        """Move everything to where it belongs, or nothing."""
+        while self.place < len(self.header.members):  # members without events
             self._next()
-        (self.temporary / "files").mkdir(exist_ok=True)
-        for name in {member["name"] for member in self.members if "key" in member}:
+        boxes = [(i, m) for i, m in enumerate(self.header.members) if not isinstance(m, Images) and m.key]
+        for name in {member.name for _, member in boxes}:
             path = self.temporary / "files" / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            with zipfile.ZipFile(path, "w") as packed:
-                for member in self.members:
-                    if member.get("name") == name:
-                        packed.write(self.temporary / self._file(member), f"{member['key']}.npy")
-        self.folder.mkdir(parents=True, exist_ok=True)
-        for name in self.names:
-            target = self.folder / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(self.temporary / "files" / name, target)
+            with zipfile.ZipFile(path, "w") as box:
+                for place, member in boxes:
+                    if member.name == name:
+                        box.write(self._path(place), f"{member.key}.npy")
+        moved: list[tuple[Path, Path | None]] = []
+        made: list[Path] = []
+        try:
+            for number, name in enumerate(self.names):
+                target, old = self.folder / name, self.temporary / f"old-{number}"
+                made += _make_folder(target.parent)
+                replaced = target if os.path.lexists(target) else None
+                if replaced:
+                    os.replace(target, old)
+                moved.append((target, old if replaced else None))
+                os.replace(self.temporary / "files" / name, target)
+            made += _make_folder(self.folder)
+        except BaseException:
+            for target, before in reversed(moved):
+                with contextlib.suppress(OSError):
+                    target.unlink(missing_ok=True)
+                    if before is not None:
+                        os.replace(before, target)
+            for folder in reversed(made):
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
+            raise
         return [self.folder / name for name in self.names]
 
     def close(self) -> None:
-        """Remove what is left of the temporary folder."""
+        """Let go of the file at hand."""
         if self.file is not None:
             self.file.close()
-        with contextlib.suppress(OSError):
-            shutil.rmtree(self.temporary)
+
+
+def _check_free(folder: Path, name: str, overwrite: bool) -> None:
+    """Refuse a target that something else is in the way of, before anything is decoded."""
+    target, path = folder / name, folder
+    for part in Path(name).parts[:-1]:
+        path = path / part
+        if os.path.lexists(path) and (path.is_symlink() or not path.is_dir()):
+            raise DataError(f"{path} is there already, and is no folder: move it away")
+    if target.is_dir() and not target.is_symlink():
+        raise DataError(f"{target} is there already, and is a folder: move it away")
+    if os.path.lexists(target) and not overwrite:
+        raise DataError(f"{target} is there already: move it away, or ask to overwrite")
+
+
+def _make_folder(folder: Path) -> list[Path]:
+    """Make a folder and those above it; which ones were made."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    for path in reversed(missing):
+        path.mkdir()
+    return missing[::-1]

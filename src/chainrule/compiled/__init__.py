@@ -8,7 +8,7 @@ from chainrule.compiled.library import available
 
 
 def install() -> None:
-    """Register the engine and the passes: the entry point of the group "chainrule.plugins"."""
+    """Register the engine and the passes; `chainrule.plugins` calls this once."""
     from chainrule.compiled.training import known_passes
     from chainrule.compiled.walk.compiled_walk import Compiled
     from chainrule.sampling import engines

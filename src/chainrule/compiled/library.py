@@ -1,4 +1,4 @@
-"""Finding the compiled code."""
+"""Finding the compiled code, and saying why there is none."""
 
 from __future__ import annotations
 
@@ -30,27 +30,52 @@ FUNCTIONS = {
     "chainrule_draw": [P, P, P, P, N, N, N, P, P, P],
     "chainrule_score": [P, P, P, P, N, N, N, P, P],
 }
+SWITCH = "CHAINRULE_COMPILED"
+AGAIN = "pip install --no-cache-dir --force-reinstall --no-deps chainrule"
+
+
+def _load() -> tuple[ctypes.CDLL | None, str | None]:
+    """The library, or why there is none."""
+    from chainrule.compiled.constants import layout  # needs what needs this file
+
+    paths = [Path(__file__).parent / f"_compiled{suffix}" for suffix in importlib.machinery.EXTENSION_SUFFIXES]
+    path = next((path for path in paths if path.exists()), None)
+    if path is None:
+        return None, (
+            "chainrule was installed without a C compiler, so PyTorch takes every step, which is much slower: "
+            f"install gcc or clang, then `{AGAIN}`"
+        )
+    try:
+        found = ctypes.CDLL(str(path))
+        for name, types in FUNCTIONS.items():
+            getattr(found, name).argtypes, getattr(found, name).restype = types, None
+        for name in ("chainrule_layout", "chainrule_multiplies"):
+            getattr(found, name).argtypes, getattr(found, name).restype = [], N
+    except (OSError, AttributeError) as error:
+        return None, f"the compiled code is of another system or version ({error}): build it again, `{AGAIN}`"
+    if found.chainrule_layout() != layout(ProgramRecord, OperationRecord):
+        return None, f"the compiled code ({path.name}) is of another version of chainrule: build it again, `{AGAIN}`"
+    return found, None
 
 
 @functools.cache
 def library() -> ctypes.CDLL | None:
     """The shared library beside this file, if it was built; calls let other Python threads run meanwhile."""
-    for suffix in importlib.machinery.EXTENSION_SUFFIXES:
-        path = Path(__file__).parent / f"_compiled{suffix}"
-        if path.exists():
-            try:
-                found = ctypes.CDLL(str(path))
-                for name, types in FUNCTIONS.items():
-                    getattr(found, name).argtypes, getattr(found, name).restype = types, None
-                for name in ("chainrule_layout", "chainrule_multiplies"):
-                    getattr(found, name).argtypes, getattr(found, name).restype = [], N
-            except (OSError, AttributeError):  # built for another system, or of another version
-                return None
-            layout = ctypes.sizeof(ProgramRecord) * 65536 + ctypes.sizeof(OperationRecord)
-            return found if found.chainrule_layout() == layout else None
-    return None
+    return _load()[0]
 
 
 def available() -> bool:
-    """Whether there is compiled code to walk with; CHAINRULE_COMPILED=0 switches it off."""
-    return os.environ.get("CHAINRULE_COMPILED", "1") != "0" and library() is not None
+    """Whether there is compiled code to use; CHAINRULE_COMPILED=0 switches it off."""
+    return os.environ.get(SWITCH, "1") != "0" and library() is not None
+
+
+def why_missing() -> str | None:
+    """Why there is no compiled code to use, in a sentence that says what helps; None if there is.
+
+    It was switched off, it was never built, or what was built belongs to another system or version.
+    """
+    if available():
+        return None
+    if library() is not None:
+        return f"compiled code is switched off by {SWITCH}=0: unset it, and models run much faster"
+    return _load()[1]

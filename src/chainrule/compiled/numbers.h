@@ -1,5 +1,4 @@
-/* Vectors of numbers that are float32 or bfloat16 in memory and float32 in registers, and work shared out among threads:
-   what the compiled layers are made of. */
+/* Vectors of numbers that are float32 or bfloat16 in memory and float32 in registers: what compiled layers are made of. */
 
 #ifndef CHAINRULE_NUMBERS_H
 #define CHAINRULE_NUMBERS_H
@@ -11,40 +10,6 @@
 typedef uint16_t shorts __attribute__((vector_size(32), aligned(2), may_alias));
 typedef uint32_t words __attribute__((vector_size(64), aligned(4), may_alias));
 typedef int32_t integers __attribute__((vector_size(64), aligned(4), may_alias));
-
-/* ------------------------------------------------------------------------------------------------------------- threads
-
-   PyTorch's own, so that its waiting threads and ours do not take each other's cores. They are those of the OpenMP
-   library that PyTorch has loaded by the time this one is; where there is none, the caller does the work alone. */
-
-typedef void (*work)(void *, int64_t share, int64_t shares);
-typedef struct {
-    work run;
-    void *argument;
-} task;
-
-#ifdef __linux__
-extern void GOMP_parallel(void (*)(void *), void *, unsigned, unsigned) __attribute__((weak));
-extern int omp_get_thread_num(void) __attribute__((weak));
-extern int omp_get_num_threads(void) __attribute__((weak));
-
-static void one_share(void *argument) {
-    const task *t = argument;
-    t->run(t->argument, omp_get_thread_num(), omp_get_num_threads());
-}
-
-static void shared_out(work run, void *argument, int64_t shares) {
-    task t = {run, argument};
-    if (shares > 1 && GOMP_parallel && omp_get_thread_num && omp_get_num_threads)
-        GOMP_parallel(one_share, &t, (unsigned)shares, 0);
-    else
-        run(argument, 0, 1);
-}
-#else
-static void shared_out(work run, void *argument, int64_t shares) { (void)shares, run(argument, 0, 1); }
-#endif
-
-/* ------------------------------------------------------------------------------------------------------------- numbers */
 
 /* Kinds of numbers; ROUNDED is bfloat16 where the processor has an instruction that rounds to it. */
 enum { FLOAT32, BFLOAT16, ROUNDED };

@@ -5,6 +5,10 @@
 
 #include <stdint.h>
 
+/* Functions that take or return vectors are always inlined, so how a processor without the registers would pass them
+   does not matter. */
+#pragma GCC diagnostic ignored "-Wpsabi"
+
 typedef float floats __attribute__((vector_size(64), aligned(4), may_alias));
 typedef double doubles __attribute__((vector_size(64), aligned(8), may_alias));
 typedef float halves __attribute__((vector_size(32), aligned(4), may_alias)); /* as many floats as doubles */
@@ -47,7 +51,7 @@ extern int chainrule_widest; /* registers that may be used: 0 none beyond the fa
 #define FOR_EVERY_PROCESSOR(NAME, PARAMETERS, ARGUMENTS)                                                               \
     INLINE void NAME##_body(const int tile, LIST PARAMETERS);                                                          \
     AVX512 static void NAME##_avx512 PARAMETERS { NAME##_body(AVX512_TILE, LIST ARGUMENTS); }                          \
-    AVX2 static void NAME##_avx2 PARAMETERS { NAME##_body(6, LIST ARGUMENTS); }                                        \
+    AVX2 static void NAME##_avx2 PARAMETERS { NAME##_body(AVX2_TILE, LIST ARGUMENTS); }                                \
     __attribute__((noinline)) static void NAME##_base PARAMETERS { NAME##_body(3, LIST ARGUMENTS); }                   \
     __attribute__((noinline)) static void NAME PARAMETERS {                                                            \
         if (chainrule_widest > 1 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&         \

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from chainrule.atomic import as_path
@@ -10,7 +10,16 @@ from chainrule.data.colored import color, hopper_mnist
 from chainrule.data.dataset import Dataset
 from chainrule.data.images import load_images
 from chainrule.data.mnist import Mnist, load_mnist
-from chainrule.data.pictures import read_image, read_pixels, save_grid, sheet_note, to_nchw, to_nhwc, write_image
+from chainrule.data.pictures import (
+    read_event,
+    read_image,
+    read_pixels,
+    save_grid,
+    sheet_note,
+    to_nchw,
+    to_nhwc,
+    write_image,
+)
 from chainrule.data.portrait import gray_portrait, portrait
 from chainrule.data.reading import cache_folder, read_npy, reading
 from chainrule.data.scikit import digits, photos
@@ -34,6 +43,7 @@ __all__ = [
     "photos",
     "portrait",
     "portrait_joint",
+    "read_event",
     "read_image",
     "read_pickle",
     "read_pixels",
@@ -47,7 +57,14 @@ __all__ = [
     "write_image",
 ]
 
-NAMES = ("warmup", "portrait-2d", "hopper-mnist", "photos", "digits")
+MAKERS: dict[str, Callable[[int], Dataset]] = {
+    "warmup": lambda seed: warmup(),
+    "portrait-2d": lambda seed: two_dimensional(seed=seed),
+    "hopper-mnist": lambda seed: hopper_mnist(),
+    "photos": lambda seed: photos(),
+    "digits": lambda seed: digits(),
+}
+NAMES = tuple(MAKERS)
 COMMON_WORDS = ("photos", "digits")  # which a folder of one's own may well be called
 
 
@@ -58,7 +75,10 @@ def from_name(
 
     A .npy file that holds a two-dimensional array of floats is a joint distribution, to be drawn from; any other path
     goes to `load_images`. `seed` draws the points of a joint distribution and the splits of your own images; the other
-    sets are always the same. `levels` and `pixel_values` are for your own images. Raises `DataError`.
+    sets are always the same. `levels` and `pixel_values` are for your own images.
+
+    Raises:
+        DataError: it is neither, or cannot be read.
 
     >>> from_name("warmup").levels
     100
@@ -71,16 +91,8 @@ def from_name(
         raise DataError(
             f"{path} is a path here and a dataset's name; write ./{path} for the path, or go elsewhere for the dataset."
         )
-    if name_or_path == "warmup":
-        data = warmup()
-    elif name_or_path == "portrait-2d":
-        data = two_dimensional(seed=seed)
-    elif name_or_path == "hopper-mnist":
-        data = hopper_mnist()
-    elif name_or_path == "photos":
-        data = photos()
-    elif name_or_path == "digits":
-        data = digits()
+    if name_or_path in MAKERS:
+        data = MAKERS[name_or_path](seed)
     elif not _exists(path):
         raise DataError(f'"{name_or_path}" is no dataset\'s name ({", ".join(NAMES)}) and no path; check its spelling.')
     elif path.suffix == ".npy" and path.is_file() and _is_joint(path):
@@ -100,5 +112,5 @@ def _exists(path: Path) -> bool:
 
 
 def _is_joint(path: Path) -> bool:
-    array = read_npy(path, mmap=True)
+    array = read_npy(path)
     return array.ndim == 2 and array.dtype.kind == "f"

@@ -1,8 +1,7 @@
-"""A folder of image files → arrays, one a split."""
+"""The pictures of a folder → arrays, one a split."""
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,17 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from chainrule.data.levels import Leveled, leveled
+from chainrule.data.listing import NAMED, list_folder
 from chainrule.data.pictures import Picture, read_pixels
-from chainrule.data.reading import reading
 from chainrule.errors import DataError
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
-SPLITS = {"train": "train", "training": "train", "val": "validation", "valid": "validation", "validation": "validation",
-          "test": "test"}  # fmt: skip
-
-
-NAMED = 10
-"""Pictures that an error names at most."""
 
 
 def read_folder(
@@ -28,22 +19,21 @@ def read_folder(
 ) -> tuple[dict[str, np.ndarray], Leveled, list[str]]:
     """Read every picture below a folder, in the order of their paths.
 
-    Returns the splits (N, H, W, C) uint8 under "train" and, where there are subfolders of those names, "validation" and
-    "test"; what `leveled` found of all pixels together; and sentences about the files. Hidden files are passed over;
-    other files are counted. Raises `DataError` for an empty folder, for pictures of different sizes, and for whatever
-    `read_pixels` refuses, after all have been looked at.
+    Returns:
+        The splits (N, H, W, C) uint8, under "train" and, where there are subfolders named so, "validation" and "test";
+        what `leveled` found of all pixels together; and sentences about the files, also those that were left out.
+
+    Raises:
+        DataError: the folder holds no pictures, or pictures of different sizes, or any that cannot be used; all are
+            looked at first.
     """
-    found, others = _files(folder)
+    listing = list_folder(folder)
+    found = listing.by_split()
     paths = [path for split in found.values() for path in split]
-    if not paths:
-        besides = f", only {_other(others, folder)}" if others else ""
-        raise DataError(f"The folder {folder} holds no pictures{besides}; name one with {', '.join(SUFFIXES)} files.")
     pictures = _read(paths, folder)
     _same_size(pictures, paths, folder)
 
-    notes = []
-    if others:
-        notes.append(f"Passed over {_other(others, folder)}.")
+    notes = [listing.note] if listing.note else []
     if all(picture.shows_gray for picture in pictures):  # a palette of grays is how some programs store gray pictures
         pictures = [picture._replace(pixels=picture.pixels[..., :1]) for picture in pictures]
     if n := sum(picture.palette for picture in pictures):
@@ -104,50 +94,5 @@ def _same_size(pictures: list[Picture], paths: list[Path], folder: Path) -> None
     )
 
 
-def _files(folder: Path) -> tuple[dict[str, list[Path]], list[Path]]:
-    """Picture files by split, and the other files; both sorted by path."""
-    with reading(folder):
-        inside = sorted(folder.iterdir())
-    names = [path.name for path in inside if path.is_dir() and path.name in SPLITS]
-    kinds = [SPLITS[name] for name in names]
-    if len(set(kinds)) < len(kinds):
-        raise DataError(f"The folder {folder} has two subfolders for one split ({', '.join(names)}); keep one of each.")
-    if not {"train", "test"} & set(kinds):
-        names, kinds = ["."], ["train"]
-    if "train" not in kinds:
-        raise DataError(
-            f"The folder {folder} has a test/ subfolder and no train/; add one, or name a folder without either."
-        )
-    found, others = {}, []
-    for name, kind in zip(names, kinds, strict=True):
-        files = _below(folder / name)
-        found[kind] = [path for path in files if path.suffix.lower() in SUFFIXES]
-        others += [path for path in files if path.suffix.lower() not in SUFFIXES]
-        if not found[kind] and name != ".":
-            raise DataError(f"The folder {folder / name} holds no pictures ({', '.join(SUFFIXES)}); fill or remove it.")
-    if names != ["."]:
-        others += [path for path in inside if path.name not in names and not path.name.startswith(".")]
-    return found, others
-
-
-def _below(folder: Path) -> list[Path]:
-    def refuse(error: OSError) -> None:
-        raise error
-
-    files = []
-    with reading(folder):
-        # os.walk, because it reports what it may not enter; a glob would leave it out without a word
-        for root, folders, names in os.walk(folder, onerror=refuse):
-            folders[:] = [name for name in folders if not name.startswith(".")]
-            files += [Path(root, name) for name in names if not name.startswith(".")]
-    return sorted(files)
-
-
 def _pictures(n: int) -> str:
     return f"{n:,} picture{'s' * (n != 1)}"
-
-
-def _other(others: list[Path], folder: Path) -> str:
-    few = ", ".join(str(path.relative_to(folder)) for path in others[:3])
-    what = f"{len(others):,} files that are no pictures" if len(others) > 1 else "1 file that is no picture"
-    return f"{what} ({few}{', …' * (len(others) > 3)})"

@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import math
 import struct
-from pathlib import Path
 
 import numpy as np
 
-from chainrule.data.reading import read_bytes
 from chainrule.errors import DataError
 
 UNSIGNED_BYTE = 0x08
+MOST_AXES = 8
 
 
 def from_idx(data: bytes, name: str) -> np.ndarray:
-    """Parse IDX bytes into a uint8 array (a view of them). `name` begins the sentence of a `DataError`.
+    """Parse IDX bytes into a uint8 array (a view of them). `name` begins the sentence of an error.
+
+    Raises:
+        DataError: they are damaged, or of another kind.
 
     >>> from_idx(to_idx(np.array([[1, 2, 3]], np.uint8)), "three.idx").tolist()
     [[1, 2, 3]]
@@ -28,8 +30,8 @@ def from_idx(data: bytes, name: str) -> np.ndarray:
     if data[2] != UNSIGNED_BYTE:
         raise DataError(f"{name} holds IDX values of type 0x{data[2]:02X}; only unsigned bytes (0x08) are read.")
     start = 4 + 4 * data[3]
-    if len(data) < start:
-        raise DataError(f"{name} is a truncated IDX file; fetch or copy it again.")
+    if len(data) < start or data[3] > MOST_AXES:
+        raise DataError(f"{name} is a truncated or damaged IDX file; fetch or copy it again.")
     shape = struct.unpack(f">{data[3]}I", data[4:start])
     if len(data) - start != math.prod(shape):
         raise DataError(
@@ -42,8 +44,3 @@ def from_idx(data: bytes, name: str) -> np.ndarray:
 def to_idx(array: np.ndarray) -> bytes:
     """The IDX bytes of a uint8 array."""
     return struct.pack(f">HBB{array.ndim}I", 0, UNSIGNED_BYTE, array.ndim, *array.shape) + array.tobytes()
-
-
-def read_idx(path: Path) -> np.ndarray:
-    """Read an IDX file, plain or gzip. Raises `DataError`."""
-    return from_idx(read_bytes(path), str(path))

@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 
 from chainrule.atomic import as_path, replacing
 from chainrule.data.levels import grid_of, quantise
-from chainrule.data.reading import reading
+from chainrule.data.reading import opened
 from chainrule.errors import DataError
 
 LOSSLESS = (".png", ".bmp", ".tif", ".tiff", ".webp")
@@ -34,7 +34,10 @@ class Picture(NamedTuple):
 
 
 def to_nchw(images: np.ndarray) -> torch.Tensor:
-    """(N, H, W) or (N, H, W, C) array → contiguous (N, C, H, W) tensor of the same type. Raises `DataError`.
+    """(N, H, W) or (N, H, W, C) array → contiguous (N, C, H, W) tensor of the same type.
+
+    Raises:
+        DataError: it has another number of axes.
 
     >>> to_nchw(np.zeros((5, 28, 20, 3), np.uint8)).shape
     torch.Size([5, 3, 28, 20])
@@ -47,7 +50,10 @@ def to_nchw(images: np.ndarray) -> torch.Tensor:
 
 
 def to_nhwc(x: torch.Tensor) -> np.ndarray:
-    """(N, C, H, W) tensor → contiguous (N, H, W, C) array of the same type. Raises `DataError`.
+    """(N, C, H, W) tensor → contiguous (N, H, W, C) array of the same type.
+
+    Raises:
+        DataError: it has another number of axes.
 
     >>> to_nhwc(torch.zeros(5, 3, 28, 20, dtype=torch.uint8)).shape
     (5, 28, 20, 3)
@@ -60,11 +66,12 @@ def to_nhwc(x: torch.Tensor) -> np.ndarray:
 def read_pixels(path: str | os.PathLike) -> Picture:
     """Decode one image file, upright as its EXIF orientation says: gray stays one channel, a palette becomes RGB.
 
-    Raises `DataError` for what is missing, does not decode, is animated, has more than 8 bits a channel, a colour space
-    other than gray or RGB, or an alpha channel that hides something.
+    Raises:
+        DataError: it is missing, does not decode, is animated, has more than 8 bits a channel, a colour space other
+            than gray or RGB, or an alpha channel that hides something.
     """
     path = as_path(path)
-    with reading(path), path.open("rb") as file:
+    with opened(path) as file:
         head = file.read(32)
         file.seek(0)
         try:
@@ -85,6 +92,9 @@ def _decoded(image: Image.Image, head: bytes, path: Path) -> Picture:
         raise DataError(f"{path} is animated or has several pages ({frames} frames); give single pictures.")
     # Pillow quietly halves the depth of 16-bit colour, so ask the file: a PNG says it at byte 24, a TIFF in a tag
     depths = [head[24]] if image.format == "PNG" else list(getattr(image, "tag_v2", {}).get(258, ()))
+    if image.format == "PNG" and head[24] < 8 and image.mode == "L" and "transparency" in image.info:
+        # Pillow spreads gray of 2 and 4 bits over the bytes, but not the key that says which gray is transparent
+        image.info["transparency"] = (image.info["transparency"] % 2 ** head[24]) * 255 // (2 ** head[24] - 1)
     if max([*depths, 8]) > 8 or image.mode.startswith("I") or image.mode == "F":
         raise DataError(f"{path} has more than 8 bits a channel; convert it to 8 bits first.")
     bilevel, palette = image.mode == "1", image.mode in ("P", "PA")
@@ -103,14 +113,30 @@ def _decoded(image: Image.Image, head: bytes, path: Path) -> Picture:
     return Picture(pixels[..., None] if gray else pixels, bilevel, palette, has_alpha)
 
 
-def read_image(
-    path: str | os.PathLike, levels: int, shape: tuple[int, ...], pixel_values: Sequence[int] | None = None
-) -> np.ndarray:
-    """Read one picture as an event: (C, H, W) uint8 with values in [0, levels).
+def is_lossless(path: str | os.PathLike) -> bool:
+    """Whether a path ends in the suffix of a format that keeps every pixel."""
+    return Path(path).suffix.lower() in LOSSLESS
 
-    Exact where a level is shown as each of its bytes (a picture that `write_image` wrote), else quantised. A gray
-    picture fits three channels, and a colour picture without colour fits one. Raises `DataError` for what `read_pixels`
-    refuses and for another size; nothing is ever resized.
+
+class Event(NamedTuple):
+    """A picture as a model sees it: levels (C, H, W) uint8, its own bytes (C, H, W), and what was lost between them."""
+
+    levels: np.ndarray
+    pixels: np.ndarray
+    notes: tuple[str, ...]
+
+
+def read_event(
+    path: str | os.PathLike, levels: int, shape: tuple[int, ...], pixel_values: Sequence[int] | None = None
+) -> Event:
+    """Read one picture as an event of a model with so many levels and this shape, (C, H, W).
+
+    Exact where a level is shown as each of its bytes (a picture that `write_image` wrote), else quantised, which is one
+    of the notes. A gray picture fits three channels, and a colour picture without colour fits one. Nothing is ever
+    resized.
+
+    Raises:
+        DataError: `read_pixels` refuses it, or it has another size.
     """
     channels, height, width = _image_shape(shape)
     pixels = read_pixels(path).pixels
@@ -123,7 +149,21 @@ def read_image(
         if (pixels != pixels[..., :1]).any():
             raise DataError(f"{path} is in colour and the model takes gray pictures; convert it first.")
         pixels = pixels[..., :1]
-    return np.ascontiguousarray(quantise(pixels, levels, pixel_values)[0].transpose(2, 0, 1))
+    pixels = np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    values, exact = quantise(pixels, levels, pixel_values)
+    notes = () if exact else (f"The pixels of {path} were quantised to the model's {levels} levels.",)
+    return Event(values, pixels, notes)
+
+
+def read_image(
+    path: str | os.PathLike, levels: int, shape: tuple[int, ...], pixel_values: Sequence[int] | None = None
+) -> np.ndarray:
+    """The levels of `read_event`: (C, H, W) uint8 with values in [0, levels).
+
+    Raises:
+        DataError: as `read_event`.
+    """
+    return read_event(path, levels, shape, pixel_values).levels
 
 
 def write_image(
@@ -131,8 +171,11 @@ def write_image(
 ) -> None:
     """Write one event (C, H, W) with values in [0, levels), C = 1 or 3, as a lossless picture.
 
-    `read_image` gives it back exactly. Raises `DataError` for values out of range, other shapes, more than 256 levels,
-    and a path that does not end in a lossless format's suffix.
+    `read_image` gives it back exactly.
+
+    Raises:
+        DataError: values are out of range, the shape is no picture's, there are more than 256 levels, or the path does
+            not end in a lossless format's suffix.
     """
     grid, x = grid_of(levels, pixel_values), _checked(x, levels)
     _image_shape(x.shape)
@@ -151,8 +194,10 @@ def save_grid(
     """Write events (N, C, H, W) as one picture: rows of `columns`, each pixel `scale` wide, `gap` gray pixels between.
 
     What a picture cannot show, `sheet_note` says: channels other than 1 or 3 stand side by side in gray, and more than
-    256 levels are shown by their highest 8 bits. Raises `DataError` for values out of range, a sheet of nothing, and a
-    path that does not end in a lossless format's suffix.
+    256 levels are shown by their highest 8 bits.
+
+    Raises:
+        DataError: values are out of range, there are none, or the path does not end in a lossless format's suffix.
     """
     x = _checked(x, levels)
     if min(columns, scale) < 1 or gap < 0 or len(x) == 0 or x.ndim != 4:
@@ -200,7 +245,7 @@ def _checked(x: np.ndarray | torch.Tensor, levels: int) -> np.ndarray:
 
 
 def _save(pixels: np.ndarray, path: Path) -> None:
-    if path.suffix.lower() not in LOSSLESS:
+    if not is_lossless(path):
         raise DataError(f"{path} does not name a lossless picture format; end it in {', '.join(LOSSLESS)}.")
     with replacing(path) as temporary:
         Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(temporary, lossless=True)  # for WebP

@@ -25,13 +25,17 @@ from chainrule.errors import DataError
 def read_pickle(path: str | os.PathLike) -> Any:
     """The content of a pickle file (plain or gzip); its arrays may be read-only.
 
-    Raises `DataError` for a missing, truncated or foreign file, and for one that names anything but NumPy's arrays.
+    Raises:
+        DataError: it is missing, truncated or foreign, or names anything but NumPy's arrays.
     """
     return restricted_load(io.BytesIO(read_bytes(as_path(path))), str(path))
 
 
 def restricted_load(file: BinaryIO | gzip.GzipFile, name: str = "the pickle") -> Any:
-    """Read one pickle from an open file. `name` begins the sentence of the `DataError` that a bad one raises.
+    """Read one pickle from an open file. `name` begins the sentence of an error.
+
+    Raises:
+        DataError: it is damaged, or names anything but NumPy's arrays.
 
     >>> restricted_load(io.BytesIO(pickle.dumps({"train": np.arange(3)})))
     {'train': array([0, 1, 2])}

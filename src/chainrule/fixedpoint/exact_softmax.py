@@ -24,6 +24,9 @@ LOGIT_BITS = 10
 TOTAL_BITS = 22
 """Frequencies sum to 2^22: the least probability is 2^-22, and the entropy coder has 24 bits to hold them."""
 
+CODER_BITS = 24
+"""The entropy coder's own frequencies sum to 2^24; see docs/format.md."""
+
 WEIGHT_BITS = 31
 LARGEST = 2**24
 """Logits beyond ±2^24 · 2^-10 are moved there."""

@@ -2,145 +2,34 @@
 
 A recipe is a value, not a script: `chainrule train NAME` runs it, and every field can be overridden on the command
 line. The presets: `quick` fits two CPU cores and a quarter of an hour for all of them together, `full` is the
-assignment's size and training.
+assignment's size and training. The table can be read without PyTorch; `get_recipe` makes of a line what can be run.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Generic, Literal, TypeVar
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 from chainrule.errors import ModelError
-from chainrule.models import (
-    MADE,
-    AutoregressiveModel,
-    ConditionalMLP,
-    GatedPixelCNN,
-    GatedPixelCNNMADE,
-    GenerativeModel,
-    GrayscalePixelCNN,
-    Histogram,
-    LogisticPixelCNN,
-    PixelCNN,
-    PixelCNNMADE,
-    PixelIQN,
-)
-from chainrule.models.conditional_mlp import Encoding
-from chainrule.training.config import TrainConfig
+
+if TYPE_CHECKING:
+    from chainrule.lab.fields import ModelFields
+    from chainrule.training.config import TrainConfig
 
 Preset = Literal["quick", "full"]
+Values = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class HistogramConfig:
-    """A softmax histogram has nothing to choose."""
-
-    def build(self, shape: tuple[int, ...], levels: int) -> AutoregressiveModel:
-        expect_shape("a histogram", shape, (1,))
-        return Histogram(levels)
-
-
-@dataclass(frozen=True)
-class ConditionalMLPConfig:
-    encoding: Encoding = "onehot"
-    """How the first entry enters the MLP: onehot, scalar or embedding."""
-    hidden: tuple[int, ...] = (128, 128)
-    """Widths of the hidden layers."""
-    embedding: int = 32
-    """Length of the learned vectors, with encoding embedding."""
-
-    def build(self, shape: tuple[int, ...], levels: int) -> AutoregressiveModel:
-        expect_shape("a ConditionalMLP", shape, (2,))
-        return ConditionalMLP(levels, self.encoding, self.hidden, self.embedding)
-
-
-@dataclass(frozen=True)
-class MADEConfig:
-    hidden: tuple[int, ...] = (128, 128)
-    """Widths of the hidden layers."""
-
-    def build(self, shape: tuple[int, ...], levels: int) -> AutoregressiveModel:
-        return MADE(shape, levels, self.hidden)
-
-
-@dataclass(frozen=True)
-class PixelCNNConfig:
-    filters: int = 128
-    """Channels of the residual stream."""
-    blocks: int = 12
-    """Residual blocks."""
-    layer_norm: bool = True
-    """Normalise over the channels of a pixel in front of every block."""
-
-    def build(self, shape: tuple[int, ...], levels: int) -> AutoregressiveModel:
-        return PixelCNN(expect_image(shape), levels, self.filters, self.blocks, self.layer_norm)
-
-
-@dataclass(frozen=True)
-class PixelCNNMADEConfig(PixelCNNConfig):
-    def build(self, shape: tuple[int, ...], levels: int) -> AutoregressiveModel:
-        return PixelCNNMADE(expect_image(shape), levels, self.filters, self.blocks, self.layer_norm)
-
-
-@dataclass(frozen=True)
-class GatedPixelCNNConfig(PixelCNNConfig):
-    classes: int = 0
-    """Labels that the model is conditioned on; 0 for none."""
-
-    def build(self, shape: tuple[int, ...], levels: int) -> AutoregressiveModel:
-        return GatedPixelCNN(expect_image(shape), levels, self.filters, self.blocks, self.layer_norm, self.classes)
-
-
-@dataclass(frozen=True)
-class GatedPixelCNNMADEConfig(GatedPixelCNNConfig):
-    def build(self, shape: tuple[int, ...], levels: int) -> AutoregressiveModel:
-        return GatedPixelCNNMADE(expect_image(shape), levels, self.filters, self.blocks, self.layer_norm, self.classes)
-
-
-@dataclass(frozen=True)
-class GrayscalePixelCNNConfig(PixelCNNConfig):
-    grays: int | None = None
-    """Gray levels; None for as many as there are sums of the channels, up to 16."""
-
-    def build(self, shape: tuple[int, ...], levels: int) -> AutoregressiveModel:
-        return GrayscalePixelCNN(
-            expect_image(shape), levels, self.filters, self.blocks, self.layer_norm, grays=self.grays
-        )
-
-
-@dataclass(frozen=True)
-class PixelIQNConfig(PixelCNNConfig):
-    embedding: int = 64
-    """Cosines that the quantile's τ is embedded in."""
-
-    def build(self, shape: tuple[int, ...], levels: int) -> GenerativeModel:  # type: ignore[override]
-        return PixelIQN(expect_image(shape), levels, self.filters, self.blocks, self.layer_norm, self.embedding)
-
-
-@dataclass(frozen=True)
-class LogisticPixelCNNConfig(PixelCNNConfig):
-    components: int = 10
-    """Logistics in each pixel's mixture."""
-
-    def build(self, shape: tuple[int, ...], levels: int) -> AutoregressiveModel:
-        image = expect_image(shape)
-        return LogisticPixelCNN(image, levels, self.filters, self.blocks, self.layer_norm, self.components)
-
-
-ModelConfig = HistogramConfig | ConditionalMLPConfig | MADEConfig | PixelCNNConfig | PixelCNNMADEConfig
-M = TypeVar("M", bound=ModelConfig)
-
-
-@dataclass(frozen=True)
-class Recipe(Generic[M]):
+class Recipe:
     """A named experiment."""
 
     name: str
     title: str
     data: str
     """A dataset's name, or a file or folder."""
-    model: M
+    model: ModelFields
     train: TrainConfig
     validation: int | None = None
     """Images of the Hopper set that are held out for validation; None for 5,000."""
@@ -152,164 +41,134 @@ class Recipe(Generic[M]):
     """The preset that this recipe started from."""
 
 
-def expect_shape(what: str, shape: tuple[int, ...], wanted: tuple[int, ...]) -> None:
-    if tuple(shape) != wanted:
-        raise ModelError(f"{what} models events of shape {wanted}, this data has {tuple(shape)}: choose another recipe")
+@dataclass(frozen=True)
+class Line:
+    """A recipe as it stands in the table."""
+
+    title: str
+    data: str
+    model: str
+    """The class, a name in `chainrule.models.REGISTRY`."""
+    fields: Values
+    """The model's arguments that differ from its constructor's own."""
+    train: Values
+    """Fields of `TrainConfig`."""
+    full: Values | None = None
+    """The model's arguments on the full preset, with its training; None where both presets are the same."""
+    validation: int | None = None
+    init: str | None = None
 
 
-def expect_image(shape: tuple[int, ...]) -> tuple[int, int, int]:
-    if len(shape) != 3:
-        raise ModelError(f"a PixelCNN models images, this data has events of shape {tuple(shape)}: use recipe 2d-made")
-    return shape[0], shape[1], shape[2]
+WARMUP = {
+    "steps": 2000,
+    "batch_size": 200,
+    "lr": 0.03,
+    "schedule": "cosine",
+    "ema": 0.99,
+    "eval_every": 20,
+    "precision": "float32",
+    "device": "cpu",
+}
+TWO_D = {
+    "steps": 2000,
+    "batch_size": 1000,
+    "lr": 3e-3,
+    "warmup": 100,
+    "schedule": "cosine",
+    "jitter": 1.5,
+    "eval_every": 100,
+    "precision": "float32",
+    "device": "cpu",
+}
+FULL_IMAGES = {"steps": 21_500, "batch_size": 128, "lr": 1e-3, "eval_every": 430}
+QUICK_IMAGES = {
+    "steps": 3200,
+    "batch_size": 8,
+    "optimizer": "muon",
+    "lr": 0.02,
+    "warmup": 100,
+    "schedule": "cosine",
+    "ema": 0.998,
+    "clip": 1.0,
+    "eval_every": 400,
+}
+CPU_IMAGES = QUICK_IMAGES | {"steps": 7000, "batch_size": 16, "eval_every": 500}
 
 
-def warmup(preset: Preset) -> Recipe:
-    train = TrainConfig(
-        steps=2000,
-        batch_size=200,
-        lr=0.03,
-        schedule="cosine",
-        ema=0.99,
-        eval_every=20,
-        precision="float32",
-        device="cpu",
-    )
-    return Recipe("warmup", "Part 1: softmax histogram", "warmup", HistogramConfig(), train)
+def digits(title: str, model: str, quick: Values, full: Values) -> Line:
+    """A model of the Hopper set in either preset: all are trained alike, so that they can be compared."""
+    return Line(title, "hopper-mnist", model, quick, QUICK_IMAGES, full, 1000)
 
 
-TWO_D = TrainConfig(
-    steps=2000,
-    batch_size=1000,
-    lr=3e-3,
-    warmup=100,
-    schedule="cosine",
-    jitter=1.5,
-    eval_every=100,
-    precision="float32",
-    device="cpu",
+def on_cpu(title: str, model: str, init: str | None = None, **train: Any) -> Line:
+    """The assignment's size, as well trained as two CPU cores can in an hour or two; for every preset the same."""
+    return Line(title, "hopper-mnist", model, {}, CPU_IMAGES | train, None, 1000, init)
+
+
+QUICK, GATED_QUICK, GATED_FULL = (
+    {"filters": 64, "blocks": 8},
+    {"filters": 24, "blocks": 8},
+    {"filters": 52, "blocks": 10},
 )
+"""Gated models of these sizes have about as many parameters as masked ones of the same preset."""
 
-
-def two_d_mlp(preset: Preset) -> Recipe:
-    return Recipe("2d-mlp", "Part 2.1: MLP", "portrait-2d", ConditionalMLPConfig(), replace(TWO_D, batch_size=2000))
-
-
-def two_d_made(preset: Preset) -> Recipe:
-    return Recipe("2d-made", "Part 2.2: MADE", "portrait-2d", MADEConfig(), TWO_D)
-
-
-FULL_IMAGES = TrainConfig(steps=21_500, batch_size=128, lr=1e-3, eval_every=430)
-QUICK_IMAGES = TrainConfig(
-    steps=3200,
-    batch_size=8,
-    optimizer="muon",
-    lr=0.02,
-    warmup=100,
-    schedule="cosine",
-    ema=0.998,
-    clip=1.0,
-    eval_every=400,
-)
-
-
-def of_images(name: str, title: str, preset: Preset, *, full: PixelCNNConfig, quick: PixelCNNConfig) -> Recipe:
-    """A model of the Hopper set in either preset: all are trained alike."""
-    if preset == "full":
-        return Recipe(name, title, "hopper-mnist", full, FULL_IMAGES, 5000)
-    return Recipe(name, title, "hopper-mnist", quick, QUICK_IMAGES, 1000)
-
-
-def pixelcnn(preset: Preset) -> Recipe:
-    title = "Part 3: PixelCNN, factorised over channels"
-    return of_images("pixelcnn", title, preset, full=PixelCNNConfig(), quick=PixelCNNConfig(64, 8))
-
-
-def pixelcnn_made(preset: Preset) -> Recipe:
-    title = "Part 3: PixelCNN-MADE"
-    return of_images("pixelcnn-made", title, preset, full=PixelCNNMADEConfig(), quick=PixelCNNMADEConfig(64, 8))
-
-
-def gated(preset: Preset) -> Recipe:
-    """About as many parameters as the recipe pixelcnn of the same preset."""
-    title = "Bonus: gated PixelCNN, factorised over channels"
-    return of_images("gated", title, preset, full=GatedPixelCNNConfig(52, 10), quick=GatedPixelCNNConfig(24, 8))
-
-
-def gated_made(preset: Preset) -> Recipe:
-    """About as many parameters as the recipe pixelcnn-made of the same preset."""
-    title = "Bonus: gated PixelCNN-MADE"
-    full, quick = GatedPixelCNNMADEConfig(52, 10), GatedPixelCNNMADEConfig(24, 8)
-    return of_images("gated-made", title, preset, full=full, quick=quick)
-
-
-def class_conditional(preset: Preset) -> Recipe:
-    """The recipe gated-made, told which digit it is."""
-    title = "Bonus: gated PixelCNN-MADE given the class"
-    full, quick = GatedPixelCNNMADEConfig(52, 10, classes=10), GatedPixelCNNMADEConfig(24, 8, classes=10)
-    return of_images("class-conditional", title, preset, full=full, quick=quick)
-
-
-def grayscale(preset: Preset) -> Recipe:
-    """Two gated PixelCNNs, with about as many parameters together as the recipe gated-made's one."""
-    title = "Bonus: PixelCNN with a gray image as auxiliary variable"
-    full, quick = GrayscalePixelCNNConfig(36, 10), GrayscalePixelCNNConfig(16, 8)
-    return of_images("grayscale", title, preset, full=full, quick=quick)
-
-
-def iqn(preset: Preset) -> Recipe:
-    """As many parameters, and with the same seed the same batches, as the recipe pixelcnn-made of the same preset."""
-    title = "Bonus: PixelIQN, quantile regression"
-    return of_images("iqn", title, preset, full=PixelIQNConfig(), quick=PixelIQNConfig(64, 8))
-
-
-def logistic(preset: Preset) -> Recipe:
-    title = "Bonus: PixelCNN with a discretised mixture of logistics"
-    return of_images("logistic", title, preset, full=LogisticPixelCNNConfig(), quick=LogisticPixelCNNConfig(64, 8))
-
-
-CPU_IMAGES = replace(QUICK_IMAGES, steps=7000, batch_size=16, eval_every=500)
-
-
-def pixelcnn_made_cpu(preset: Preset) -> Recipe:
-    """The full size, as well trained as two CPU cores can in three quarters of an hour; for every preset the same."""
-    title = "Part 3: PixelCNN-MADE, full size, on a CPU"
-    return Recipe("pixelcnn-made-cpu", title, "hopper-mnist", PixelCNNMADEConfig(), CPU_IMAGES, 1000)
-
-
-def pixelcnn_made_long_cpu(preset: Preset) -> Recipe:
-    """The same for an hour or two more, on a processor with bfloat16: from pixelcnn-made-1, digits on fresh crops."""
-    title = "Part 3: PixelCNN-MADE, full size, longer on a CPU"
-    train = replace(CPU_IMAGES, steps=60_000, lr=0.01, ema=0.999, redraw=True, eval_every=2000)
-    return Recipe(
-        "pixelcnn-made-long-cpu", title, "hopper-mnist", PixelCNNMADEConfig(), train, 1000, init="pixelcnn-made-1"
-    )
-
-
-def pixelcnn_cpu(preset: Preset) -> Recipe:
-    """The full size, factorised: goes on from the shipped model, with digits on fresh crops and at half the rate.
-
-    That model, pixelcnn-3, was the end of such a run itself, and its curve was still falling.
-    """
-    title = "Part 3: PixelCNN, factorised over channels, full size, on a CPU"
-    train = replace(CPU_IMAGES, steps=20_000, lr=0.01, redraw=True, eval_every=1000)
-    return Recipe("pixelcnn-cpu", title, "hopper-mnist", PixelCNNConfig(), train, 1000, init="pixelcnn-3")
-
-
-RECIPES: dict[str, Callable[[Preset], Recipe]] = {
-    "warmup": warmup,
-    "2d-mlp": two_d_mlp,
-    "2d-made": two_d_made,
-    "pixelcnn": pixelcnn,
-    "pixelcnn-made": pixelcnn_made,
-    "gated": gated,
-    "gated-made": gated_made,
-    "class-conditional": class_conditional,
-    "grayscale": grayscale,
-    "iqn": iqn,
-    "logistic": logistic,
-    "pixelcnn-cpu": pixelcnn_cpu,
-    "pixelcnn-made-cpu": pixelcnn_made_cpu,
-    "pixelcnn-made-long-cpu": pixelcnn_made_long_cpu,
+RECIPES: dict[str, Line] = {
+    "warmup": Line("Part 1: softmax histogram", "warmup", "Histogram", {}, WARMUP),
+    "2d-mlp": Line("Part 2.1: MLP", "portrait-2d", "ConditionalMLP", {}, TWO_D | {"batch_size": 2000}),
+    "2d-made": Line("Part 2.2: MADE", "portrait-2d", "MADE", {"hidden": (128, 128)}, TWO_D),
+    "pixelcnn": digits("Part 3: PixelCNN, factorised over channels", "PixelCNN", QUICK, {}),
+    "pixelcnn-made": digits("Part 3: PixelCNN-MADE", "PixelCNNMADE", QUICK, {}),
+    "gated": digits("Bonus: gated PixelCNN, factorised over channels", "GatedPixelCNN", GATED_QUICK, GATED_FULL),
+    "gated-made": digits("Bonus: gated PixelCNN-MADE", "GatedPixelCNNMADE", GATED_QUICK, GATED_FULL),
+    "class-conditional": digits(
+        "Bonus: gated PixelCNN-MADE given the class",
+        "GatedPixelCNNMADE",
+        GATED_QUICK | {"classes": 10},
+        GATED_FULL | {"classes": 10},
+    ),
+    # two gated PixelCNNs, with about as many parameters together as the one of gated-made
+    "grayscale": digits(
+        "Bonus: PixelCNN with a gray image as auxiliary variable",
+        "GrayscalePixelCNN",
+        {"filters": 16, "blocks": 8},
+        {"filters": 36, "blocks": 10},
+    ),
+    # as many parameters as pixelcnn-made, and with the same seed the same batches
+    "iqn": digits("Bonus: PixelIQN, quantile regression", "PixelIQN", QUICK, {}),
+    "logistic": digits("Bonus: PixelCNN with a discretised mixture of logistics", "LogisticPixelCNN", QUICK, {}),
+    "gated-logistic": digits(
+        "Bonus: gated PixelCNN with a discretised mixture of logistics",
+        "ImageModel",
+        GATED_QUICK | {"trunk": "gated", "head": "logistic"},
+        GATED_FULL | {"trunk": "gated", "head": "logistic"},
+    ),
+    "gated-iqn": digits(
+        "Bonus: gated PixelIQN, quantile regression",
+        "ImageModel",
+        GATED_QUICK | {"trunk": "gated", "head": "quantile"},
+        GATED_FULL | {"trunk": "gated", "head": "quantile"},
+    ),
+    # the last of four runs, each from the weights of the one before: `chainrule study shipped` has them all
+    "pixelcnn-cpu": on_cpu(
+        "Part 3: PixelCNN, factorised over channels, full size, on a CPU",
+        "PixelCNN",
+        "runs/pixelcnn-cpu-2",
+        steps=20_000,
+        lr=0.01,
+        redraw=True,
+        eval_every=1000,
+    ),
+    "pixelcnn-made-cpu": on_cpu("Part 3: PixelCNN-MADE, full size, on a CPU", "PixelCNNMADE"),
+    "pixelcnn-made-long-cpu": on_cpu(
+        "Part 3: PixelCNN-MADE, full size, longer on a CPU",
+        "PixelCNNMADE",
+        "runs/pixelcnn-made-cpu",
+        steps=60_000,
+        lr=0.01,
+        ema=0.999,
+        redraw=True,
+        eval_every=2000,
+    ),
 }
 
 
@@ -321,13 +180,16 @@ def get_recipe(name: str, preset: Preset = "quick") -> Recipe:
 
     Example:
         >>> get_recipe("pixelcnn-made", "full").model
-        PixelCNNMADEConfig(filters=128, blocks=12, layer_norm=True)
+        PixelCNNMADEFields(filters=128, blocks=12, layer_norm=True)
     """
+    from chainrule.lab.fields import fields_of
+    from chainrule.training.config import TrainConfig
+
     if name not in RECIPES:
         raise ModelError(f"there is no recipe {name!r}: choose one of {', '.join(RECIPES)}")
-    return replace(RECIPES[name](preset), name=name, preset=preset)
-
-
-def with_seed(recipe: Recipe, seed: int) -> Recipe:
-    """The same recipe with another seed."""
-    return replace(recipe, train=replace(recipe.train, seed=seed))
+    line = RECIPES[name]
+    fields, train, validation = line.fields, line.train, line.validation
+    if preset == "full" and line.full is not None:
+        fields, train, validation = line.full, FULL_IMAGES, 5000
+    model = fields_of(line.model)(**fields)
+    return Recipe(name, line.title, line.data, model, TrainConfig(**train), validation, init=line.init, preset=preset)

@@ -1,6 +1,6 @@
 """Searching hyper-parameters on the validation set with optuna. The test split is never touched.
 
-Trials are kept in a journal beside a table, so that a search can be stopped and gone on with, and looked at later.
+Trials are kept in a journal beside a table, so that a search can be stopped, resumed, and looked at later.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import csv
 import io
 import json
 import math
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -18,9 +18,7 @@ import torch
 from chainrule.atomic import write_bytes
 from chainrule.errors import ChainruleError, ModelError
 from chainrule.lab.experiment import open_dataset
-from chainrule.lab.recipes import ConditionalMLPConfig, MADEConfig, PixelCNNConfig, Recipe
-from chainrule.models import AutoregressiveModel
-from chainrule.models.conditional_mlp import Encoding
+from chainrule.lab.recipes import Recipe
 from chainrule.training.fitting import fit
 from chainrule.training.progress import say
 
@@ -29,10 +27,13 @@ if TYPE_CHECKING:
 
 
 def suggest(trial: optuna.Trial, recipe: Recipe) -> Recipe:
-    """The recipe with the hyper-parameters of one trial: learning rate, batch, optimiser; for part 2 also the jitter,
-    width and depth, and for part 2.1 the input encoding; for images the filters and blocks stay as they are."""
-    train = recipe.train
-    pictures = isinstance(recipe.model, PixelCNNConfig)
+    """The recipe with the hyper-parameters of one trial: learning rate, batch and optimiser.
+
+    For a model with hidden layers also their width and number and the jitter, and where there is a choice of encodings
+    the encoding; the filters and blocks of an image model stay as they are.
+    """
+    train, chosen = recipe.train, {field.name: field.type for field in fields(recipe.model)}
+    pictures = "filters" in chosen
     optimizer = trial.suggest_categorical("optimizer", ["adam", "muon"] if pictures else ["adam", "adamw", "sgd"])
     factor = trial.suggest_float("lr_factor", 0.2, 5.0, log=True)
     usual = {"sgd": 1.0, "muon": 0.02, "adam": 2e-3, "adamw": 2e-3}[optimizer] * (1 if pictures else 2)
@@ -42,25 +43,28 @@ def suggest(trial: optuna.Trial, recipe: Recipe) -> Recipe:
     changes: dict[str, Any] = {"optimizer": optimizer, "lr": factor * usual, "batch_size": batch, "steps": steps}
     if optimizer == "adamw":
         changes["weight_decay"] = trial.suggest_float("weight_decay", 1e-3, 1.0, log=True)
-    model = recipe.model
-    if isinstance(model, MADEConfig | ConditionalMLPConfig):
+    arguments: dict[str, Any] = {}
+    if "hidden" in chosen:
         changes["jitter"] = trial.suggest_categorical("jitter", [0.0, 0.75, 1.0, 1.5, 2.0])
         width = trial.suggest_categorical("width", [64, 128, 256])
-        model = replace(model, hidden=(width,) * trial.suggest_int("depth", 1, 3))
-    if isinstance(model, ConditionalMLPConfig):
-        model = replace(model, encoding=trial.suggest_categorical("encoding", list(get_args(Encoding))))
+        arguments["hidden"] = (width,) * trial.suggest_int("depth", 1, 3)
+    if encodings := get_args(chosen.get("encoding")):
+        arguments["encoding"] = trial.suggest_categorical("encoding", list(encodings))
     changes["eval_every"] = max(1, steps // 20)
     changes["warmup"] = min(train.warmup, steps // 10)
-    return replace(recipe, model=model, train=replace(train, **changes))
+    return replace(recipe, model=replace(recipe.model, **arguments), train=replace(train, **changes))
 
 
 def tune(recipe: Recipe, out: str | Path, trials: int = 20, *, quiet: bool = False) -> list[dict[str, Any]]:
-    """Run `trials` more trials of a search into `out`; returns all trials so far, best first.
+    """Run `trials` more trials of a search into `out`.
 
     `out` gets journal.log (optuna's storage), trials.csv and best.json (the flags of the best trial).
 
+    Returns:
+        All trials so far, best first: `trial`, `validation_bits_per_dim`, `seconds` and the trial's parameters.
+
     Raises:
-        ModelError: optuna is not installed.
+        ModelError: optuna is not installed, the model has no likelihood, or all trials diverged.
         ChainruleError: `out` cannot be written.
     """
     try:
@@ -79,8 +83,8 @@ def tune(recipe: Recipe, out: str | Path, trials: int = 20, *, quiet: bool = Fal
         raise ChainruleError(f"cannot write into {out}: {error.strerror}; choose another --out") from None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     dataset = open_dataset(recipe)
-    if not isinstance(model := recipe.model.build(dataset.shape, dataset.levels), AutoregressiveModel):
-        raise ModelError(f"trials are ranked by bits/dim, and {type(model).__name__} has none: tune pixelcnn-made")
+    if not recipe.model.build(dataset.shape, dataset.levels).has_likelihood:
+        raise ModelError(f"trials are ranked by bits/dim, and {recipe.model.of} has none: tune pixelcnn-made")
 
     def objective(trial: optuna.Trial) -> float:
         candidate = suggest(trial, recipe)
@@ -125,15 +129,11 @@ def changed_flags(prefix: str, old: dict[str, Any], new: dict[str, Any]) -> list
     """
     flags = []
     for name, value in new.items():
-        if value != old.get(name) and tuple_or(value) != tuple_or(old.get(name)):
-            values = value if isinstance(value, list | tuple) else [value]
+        values = list(value) if isinstance(value, list | tuple) else [value]  # JSON knows no tuples
+        before = old.get(name)
+        if values != (list(before) if isinstance(before, list | tuple) else [before]):
             flags += [f"--{prefix}.{name.replace('_', '-')}", *map(str, values)]
     return flags
-
-
-def tuple_or(value: Any) -> Any:
-    """Lists as tuples: JSON knows no tuples."""
-    return tuple(value) if isinstance(value, list) else value
 
 
 def write_table(path: Path, rows: list[dict[str, Any]]) -> None:

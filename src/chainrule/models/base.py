@@ -167,10 +167,11 @@ class AutoregressiveModel(StoredModel):
             ModelError: the model has no likelihood.
         """
         x = self.checked(x)
-        return self(x, self.checked_context(context, len(x)))
+        context = self.checked_context(context, len(x))
+        return self._site_log_probs(self.with_auxiliaries(x), context).flatten(1).sum(1)
 
     def forward(self, x: Tensor, context: Any = None) -> Tensor:
-        """`log_prob` without the checks."""
+        """`log_prob` without the checks: what training and data-parallel wrappers call."""
         return self._site_log_probs(self.with_auxiliaries(x), context).flatten(1).sum(1)
 
     def site_log_probs(self, x: Tensor, context: Any = None) -> Tensor:

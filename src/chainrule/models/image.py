@@ -133,19 +133,18 @@ class ImageModel(AutoregressiveModel):
         logits = self.head(self.features(v, context), v.permute(0, 2, 3, 1))  # (B, H, W, C, levels)
         return logits.permute(0, 3, 1, 2, 4)
 
-    def _losses(self, y: Tensor, context: Any) -> Tensor:
-        """The head's loss of every entry, (B, C, H, W)."""
-        v = self._float(y)
-        return self.head.loss(self.features(v, context), v.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-
     def _site_log_probs(self, y: Tensor, context: Any) -> Tensor:
         if self.softmax.exact or not self.has_likelihood:
             return super()._site_log_probs(y, context)
-        return -self._losses(y, context)
+        v = self._float(y)
+        return -self.head.loss(self.features(v, context), v.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
     def loss(self, x: Tensor, context: Any = None) -> Tensor:
         """What training minimises, a scalar: nats per dimension, or the mean of the head's own loss."""
-        return super().loss(x, context) if self.has_likelihood else self._losses(x, context).mean()
+        if self.has_likelihood:
+            return super().loss(x, context)
+        v = self._float(x)
+        return self.head.loss(self.features(v, context), v.permute(0, 2, 3, 1)).mean()
 
     def quantiles(self, x: Tensor, tau: Tensor | float, context: Any = None) -> Tensor:
         """The predicted τ-quantile of each entry given the earlier entries of `x`, for a quantile head.

@@ -61,7 +61,7 @@ class MaskedConv2d(nn.Module):
 
     def activated(self, x: Tensor) -> Tensor:
         """`forward` of relu(x); `x` may be overwritten."""
-        y = passes.taken(self, "activated", x)
+        y = passes.of(self, "activated")(self, x)
         return self(x.relu_()) if y is None else y
 
     def pointwise(self, x: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ class Gate(nn.Module):
 
     def forward(self, x: Tensor, dim: int = 1) -> Tensor:
         """(…, 2 · filters, …) → (…, filters, …) along `dim`."""
-        if dim == 1 and (y := passes.taken(self, "forward", x)) is not None:
+        if dim == 1 and (y := passes.of(self, "forward")(self, x)) is not None:
             return y
         a, b = x.chunk(2, dim)
         return a.tanh() * b.sigmoid()

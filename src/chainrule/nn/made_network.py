@@ -64,7 +64,7 @@ class MADENetwork(nn.Module):
         if self.from_auxiliary is None:
             return layer(one_hot(v, self.levels).flatten(-2)).relu_()
         plus = self.from_auxiliary(auxiliary)
-        if (h := passes.taken(self, "first", v, plus)) is not None:
+        if (h := passes.of(self, "first")(self, v, plus)) is not None:
             return h
         return (layer(one_hot(v, self.levels).flatten(-2)) + plus).relu_()
 

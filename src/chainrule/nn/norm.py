@@ -19,12 +19,12 @@ class ChannelLayerNorm(nn.LayerNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) → the same shape; in channels_last memory nothing is moved."""
-        y = passes.taken(self, "forward", x)
+        y = passes.of(self, "forward")(self, x)
         return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2) if y is None else y
 
     def activated(self, x: Tensor) -> Tensor:
         """ReLU of `forward`."""
-        y = passes.taken(self, "activated", x)
+        y = passes.of(self, "activated")(self, x)
         return F.relu(self(x)) if y is None else y
 
     def step(self, x: Tensor) -> Tensor:

@@ -22,7 +22,10 @@ def register(layer: type, method: str, run: Pass) -> None:
     _PASSES[layer, method] = run
 
 
-def taken(layer: Any, method: str, *inputs: Any) -> Tensor | None:
-    """What a registered pass makes of the inputs; None if there is none, or if it leaves these to the layer."""
-    run = _PASSES.get((type(layer), method))
-    return None if run is None else run(layer, *inputs)
+def of(layer: Any, method: str) -> Pass:
+    """The pass that is registered for a layer of this very type; one that gives None if there is none."""
+    return _PASSES.get((type(layer), method), _none)
+
+
+def _none(layer: Any, *inputs: Any) -> None:
+    """No pass: the layer computes on its own."""

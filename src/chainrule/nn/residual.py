@@ -34,7 +34,7 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, filters, H, W) → the same shape."""
-        if (y := passes.taken(self, "forward", x)) is not None:
+        if (y := passes.of(self, "forward")(self, x)) is not None:
             return y
         h = F.relu(x) if self.norm is None else self.norm.activated(x)
         h = self.spatial.activated(self.reduce(h))

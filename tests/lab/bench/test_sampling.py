@@ -29,7 +29,7 @@ def test_the_yardstick_is_the_usual_code(monkeypatch):
 
 def test_growth_changes_one_size_at_a_time(monkeypatch):
     def measured(model, n, repeats, passes):
-        sizes.append((n, model.shape[1], model.input.out_channels, len(model.blocks)))
+        sizes.append((n, model.shape[1], model.config["filters"], model.config["blocks"]))
         return {"cached_seconds": 1.0, "pass_seconds": 2.0, "naive_passes": 3, "ratio": 6.0}
 
     sizes = []

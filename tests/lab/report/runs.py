@@ -1,4 +1,4 @@
-"""Small run folders, written the way experiment.py writes them, without any training."""
+"""Small run folders, written the way run_folder.py writes them, without any training."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.lab import experiment
-from chainrule.lab.experiment import save_arrays, write_json
+from chainrule.lab import run_folder
+from chainrule.lab.run_folder import save_arrays, write_json
 
 MODELS = {
     "warmup": ("Part 1: softmax histogram", "warmup", 100, [1]),
@@ -110,7 +110,7 @@ def write_codec_run(folder: Path, **changes: Any) -> dict[str, Any]:
         "times_smaller_than_best_other": 20000 / 10921,
     } | changes
     images = rng.integers(0, 4, (8, 3, 6, 5)).astype(np.uint8)
-    experiment.write_run(folder, "codec", result, {"heat_images": images, "heat_bits": rng.exponential(size=(8, 6, 5))})
+    run_folder.write_run(folder, "codec", result, {"heat_images": images, "heat_bits": rng.exponential(size=(8, 6, 5))})
     return json.loads((folder / "result.json").read_text(encoding="utf-8"))
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import xml.etree.ElementTree as ElementTree
+from pathlib import Path
 
 import numpy as np
 
-from chainrule.lab.report import plots, words
-from chainrule.lab.report.ink import THEME, tiles
+from chainrule.lab.report import plots
+from chainrule.lab.report.drawing import THEME, tiles
+from chainrule.lab.report.readers import Run
 
 
 def svg(uri: str) -> str:
@@ -29,19 +31,21 @@ def test_a_long_curve_is_thinned_but_keeps_its_extremes() -> None:
     x, kept = plots.thinned(np.arange(len(y)), y)
     assert len(x) <= plots.MOST_POINTS
     assert (kept.min(), kept.max()) == (y.min(), y.max())
-    assert (np.diff(x) > 0).all()
+    assert (np.diff(x) >= 0).all()
 
 
-def test_the_running_mean_of_a_constant_is_that_constant() -> None:
-    for steps in (1, 2, 7, 60, 5000):
-        x, y = plots.smoothed(np.arange(steps), np.full(steps, 1.5))
-        assert np.allclose(y, 1.5)
-        assert (x[0], x[-1]) == (0, steps - 1)
+def test_the_mean_of_stretches_keeps_straight_lines() -> None:
+    for steps in (0, 1, 2, 7, 60, 5000):
+        x, y = plots.smoothed(np.arange(steps), 1.5 - 0.5 * np.arange(steps))
+        assert np.allclose(y, 1.5 - 0.5 * x)
+        assert len(x) == min(100, -(-steps // 4))
 
 
 def test_figures_follow_the_readers_theme_and_are_small() -> None:
     steps = np.arange(1.0, 50_001)
-    text = svg(plots.curves((steps, 1 / steps), (steps[::500], 1 / steps[::500]), "bits", entropy=0.1))
+    text = svg(
+        plots.curves((steps, 1 / steps), (steps, 1 / steps), (steps[::500], 1 / steps[::500]), "bits", entropy=0.1)
+    )
     assert "prefers-color-scheme:dark" in text
     for name, (light, _) in THEME.items():
         assert text.count(light) == 1, name  # in the table of colours alone
@@ -50,7 +54,7 @@ def test_figures_follow_the_readers_theme_and_are_small() -> None:
 
 def test_figures_of_nothing_are_drawn() -> None:
     nothing = (np.zeros(0), np.zeros(0))
-    svg(plots.curves(nothing, nothing, "bits"))
+    svg(plots.curves(nothing, nothing, nothing, "bits"))
     svg(plots.receptive_field(np.zeros((4, 4)), 2, 2))
     svg(plots.pair_pictures(np.zeros((3, 3)), None, None))
 
@@ -64,21 +68,18 @@ def test_a_grid_scales_levels_to_bytes_and_keeps_colours() -> None:
     assert grid[2, 0].tolist() == [128, 128, 128]
 
 
-def test_a_receptive_field_is_described_as_it_is() -> None:
-    full = np.zeros((5, 5))
-    full[:2], full[2, :2] = 1e-3, 1.0
-    assert "no blind spot" in words.receptive_sentence(full, 2, 2)
-    assert "causal" in words.receptive_sentence(full, 2, 2)
-    blind = full.copy()
-    blind[1, 4] = 0
-    assert "blind spot of" in words.receptive_sentence(blind, 2, 2)
-    leaking = full.copy()
-    leaking[3, 0] = 1e-9
-    assert "causal" not in words.receptive_sentence(leaking, 2, 2)
-    near = full.copy()
-    near[0], near[:, 0], near[:, 4] = 0, 0, 0
-    assert "no blind spot, and what stays empty is out of reach" in words.receptive_sentence(near, 2, 2)
-    near[1, 3] = 0
-    assert "this is the blind spot of" in words.receptive_sentence(near, 2, 2)
-    assert words.blind_spot(full, 0, 2) == words.blind_spot(full, 2, 4) == ""
-    assert words.receptive_sentence(np.zeros((5, 5)), 2, 2) == "No pixel influences this one."
+def test_a_heat_map_is_drawn_of_any_images_and_bits() -> None:
+    for channels, bits in ((1, np.zeros((2, 3, 4))), (3, np.full((2, 3, 4), 5.0)), (2, np.ones((2, 3, 4)))):
+        svg(plots.heat_map(np.zeros((2, channels, 3, 4), np.uint8), bits, levels=2))
+
+
+def test_a_thinned_curve_keeps_its_means_and_its_extremes() -> None:
+    lines = [
+        {"step": 5, "train": 2.0, "least": 1.0, "most": 4.0},
+        {"step": 9, "validation": 3.0},
+        {"step": 9, "train": 1.5},
+    ]
+    run = Run(Path("run"), {}, lines, {}, {})
+    assert [part.tolist() for part in run.curve] == [[5, 9], [2.0, 1.5]]
+    assert [part.tolist() for part in run.extremes] == [[5, 5, 9, 9], [1.0, 4.0, 1.5, 1.5]]
+    assert [part.tolist() for part in run.validation] == [[9], [3.0]]

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from chainrule.errors import DataError
-from chainrule.lab.experiment import save_arrays, write_json
 from chainrule.lab.report import build
+from chainrule.lab.run_folder import save_arrays, write_json
 
 from .page import Page, page_of
 from .runs import MODELS, write_run
@@ -71,7 +71,13 @@ def test_the_numbers_are_those_of_the_run_folders(runs: dict[str, tuple[Path, di
     part = {"warmup": 1, "2d-mlp": 2, "2d-made": 2, "pixelcnn": 3, "pixelcnn-made": 3}
     for recipe, (_, result) in runs.items():
         curves = page.text(f"part-{part[recipe]}-curves-{recipe}")
-        for name in ("test_bits_per_dim", "exact_bits_per_dim", "kl_bits", "entropy_bits_per_dim"):
+        for name in (
+            "test_bits_per_dim",
+            "validation_bits_per_dim",
+            "exact_bits_per_dim",
+            "kl_bits",
+            "entropy_bits_per_dim",
+        ):
             if name in result:
                 assert f"{result[name]:.4f}" in curves, (recipe, name)
         assert f"{result['test_bits_per_dim']:.4f}" in page.text("summary")
@@ -81,7 +87,7 @@ def test_the_numbers_are_those_of_the_run_folders(runs: dict[str, tuple[Path, di
     answer = page.text("part-1-bars-warmup")
     assert "How do both plots compare visually to the data distribution?" in answer
     assert all(figure in answer for figure in ("0.0217", "0.1361", "0.1313"))
-    assert "standard deviation of 1.5 levels for MLP and MADE" in page.text("part-2-design")
+    assert page.text("runs").count("Jitter 1.5 levels") == len(MODELS)
 
 
 def test_results_json_maps_recipes_to_results(runs: dict[str, tuple[Path, dict]], out: Path) -> None:
@@ -132,13 +138,15 @@ def test_runs_of_one_recipe_keep_apart(tmp_path: Path) -> None:
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     assert list(results) == ["2d-mlp", "2d-mlp@mlp-scalar", "2d-mlp@seed-1", "2d-mlp@turing"]
     assert results["2d-mlp"]["test_bits_per_dim"] == 5.01
-    design = page_of(tmp_path / "out").text("part-2-design")
-    assert "trained without it" in design
-    assert "one-hot vector 4.1000" in design
-    assert "real number 4.2000" in design
-    assert "one-hot vector does best, 0.1000 bits/dim ahead of the real number" in design
-    assert "onehot portrait-2d 1 4.3000 7.0100" in design
-    assert "onehot distribution 0 4.4000 8.0100" in design
+    page = page_of(tmp_path / "out")
+    design = page.text("part-2-design")
+    for row in ("one-hot vector portrait-2d 4.1000 5.0100", "real number portrait-2d 4.2000 6.0100"):
+        assert f"MLP {row}" in design
+    assert "MLP one-hot vector distribution 4.4000 8.0100" in design
+    assert "compares no input encodings" not in design
+    alts = [str(image["alt"]) for image in page.images()]
+    assert sum("2-D histogram of samples of MLP on portrait-2d" in alt for alt in alts) == 1
+    assert sum("2-D histogram of samples of MLP on distribution" in alt for alt in alts) == 1
 
 
 def test_runs_trained_beforehand_are_labelled(tmp_path: Path) -> None:
@@ -188,11 +196,48 @@ def test_a_damaged_file_of_arrays_is_one_sentence(tmp_path: Path) -> None:
         build([tmp_path / "run"], tmp_path / "out")
 
 
-@pytest.mark.parametrize("change", [{"levels": "four"}, {"shape": None}, {"test_bits_per_dim": None}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"levels": "four"},
+        {"levels": 1},
+        {"shape": None},
+        {"shape": []},
+        {"test_bits_per_dim": None},
+        {"test_bits_per_dim": float("nan")},
+        {"test_bits_per_dim": 0},
+        {"parameters": "many"},
+        {"steps": 0},
+        {"train_seconds": float("inf")},
+    ],
+)
 def test_a_result_that_lacks_figures_is_refused(tmp_path: Path, change: dict) -> None:
     write_run(tmp_path / "run", "warmup", **change)
     with pytest.raises(DataError, match="is damaged"):
         build([tmp_path / "run"], tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"samples": np.zeros((5, 3, 8, 9), np.uint8)},
+        {"samples": np.zeros((5, 3, 8, 8))},
+        {"samples": np.zeros((0, 3, 8, 8), np.uint8)},
+        {"gray_given": np.zeros((2, 8, 8), int), "colorings": np.zeros((3, 2, 3, 8, 8), int)},
+        {"colorings": np.zeros((2, 3, 8, 8), int)},
+        {"receptive_field": np.zeros((8, 9))},
+        {"receptive_field": np.zeros((8, 8), int)},
+        {"receptive_field": np.full((8, 8), np.nan)},
+        {"truth": np.zeros((4, 5))},
+        {"model_pmf": np.zeros(5)},
+    ],
+)
+def test_arrays_of_another_shape_are_one_sentence(tmp_path: Path, arrays: dict[str, np.ndarray]) -> None:
+    write_run(tmp_path / "run", "grayscale")
+    np.savez(tmp_path / "run" / "arrays.npz", **arrays)
+    with pytest.raises(DataError, match=r"arrays\.npz is damaged"):
+        build([tmp_path / "run"], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_figures_that_a_run_does_not_have_are_left_out(tmp_path: Path) -> None:
@@ -221,6 +266,7 @@ def test_a_run_without_likelihood_is_shown_with_its_own_loss(tmp_path: Path) -> 
     assert "0.0123 <small>quantile loss</small>" in page
     assert "Quantile-Huber loss of PixelIQN" in page
     assert "20 samples of PixelCNN-MADE" in page
+    assert "20 samples of PixelIQN" not in page
     assert json.loads((tmp_path / "out" / "results.json").read_text())["iqn"]["test_quantile_loss"] == 0.0123
     build([tmp_path / "iqn"], tmp_path / "alone")
 

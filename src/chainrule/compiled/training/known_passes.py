@@ -77,7 +77,7 @@ def residual_block(layer: ResidualBlock, x: Tensor) -> Tensor | None:
         return None
     weights = layer.reduce.weight, layer.spatial.weight, layer.expand.weight
     biases = layer.reduce.bias, layer.spatial.bias, layer.expand.bias
-    return block.residual_block(x, layer.norm.weight, layer.norm.bias, layer.norm.eps, weights, biases)
+    return block.Block.apply(x, layer.norm.eps, layer.norm.weight, layer.norm.bias, *weights, *biases)  # type: ignore[no-any-return,no-untyped-call]
 
 
 def watched(layer: nn.Module) -> bool:

@@ -1,4 +1,4 @@
-"""A walk's inner part as data: operations on the memory of one image, in the form of native/program.h."""
+"""A walk's inner part as data: operations on the memory of one image, in the form of walk/program.h."""
 
 from __future__ import annotations
 
@@ -13,8 +13,13 @@ import torch
 from torch import Tensor
 
 NORM, ACTIVATE, PRODUCT, WIDE_PRODUCT, ADD = range(5)
-LANES = 16
+"""Kinds of operations."""
+
+LANES, WIDE_LANES = 16, 8
+"""Outputs in a panel of a product's weights, in float32 and in float64."""
+
 MOST_TAPS = 128
+"""Pixels that a masked kernel reaches, at most."""
 
 Integer, Real, Address = ctypes.c_int64, ctypes.c_double, ctypes.c_void_p
 

@@ -11,8 +11,8 @@ import importlib
 import lzma
 import math
 import statistics
-import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from chainrule.data import Dataset, to_nhwc
 from chainrule.errors import CodecError, DataError, ModelError
 from chainrule.evaluation import bits_per_dim
 from chainrule.fixedpoint import exact, fingerprint
+from chainrule.lab.bench.measuring import clocked
 from chainrule.models import AutoregressiveModel
 
 PICTURES = 8
@@ -57,27 +58,24 @@ def bench_codec(
     if (tuple(dataset.shape), dataset.levels) != (model.shape, model.levels):
         raise DataError(f"{dataset.name} does not fit the model: choose data of shape {model.shape}")
     x = dataset.test[:n]
-    images = to_nhwc(x)
-    dims = x.numel()
-    twin = exact(model)
-    packing, unpacking, alone_packing, alone_unpacking = [], [], [], []
-    blob, single = b"", b""
+    images, exact_model = to_nhwc(x), exact(model)
+    seconds: dict[str, list[float]] = {}
+    sizes = {"": 0, "single_image_": 0}
     for _ in range(repeats):
-        seconds, blob = timed(codec.compress, twin, images)
-        packing.append(seconds)
-        seconds, back = timed(codec.decompress, twin, blob)
-        unpacking.append(seconds)
-        if not np.array_equal(back, images):
-            raise CodecError("the decompressed images differ from what went in: please report this")
-        seconds, single = timed(codec.compress, twin, images[:1])
-        alone_packing.append(seconds)
-        alone_unpacking.append(timed(codec.decompress, twin, single)[0])
-    pack, unpack = statistics.median(packing), statistics.median(unpacking)
+        for name, part in (("", images), ("single_image_", images[:1])):
+            packing, blob = clocked(partial(codec.compress, exact_model, part))
+            unpacking, back = clocked(partial(codec.decompress, exact_model, blob))
+            if not np.array_equal(back, part):
+                raise CodecError("the decompressed images differ from what went in: please report this")
+            seconds.setdefault(f"{name}compress_seconds", []).append(packing)
+            seconds.setdefault(f"{name}decompress_seconds", []).append(unpacking)
+            sizes[name] = len(blob)
+    median = {name: statistics.median(values) for name, values in seconds.items()}
     figures: dict[str, Any] = {
         "benchmark": "codec",
         "model": type(model).__name__,
         "parameters": sum(p.numel() for p in model.parameters()),
-        "fingerprint": fingerprint(twin).hex(),
+        "fingerprint": fingerprint(exact_model).hex(),
         "repeats": repeats,
         "data": dataset.name,
         "levels": dataset.levels,
@@ -85,28 +83,26 @@ def bench_codec(
         "raw_bytes": images.nbytes,
         "threads": torch.get_num_threads(),
         "device": str(model.device),
-        "model_bits_per_dim": None if model is twin else bits_per_dim(model, x),
-        "exact_bits_per_dim": bits_per_dim(twin, x),
-        "file_bytes": len(blob),
-        "file_bits_per_dim": 8 * len(blob) / dims,
-        "compress_seconds": pack,
-        "decompress_seconds": unpack,
-        "compress_images_per_second": len(x) / pack,
-        "decompress_images_per_second": len(x) / unpack,
-        "compress_megabytes_per_second": images.nbytes / pack / 1e6,
-        "decompress_megabytes_per_second": images.nbytes / unpack / 1e6,
-        "single_image_bytes": len(single),
-        "single_image_compress_seconds": statistics.median(alone_packing),
-        "single_image_decompress_seconds": statistics.median(alone_unpacking),
+        "model_bits_per_dim": None if model is exact_model else bits_per_dim(model, x),
+        "exact_bits_per_dim": bits_per_dim(exact_model, x),
+        "file_bytes": sizes[""],
+        "file_bits_per_dim": 8 * sizes[""] / x.numel(),
+        "single_image_bytes": sizes["single_image_"],
+        **median,
+        **{f"{way}_images_per_second": len(x) / median[f"{way}_seconds"] for way in ("compress", "decompress")},
+        **{
+            f"{way}_megabytes_per_second": images.nbytes / median[f"{way}_seconds"] / 1e6
+            for way in ("compress", "decompress")
+        },
         "others": list(usual_codecs(images)),
     }
     if figures["others"]:
         best = min(figures["others"], key=lambda row: row["bytes"])
         figures["best_other"] = best["codec"]
-        figures["times_smaller_than_best_other"] = best["bytes"] / len(blob)
+        figures["times_smaller_than_best_other"] = best["bytes"] / sizes[""]
     shown = x[:PICTURES]
     with torch.no_grad():
-        bits = -twin.site_log_probs(shown).sum(1).double().cpu().numpy() / math.log(2)
+        bits = -exact_model.site_log_probs(shown).sum(1).double().cpu().numpy() / math.log(2)
     return figures, {"heat_images": shown.numpy(), "heat_bits": bits}
 
 
@@ -115,37 +111,33 @@ def usual_codecs(images: np.ndarray) -> Iterator[dict[str, Any]]:
 
     Values above 255 take two bytes each, and WebP does not know them; the image codecs are for 1 and 3 channels.
     Without imagecodecs only xz, which Python has, is left.
+
+    Raises:
+        CodecError: one of them did not give back what it was given.
     """
     stream = np.ascontiguousarray(images, np.uint8 if images.dtype == np.uint8 else np.uint16)
-    dims = stream.size
-    tries: list[tuple[str, Any, Code, Code]] = []
-    xz = lzma.PRESET_EXTREME | 9
-    tries.append(("xz -9e", stream.tobytes(), lambda v: lzma.compress(v, preset=xz), lzma.decompress))
-    ic: Any = None
+    raw, xz = stream.tobytes(), lzma.PRESET_EXTREME | 9
+    tries: list[tuple[str, Any, Code, Code]] = [("xz -9e", raw, lambda v: lzma.compress(v, preset=xz), lzma.decompress)]
     with contextlib.suppress(ImportError):
-        ic = importlib.import_module("imagecodecs")
-    if ic is not None:
-        raw = stream.tobytes()
+        ic: Any = importlib.import_module("imagecodecs")
         tries.append(("zstd -19", raw, lambda v: ic.zstd_encode(v, level=19), ic.zstd_decode))
         tries.append(("brotli -11", raw, lambda v: ic.brotli_encode(v, level=11), ic.brotli_decode))
-    if ic is not None and stream.shape[-1] in (1, 3):
-        sheet = mosaic(stream)
-        if sheet.shape[-1] == 1:
-            sheet = sheet[..., 0]
-        tries.append(("PNG", sheet, lambda v: ic.png_encode(v, level=9), ic.png_decode))
-        if stream.shape[-1] == 3 and stream.itemsize == 1 and max(sheet.shape) <= 16383:
-            tries.append(("WebP", sheet, lambda v: ic.webp_encode(v, lossless=True), ic.webp_decode))
-        tries.append(("JPEG XL", sheet, lambda v: ic.jpegxl_encode(v, lossless=True, effort=7), ic.jpegxl_decode))
+        if (channels := stream.shape[-1]) in (1, 3):
+            sheet = mosaic(stream) if channels == 3 else mosaic(stream)[..., 0]
+            tries.append(("PNG", sheet, lambda v: ic.png_encode(v, level=9), ic.png_decode))
+            if channels == 3 and stream.itemsize == 1 and max(sheet.shape) <= 16383:
+                tries.append(("WebP", sheet, lambda v: ic.webp_encode(v, lossless=True), ic.webp_decode))
+            tries.append(("JPEG XL", sheet, lambda v: ic.jpegxl_encode(v, lossless=True, effort=7), ic.jpegxl_decode))
     for name, content, encode, decode in tries:
-        encoding, packed = timed(encode, content)
-        decoding, back = timed(decode, packed)
+        encoding, packed = clocked(partial(encode, content))
+        decoding, back = clocked(partial(decode, packed))
         same = back == content if isinstance(content, bytes) else np.array_equal(back, content)
         if not same:
             raise CodecError(f"{name} did not give back what it was given: it cannot be compared")
         yield {
             "codec": name,
             "bytes": len(packed),
-            "bits_per_dim": 8 * len(packed) / dims,
+            "bits_per_dim": 8 * len(packed) / stream.size,
             "compress_seconds": encoding,
             "decompress_seconds": decoding,
         }
@@ -164,10 +156,3 @@ def mosaic(images: np.ndarray) -> np.ndarray:
     padded[:n] = images
     grid = padded.reshape(rows, columns, height, width, channels).transpose(0, 2, 1, 3, 4)
     return grid.reshape(rows * height, columns * width, channels)
-
-
-def timed(action: Callable[..., Any], *args: Any) -> tuple[float, Any]:
-    """(seconds, result) of `action(*args)`."""
-    began = time.perf_counter()
-    result = action(*args)
-    return time.perf_counter() - began, result

@@ -6,21 +6,28 @@ import resource
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
+T = TypeVar("T")
 
-def timed(action: Callable[[], Any], device: torch.device | None = None) -> float:
-    """Seconds that `action` takes, its work on a GPU included."""
+
+def clocked(action: Callable[[], T], device: torch.device | None = None) -> tuple[float, T]:
+    """(seconds, result) of an action, its work on a GPU included."""
     cuda = device is not None and device.type == "cuda"
     if cuda:
         torch.cuda.synchronize(device)
     began = time.perf_counter()
-    action()
+    result = action()
     if cuda:
         torch.cuda.synchronize(device)
-    return time.perf_counter() - began
+    return time.perf_counter() - began, result
+
+
+def timed(action: Callable[[], Any], device: torch.device | None = None) -> float:
+    """Seconds that `action` takes."""
+    return clocked(action, device)[0]
 
 
 def peak_megabytes(device: torch.device | None = None) -> float:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from chainrule.models import PixelCNNMADE
 from chainrule.nn import MaskedConv2d, MaskedLinear
 
 
-def covers(model: object) -> bool:
+def covers(model: Any) -> bool:
     """Whether the plain network below can be the same function as this model: few levels and layer norm."""
-    return isinstance(model, PixelCNNMADE) and model.norm is not None and model.one_hot_input
+    config = model.config
+    return config["class"] == "PixelCNNMADE" and config["layer_norm"] and bool(model.encoding.one_hot)
 
 
 class FullConv2d(nn.Conv2d):
@@ -56,21 +58,21 @@ class PlainPixelCNNMADE(nn.Module):
         ours: one with few levels and layer norm, as the assignment's.
     """
 
-    def __init__(self, ours: PixelCNNMADE) -> None:
+    def __init__(self, ours: Any) -> None:
         super().__init__()
         self.levels, self.channels, self.dims = ours.levels, ours.shape[0], ours.dims
-        self.input = FullConv2d(ours.input)
+        trunk, made = ours.trunk, ours.head.made
+        self.input = FullConv2d(trunk.input)
         self.norms, self.convolutions = nn.ModuleList(), nn.ModuleList()
-        for block in ours.blocks:
-            self.norms.append(copied(block.norm))  # type: ignore[arg-type]
+        for block in trunk.blocks:
+            self.norms.append(copied(block.norm))
             layers = (block.reduce, block.spatial, block.expand)
-            self.convolutions.append(nn.ModuleList(FullConv2d(layer) for layer in layers))  # type: ignore[arg-type]
-        self.norm, self.hidden = copied(ours.norm), FullConv2d(ours.hidden)
-        self.first, self.last = FullLinear(ours.made.layers[0]), FullLinear(ours.made.output)  # type: ignore[arg-type]
-        assert ours.made.from_auxiliary is not None
-        outputs, inputs = ours.made.from_auxiliary.weight.shape
+            self.convolutions.append(nn.ModuleList(FullConv2d(layer) for layer in layers))
+        self.norm, self.hidden = copied(trunk.norm), FullConv2d(trunk.hidden)
+        self.first, self.last = FullLinear(made.layers[0]), FullLinear(made.output)
+        outputs, inputs = made.from_auxiliary.weight.shape
         self.auxiliary = nn.Linear(inputs, outputs, bias=False)
-        self.auxiliary.load_state_dict(ours.made.from_auxiliary.state_dict())
+        self.auxiliary.load_state_dict(made.from_auxiliary.state_dict())
 
     def logits(self, x: Tensor) -> Tensor:
         """Integers (B, C, H, W) → (B, H, W, C, levels)."""
@@ -99,4 +101,5 @@ def copied(norm: nn.Module | None) -> nn.LayerNorm:
 
 
 def over_channels(norm: nn.Module, x: Tensor) -> Tensor:
+    """A norm of the last dimension for NCHW."""
     return norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)

@@ -15,12 +15,12 @@ from typing import Any
 
 import torch
 
-from chainrule import compiled as native
 from chainrule import sampling
 from chainrule.errors import ModelError
 from chainrule.lab.bench.measuring import peak_megabytes, timed
 from chainrule.lab.bench.reference import PlainPixelCNNMADE, covers
 from chainrule.models import AutoregressiveModel, PixelCNNMADE
+from chainrule.sampling import engines
 
 TOGETHER = 100
 """A full pass takes so many events at once: more would need gigabytes, and are no faster."""
@@ -42,10 +42,13 @@ def bench_sampling(
         Seconds (median, least and most), `naive_passes`, and `ratio` = naive / cached; for images also the ratio to one
         full pass for each pixel; `own_pass_seconds` and `ratio_to_own_passes`, by this model's own parallel pass.
         Memory in 10⁶ bytes, of the process or the GPU: after the cached runs, before any full pass.
+
+    Raises:
+        ModelError: the model has no likelihood.
     """
     if model is None:
         model = full_size()
-    if not isinstance(model, AutoregressiveModel):
+    if not model.has_likelihood:
         raise ModelError(f"the sampling benchmark scores by full passes, and {type(model).__name__} has no likelihood")
     model.eval()
     together = min(n, TOGETHER)
@@ -57,7 +60,7 @@ def bench_sampling(
     with torch.no_grad(), sampling.evaluating(model):
         model.sample(n)
         memory = peak_megabytes(model.device)
-        plain = PlainPixelCNNMADE(model).to(x.device) if isinstance(model, PixelCNNMADE) and covers(model) else None
+        plain = PlainPixelCNNMADE(model).to(x.device) if covers(model) else None
         one_pass = model.log_pmf if plain is None else plain.logits
         one_pass(x), model.log_pmf(x)
         for repeat in range(repeats):
@@ -75,7 +78,7 @@ def bench_sampling(
         "device": str(model.device),
         "threads": torch.get_num_threads(),
         "pass_of": "this model" if plain is None else "the plain reference",
-        "compiled_walk": native.available() and model.device.type == "cpu",
+        "compiled_walk": "compiled" in engines.FASTER and engines.FASTER["compiled"].walk(model, 1) is not None,
         "cached_seconds": statistics.median(cached),
         "cached_seconds_least": min(cached),
         "cached_seconds_most": max(cached),

@@ -90,6 +90,9 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
     Args:
         a, b: shape (N, F) and (M, F), two or more of each; taken in float64.
 
+    Raises:
+        DataError: there are fewer.
+
     Example:
         >>> x = torch.tensor([[-1.0], [1.0]])                  # mean 0, variance 2
         >>> round(frechet_distance(x, 2 * x + 3), 6)           # 3² + (√8 - √2)²

@@ -21,8 +21,7 @@ import torch
 from torch import Tensor
 
 from chainrule.errors import DataError, ModelError
-from chainrule.heads.quantiles import nearest_level
-from chainrule.models import AutoregressiveModel, GenerativeModel, PixelIQN
+from chainrule.heads.quantile_loss import nearest_level
 from chainrule.sampling import evaluating
 
 TAUS = 64
@@ -48,14 +47,14 @@ class Calibration:
     """The error among these alone: the others are calibrated or wrong whatever t is, and most entries are such."""
 
 
-def calibration(model: GenerativeModel, x: Tensor, context: Any = None) -> Calibration:
+def calibration(model: Any, x: Tensor, context: Any = None) -> Calibration:
     """Measure the calibration of a model's conditionals on real events.
 
-    The distribution function of a `PixelIQN` is read from an even grid of quantiles, as the share of them at or below
-    each level: quantiles that cross are thereby put in order. That of a likelihood model is exact.
+    The distribution function of a model of quantiles is read from an even grid of them, as the share at or below each
+    level: quantiles that cross are thereby put in order. That of a likelihood model is exact.
 
     Args:
-        model: of either kind.
+        model: with a likelihood or a quantile head.
         x: real events, integers (N, *shape), N ≥ 1.
         context: what the model is conditioned on, one for each event; None for models that are not.
 
@@ -91,19 +90,24 @@ def calibration(model: GenerativeModel, x: Tensor, context: Any = None) -> Calib
     return Calibration(t.tolist(), shares[0].tolist(), float(errors[0]), float(counts[1] / counts[0]), float(errors[1]))
 
 
-def distribution_functions(model: GenerativeModel, x: Tensor, context: Any = None) -> Tensor:
-    """P(entry ≤ level | earlier entries) of every entry and level, float64 of shape (B, *shape, levels)."""
-    if isinstance(model, PixelIQN):
-        v = model._float(x)
-        h, levels = model._hidden(v), torch.arange(model.levels, device=x.device)
-        cdf = torch.zeros(*x.shape, model.levels, dtype=torch.float64, device=x.device)
-        for k in range(TAUS):
-            q = model._quantiles(h, v.new_full((1, 1, 1, 1), (k + 0.5) / TAUS))
-            cdf += (nearest_level(q, model.levels)[..., None] <= levels).double() / TAUS
-        return cdf
-    if isinstance(model, AutoregressiveModel) and model.walk_shape == model.shape:
+def distribution_functions(model: Any, x: Tensor, context: Any = None) -> Tensor:
+    """P(entry ≤ level | earlier entries) of every entry and level, float64 of shape (B, *shape, levels).
+
+    Raises:
+        ModelError: the model does not go entry by entry of the event.
+    """
+    if model.walk_shape != model.shape:
+        raise ModelError(f"{type(model).__name__} does not go entry by entry: its calibration is not defined")
+    if model.has_likelihood:
         return model.log_pmf(x, context).double().exp().cumsum(-1)
-    raise ModelError(f"{type(model).__name__} does not go entry by entry of the event: its calibration is not defined")
+    v = x.to(next(model.parameters()).dtype)
+    h = model.head(model.features(v, context), v.permute(0, 2, 3, 1))
+    levels = torch.arange(model.levels, device=x.device)
+    cdf = torch.zeros(*h.shape[:-1], model.levels, dtype=torch.float64, device=x.device)  # (B, H, W, C, levels)
+    for k in range(TAUS):
+        q = model.head.quantiles(h, v.new_tensor((k + 0.5) / TAUS))
+        cdf += (nearest_level(q, model.levels)[..., None] <= levels).double() / TAUS
+    return cdf.permute(0, 3, 1, 2, 4)
 
 
 def _steps(cdf: Tensor) -> Tensor:

@@ -1,7 +1,8 @@
 """One offline page from finished runs, and the same figures for programs.
 
 The page answers the assignment's parts 1 to 3, deliverable by deliverable, and its bonus on compression and on other
-models. It shows what run folders hold and computes no result of its own, beyond differences and means.
+models. It shows what run folders hold and computes no result of its own, beyond differences and means; what the
+figures mean is written in docs/results.md and docs/bonus.md.
 """
 
 from __future__ import annotations
@@ -10,17 +11,16 @@ import json
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
 import chainrule
 from chainrule.atomic import write_bytes
-from chainrule.lab.report.bonus import section
-from chainrule.lab.report.bonus_runs import read_bonus
-from chainrule.lab.report.compression import compressions
-from chainrule.lab.report.runs import read_runs
-from chainrule.lab.report.sections import page, results
+from chainrule.lab.report.bonus_folder import read_bonus
+from chainrule.lab.report.page import content
+from chainrule.lab.report.readers import read_runs
 
 __all__ = ["build"]
 
@@ -35,11 +35,11 @@ def build(
 
     Args:
         runs: folders of finished runs. The first of a recipe stands for it; others of the same recipe (another
-            encoding, other data, another seed) become lines of tables and are `recipe@folder` in results.json. A
-            folder of the codec's benchmark gives the section on compression.
+            encoding, other data, another seed) are `recipe@folder` in results.json. A folder of the codec's benchmark
+            gives the section on compression.
         out: the report's folder; made if need be.
         recorded: folders of runs that were trained beforehand; they stand beside the others and are labelled as such.
-        bonus: a folder of other models at the same budget, see `bonus_runs`; it gives a section of its own, and
+        bonus: a folder of other models at the same budget, see `bonus_folder`; it gives a section of its own, and
             results.json the key `bonus`.
 
     Raises:
@@ -48,24 +48,24 @@ def build(
     """
     read = read_runs(runs, recorded)
     models = None if bonus is None else read_bonus(bonus)
-    shown = {"compressions": compressions(read), "bonus": None if models is None else section(models)}
-    html = render(page(read) | shown)
-    figures = results(read) | ({} if models is None else {"bonus": models.results})
+    html = render(content(read, models))
+    results: dict[str, Any] = {
+        run.key: {**run.result, "folder": run.folder.name, "trained_beforehand": run.recorded} for run in read
+    }
+    if models is not None:
+        results["bonus"] = models.results
     out = Path(out)
-    write_bytes(out / "results.json", (json.dumps(figures, indent=2) + "\n").encode())
+    write_bytes(out / "results.json", (json.dumps(results, indent=2) + "\n").encode())
     write_bytes(out / "index.html", html.encode())
     return out / "index.html"
 
 
-def render(content: dict) -> str:
+def render(shown: dict[str, Any]) -> str:
     """The page's HTML. Everything that comes from a run is escaped; only the style sheet is not."""
+    loader = jinja2.PackageLoader("chainrule.lab", "report")
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("chainrule.lab", "report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    style = (resources.files("chainrule.lab.report") / "style.css").read_text(encoding="utf-8")
+    style = (resources.files(__name__) / "style.css").read_text(encoding="utf-8")
     template = environment.get_template("page.html.jinja")
-    return template.render(**content, style=Markup(style), version=chainrule.__version__)
+    return template.render(**shown, style=Markup(style), version=chainrule.__version__)

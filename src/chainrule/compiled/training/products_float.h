@@ -3,7 +3,10 @@
 #ifndef CHAINRULE_PRODUCTS_FLOAT_H
 #define CHAINRULE_PRODUCTS_FLOAT_H
 
-#include "numbers.h"
+#include "processors.h"
+#include "training/block.h"
+
+#include <stdint.h>
 
 #define TILE_MOST 12
 
@@ -12,21 +15,20 @@
 static inline int64_t step_of(int64_t channels) { return channels + FLOATS; }
 
 /* A matrix (taps, depth, columns) as a product reads it: panels of sixteen columns. */
-static void pack(float *to, const float *from, int64_t taps, int64_t depth, int64_t columns, int64_t tap_step,
-                 int64_t row_step, int64_t column_step) {
+static inline void float_pack(void *to, const float *from, int64_t taps, int64_t depth, int64_t columns, int64_t tap_step,
+                       int64_t row_step, int64_t column_step) {
+    float *next = to;
     for (int64_t panel = 0; panel < columns; panel += FLOATS)
         for (int64_t tap = 0; tap < taps; tap++)
             for (int64_t k = 0; k < depth; k++)
                 for (int64_t n = panel; n < panel + FLOATS; n++)
-                    *to++ = from[tap * tap_step + k * row_step + n * column_step];
+                    *next++ = from[tap * tap_step + k * row_step + n * column_step];
 }
-
-enum { PLAIN, RELU, MASKED };
 
 /* Sixteen columns of T pixels, and T rows by sixteen columns of a gradient. Sums stay in registers only if each is as wide
    as one, so there is a version for every width; which one fits the processor at hand is known when it is compiled. */
 #define DEFINE_TILES(WIDTH, VECTOR, LANES)                                                                             \
-    INLINE void product_##WIDTH(int T, int f, const float *from, int64_t step, int64_t depth, int64_t taps,            \
+    INLINE void float_product_##WIDTH(int T, int f, const float *from, int64_t step, int64_t depth, int64_t taps,            \
                                 const int64_t *distance, const float *matrix, const float *bias, const float *open,    \
                                 float *to, int64_t to_step) {                                                          \
         VECTOR sum[TILE_MOST][FLOATS / (LANES)], zero = {0};                                                           \
@@ -51,7 +53,7 @@ enum { PLAIN, RELU, MASKED };
                 *place = v;                                                                                            \
             }                                                                                                          \
     }                                                                                                                  \
-    INLINE void gradient_##WIDTH(int T, int64_t pixels, const float *a, int64_t a_step, const float *b,                \
+    INLINE void float_gradient_##WIDTH(int T, int64_t pixels, const float *a, int64_t a_step, const float *b,                \
                                  int64_t b_step, float *sums, int64_t step) {                                          \
         VECTOR sum[TILE_MOST][FLOATS / (LANES)];                                                                       \
         UNROLL for (int t = 0; t < T; t++)                                                                             \
@@ -70,41 +72,41 @@ DEFINE_TILES(quarters, quarters, 4)
 
 /* to = f(Σ_taps of the pixel at its distance · the tap's matrix + bias) for so many pixels; f is nothing, ReLU, or zero
    where `open`, a field like `to`, is not positive. */
-INLINE void product(const int tile, int f, int64_t pixels, const float *from, int64_t depth, int64_t taps,
+INLINE void float_product(const int tile, int f, int64_t pixels, const float *from, int64_t depth, int64_t taps,
                     const int64_t *distance, const float *matrix, int64_t columns, const float *bias,
                     const float *open, float *to) {
     const int64_t step = step_of(depth), to_step = step_of(columns);
     for (int64_t n = 0; n < columns; n += FLOATS, matrix += taps * depth * FLOATS) {
         int64_t row = 0;
-#define ROWS(T)                                                                                                        \
+#define TILE_OF(T)                                                                                                        \
     for (; row + (T) <= pixels; row += (T))                                                                            \
-        BY_WIDTH(product, T, f, from + row * step, step, depth, taps, distance, matrix, bias ? bias + n : 0,           \
+        BY_WIDTH(float_product, T, f, from + row * step, step, depth, taps, distance, matrix, bias ? bias + n : 0,           \
                  f == MASKED ? open + row * to_step + n : 0, to + row * to_step + n, to_step)
-        ROWS(tile);
-        ROWS(1);
-#undef ROWS
+        TILE_OF(tile);
+        TILE_OF(1);
+#undef TILE_OF
     }
 }
 
 /* sums(m, n) += Σ_pixels a(pixel, m) · b(pixel, n): the gradient of a matrix. */
-INLINE void gradient(const int tile, int64_t pixels, const float *a, int64_t m_count, const float *b, int64_t n_count,
+INLINE void float_gradient(const int tile, int64_t pixels, const float *a, int64_t m_count, const float *b, int64_t n_count,
                      float *sums, int64_t step) {
     const int64_t a_step = step_of(m_count), b_step = step_of(n_count);
     for (int64_t n = 0; n < n_count; n += FLOATS) {
         int64_t m = 0;
-#define ROWS(T)                                                                                                        \
+#define TILE_OF(T)                                                                                                        \
     for (; m + (T) <= m_count; m += (T))                                                                               \
-        BY_WIDTH(gradient, T, pixels, a + m, a_step, b + n, b_step, sums + m * step + n, step)
-        ROWS(tile);
-        ROWS(4);
-        ROWS(2);
-        ROWS(1);
-#undef ROWS
+        BY_WIDTH(float_gradient, T, pixels, a + m, a_step, b + n, b_step, sums + m * step + n, step)
+        TILE_OF(tile);
+        TILE_OF(4);
+        TILE_OF(2);
+        TILE_OF(1);
+#undef TILE_OF
     }
 }
 
 /* sums(channel) += Σ_pixels of a field. */
-INLINE void add_up(int64_t pixels, const float *restrict field, int64_t channels, float *restrict sums) {
+INLINE void float_add_up(int64_t pixels, const float *restrict field, int64_t channels, float *restrict sums) {
     for (int64_t p = 0; p < pixels; p++, field += step_of(channels))
         for (int64_t c = 0; c < channels; c++) sums[c] += field[c];
 }

@@ -8,7 +8,11 @@
    Vectors wider than the registers would be kept in memory: float32 goes through loops of single numbers there, of which
    the compiler makes vectors as wide as they may be. */
 
+#include "constants.h"
 #include "numbers.h"
+#include "threads.h"
+
+#include <string.h>
 
 #define BY_LOOPS(tile, is_bfloat16) ((tile) != AVX512_TILE && !(is_bfloat16))
 
@@ -72,7 +76,7 @@ FOR_EVERY_PROCESSOR(gate_share, (const gate *g, int64_t first, int64_t last), (g
         BY_KIND(g->bfloat16, gate_range, g, first, last);
 }
 
-static void gates(void *argument, int64_t share, int64_t shares) {
+static void gates(const void *argument, int64_t share, int64_t shares) {
     const gate *g = argument;
     gate_share(g, g->pixels * share / shares, g->pixels * (share + 1) / shares);
 }
@@ -81,12 +85,10 @@ static void gates(void *argument, int64_t share, int64_t shares) {
 void chainrule_gate(int64_t shares, int64_t pixels, int64_t filters, int64_t bfloat16, const void *x, const void *grad,
                     void *to) {
     gate g = {pixels, filters, bfloat16, x, grad, to};
-    shared_out(gates, &g, shares);
+    in_parallel(gates, &g, shares);
 }
 
 /* -------------------------------------------------------------------------------------------------------- lookup, ReLU */
-
-#define SUMMED 64 /* variables, at most */
 
 typedef struct {
     int64_t pixels, units, bfloat16, variables, rows;
@@ -104,7 +106,7 @@ INLINE void lookup_pixels(int kind, int64_t variables, const lookup *l, int64_t 
     float *sums = l->grad ? l->sums + share * l->rows * units : 0;
     const floats zero = {0};
     for (int64_t pixel = first; pixel < last; pixel++) {
-        int64_t row[SUMMED];
+        int64_t row[MOST_ROWS];
         for (int64_t v = 0; v < variables; v++) row[v] = l->row[pixel * variables + v] * units;
         const int64_t at = pixel * units;
         if (sums)
@@ -166,7 +168,7 @@ FOR_EVERY_PROCESSOR(lookup_share, (const lookup *l, int64_t first, int64_t last,
         BY_KIND(l->bfloat16, lookup_range, l, first, last, share);
 }
 
-static void lookups(void *argument, int64_t share, int64_t shares) {
+static void lookups(const void *argument, int64_t share, int64_t shares) {
     const lookup *l = argument;
     lookup_share(l, l->pixels * share / shares, l->pixels * (share + 1) / shares, share);
 }
@@ -175,14 +177,14 @@ static void lookups(void *argument, int64_t share, int64_t shares) {
 void chainrule_lookup(int64_t shares, int64_t pixels, int64_t units, int64_t bfloat16, int64_t variables, int64_t rows,
                       const int64_t *row, const float *table, const float *bias, const void *plus, void *y) {
     lookup l = {pixels, units, bfloat16, variables, rows, row, table, bias, plus, y, 0, 0, 0};
-    shared_out(lookups, &l, shares);
+    in_parallel(lookups, &l, shares);
 }
 
 /* The gradients of plus and of the table: (shares, rows, units), zeros before, to be summed over shares. */
 void chainrule_lookup_back(int64_t shares, int64_t pixels, int64_t units, int64_t bfloat16, int64_t variables,
                            int64_t rows, const int64_t *row, void *y, const void *grad, void *plus_grad, float *sums) {
     lookup l = {pixels, units, bfloat16, variables, rows, row, 0, 0, 0, y, grad, plus_grad, sums};
-    shared_out(lookups, &l, shares);
+    in_parallel(lookups, &l, shares);
 }
 
 /* -------------------------------------------------------------------------------------------------------- ReLU, border */
@@ -247,7 +249,7 @@ FOR_EVERY_PROCESSOR(relu_pad_share, (const relu_pad *r, int64_t first, int64_t l
         BY_KIND(r->bfloat16, relu_pad_range, r, first, last);
 }
 
-static void relu_pads(void *argument, int64_t share, int64_t shares) {
+static void relu_pads(const void *argument, int64_t share, int64_t shares) {
     const relu_pad *r = argument;
     relu_pad_share(r, r->lines * share / shares, r->lines * (share + 1) / shares);
 }
@@ -256,5 +258,5 @@ static void relu_pads(void *argument, int64_t share, int64_t shares) {
 void chainrule_relu_pad(int64_t shares, int64_t images, int64_t height, int64_t width, int64_t channels,
                         int64_t bfloat16, int64_t border, const void *x, const void *y, void *to) {
     relu_pad r = {images * height, height, width, channels, bfloat16, border, x, y, to};
-    shared_out(relu_pads, &r, shares);
+    in_parallel(relu_pads, &r, shares);
 }

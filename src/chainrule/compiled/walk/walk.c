@@ -6,18 +6,16 @@
    group side by side at each place, since they are there at the same time; what one pixel needs lies in scratch memory
    that the groups use in turn, so that it stays in the cache. Groups are shared out among threads.
 
-   Exact programs depend on the order of no sum (see chainrule/exact/arithmetic.py), so that this code gives the same
+   Exact programs depend on the order of no sum (see fixedpoint/arithmetic.py), so that this code gives the same
    bits as the matrix products of PyTorch. What is rounded (the end of a layer norm, the residual sum) is rounded by
    single operations in a fixed order; a compiler that fused a product and a sum there would change them, which is why
    they are functions of their own. */
 
-#include "walk.h"
-#include "steps.h"
-#include "heads.h"
-#include "threads.h"
+#include "walk/walk.h"
 
-int chainrule_widest = 2;
-void chainrule_limit(int64_t registers) { chainrule_widest = (int)registers; } /* for tests */
+#include "threads.h"
+#include "walk/heads.h"
+#include "walk/steps.h"
 
 /* Tell the walk of a group's image k the value of a channel. */
 INLINE void take(const program *p, float *memory, double *head, int64_t group, int64_t k, int64_t row, int64_t column,
@@ -101,25 +99,25 @@ FOR_EVERY_PROCESSOR(draw,
                     const int64_t at = (b + k) * size + c * area + i;
                     double *head = heads + k * p->head, *logits = head + 2 * p->units, *pmf = logits + p->levels;
                     logits_of(tile, p, head, c, logits); /* which later channels build on */
+                    int finite = 1;
                     if (!known || !known[at]) {
                         probabilities_of(p, logits, pmf);
                         x[at] = inverse_cdf(pmf, p->levels, u[(b + k) * size + i * p->channels + c]);
+                        finite = pmf[0] == pmf[0]; /* one number that is none makes all of them none */
                     }
                     take(p, memory, head, group, k, row, column, c, x[at]);
+                    if (!finite) x[at] = -1; /* for the caller to see */
                 }
         }
     }
 }
-
-/* What the two sides must agree on, lest a library built for another version be used: the sizes of the records. */
-int64_t chainrule_layout(void) { return (int64_t)(sizeof(program) * 65536 + sizeof(operation)); }
 
 /* What Python calls. Images lie in groups of `group`; `threads` share them, each with scratch memory for one group. */
 typedef struct {
     const program *p;
     float *memory, *scratch;
     double *heads;
-    int64_t group, images, threads, site;
+    int64_t group, images, site;
     const int64_t *values;
     double *pmf;
     int32_t *frequencies;
@@ -128,37 +126,37 @@ typedef struct {
     int64_t *x;
 } job;
 
-static void share_of(const job *j, int64_t share, int64_t *first, int64_t *last) {
+static void share_of(const job *j, int64_t share, int64_t shares, int64_t *first, int64_t *last) {
     int64_t groups = (j->images + j->group - 1) / j->group;
-    *first = groups * share / j->threads * j->group;
-    *last = groups * (share + 1) / j->threads * j->group;
+    *first = groups * share / shares * j->group;
+    *last = groups * (share + 1) / shares * j->group;
     if (*last > j->images) *last = j->images;
 }
 
-static void advance_share(const void *argument, int64_t share) {
+static void advance_share(const void *argument, int64_t share, int64_t shares) {
     const job *j = argument;
     int64_t first, last;
-    share_of(j, share, &first, &last);
+    share_of(j, share, shares, &first, &last);
     if (first < last)
         advance(j->p, j->memory, j->scratch + share * j->group * j->p->scratch, j->heads, j->group, first, last, j->site,
                 j->values, j->pmf);
 }
 
-static void score_share(const void *argument, int64_t share) {
+static void score_share(const void *argument, int64_t share, int64_t shares) {
     const job *j = argument;
     int64_t first, last, at = share * j->group;
-    share_of(j, share, &first, &last);
+    share_of(j, share, shares, &first, &last);
     if (first < last)
         score(j->p, j->memory + at * j->p->memory, j->scratch + at * j->p->scratch, j->heads + at * j->p->head, j->group,
               last - first, j->values + first * j->p->channels * j->p->height * j->p->columns, j->frequencies, j->images,
               first);
 }
 
-static void draw_share(const void *argument, int64_t share) {
+static void draw_share(const void *argument, int64_t share, int64_t shares) {
     const job *j = argument;
     const program *p = j->p;
     int64_t first, last, at = share * j->group, size = p->channels * p->height * p->columns;
-    share_of(j, share, &first, &last);
+    share_of(j, share, shares, &first, &last);
     if (first < last)
         draw(p, j->memory + at * p->memory, j->scratch + at * p->scratch, j->heads + at * p->head, j->group,
              last - first, j->u + first * size, j->known ? j->known + first * size : 0, j->x + first * size);
@@ -166,18 +164,18 @@ static void draw_share(const void *argument, int64_t share) {
 
 void chainrule_advance(const program *p, float *memory, float *scratch, double *heads, int64_t group, int64_t images,
                        int64_t threads, int64_t site, const int64_t *values, double *pmf) {
-    job j = {p, memory, scratch, heads, group, images, threads, site, values, pmf, 0, 0, 0, 0};
+    job j = {p, memory, scratch, heads, group, images, .site = site, .values = values, .pmf = pmf};
     in_parallel(advance_share, &j, threads);
 }
 
 void chainrule_score(const program *p, float *memory, float *scratch, double *heads, int64_t group, int64_t images,
                      int64_t threads, const int64_t *x, int32_t *frequencies) {
-    job j = {p, memory, scratch, heads, group, images, threads, 0, x, 0, frequencies, 0, 0, 0};
+    job j = {p, memory, scratch, heads, group, images, .values = x, .frequencies = frequencies};
     in_parallel(score_share, &j, threads);
 }
 
 void chainrule_draw(const program *p, float *memory, float *scratch, double *heads, int64_t group, int64_t images,
                     int64_t threads, const double *u, const uint8_t *known, int64_t *x) {
-    job j = {p, memory, scratch, heads, group, images, threads, 0, 0, 0, 0, u, known, x};
+    job j = {p, memory, scratch, heads, group, images, .u = u, .known = known, .x = x};
     in_parallel(draw_share, &j, threads);
 }

@@ -1,8 +1,15 @@
 /* From a pixel's sums to the distributions of its channels, and from a distribution to a value. */
 
-#define LOGIT_SCALE 1024.0
-#define LARGEST 16777216.0
-#define TOTAL (INT64_C(1) << 22)
+#ifndef CHAINRULE_HEADS_H
+#define CHAINRULE_HEADS_H
+
+#include "walk/program.h"
+#include "walk/tiles.h"
+
+#include <math.h>
+#include <string.h>
+
+#define TOTAL (INT64_C(1) << TOTAL_BITS)
 
 /* Logits of one channel of one image. The head's memory: sums of the hidden units, then their final values. */
 INLINE void logits_of(const int tile, const program *p, double *head, int64_t channel, double *logits) {
@@ -33,13 +40,13 @@ INLINE void logits_of(const int tile, const program *p, double *head, int64_t ch
     }
 }
 
-/* Integers that sum to 2^22: see chainrule/exact/head.py. The room for logits becomes that of frequencies. */
+/* Integers that sum to TOTAL: see fixedpoint/exact_softmax.py. The room for logits becomes that of frequencies. */
 INLINE void frequencies_of(const program *p, double *logits, int64_t *frequencies) {
     int64_t levels = p->levels, first = 0, sum = 0, given = 0;
     for (int64_t v = 0; v < levels; v++) {
-        double x = __builtin_rint(logits[v] * LOGIT_SCALE);
-        x = x < -LARGEST ? -LARGEST : x;
-        frequencies[v] = (int64_t)(x > LARGEST ? LARGEST : x);
+        double x = __builtin_rint(logits[v] * (1 << LOGIT_BITS));
+        x = x < -LARGEST_LOGIT ? -LARGEST_LOGIT : x;
+        frequencies[v] = (int64_t)(x > LARGEST_LOGIT ? LARGEST_LOGIT : x);
         if (frequencies[v] > frequencies[first]) first = v;
     }
     int64_t most = frequencies[first];
@@ -59,7 +66,7 @@ INLINE void probabilities_of(const program *p, double *logits, double *pmf) {
         for (int64_t v = 0; v < p->levels; v++) {
             int64_t frequency;
             memcpy(&frequency, frequencies + v, sizeof frequency);
-            double probability = (double)frequency * 0x1p-22;
+            double probability = (double)frequency / TOTAL;
             memcpy(pmf + v, &probability, sizeof probability);
         }
         return;
@@ -70,7 +77,7 @@ INLINE void probabilities_of(const program *p, double *logits, double *pmf) {
     for (int64_t v = 0; v < p->levels; v++) pmf[v] /= sum;
 }
 
-/* The value at which the cumulative distribution first exceeds u, as chainrule/sampling.py defines it. */
+/* The value at which the cumulative distribution first exceeds u, as sampling/walking.py defines it. */
 INLINE int64_t inverse_cdf(const double *pmf, int64_t levels, double u) {
     double sum = 0, cdf = 0;
     int64_t value = 0, last = 0;
@@ -83,3 +90,5 @@ INLINE int64_t inverse_cdf(const double *pmf, int64_t levels, double u) {
     }
     return value < last ? value : last;
 }
+
+#endif

@@ -1,11 +1,14 @@
 /* Layer norm over the channels of a pixel, with a ReLU after it if asked for, and its way back. */
 
-#include "norm.h"
+#include "training/norm.h"
+
+#include "constants.h"
 #include "numbers.h"
+#include "threads.h"
 
 #include <math.h>
 
-#define WIDTHS 64 /* vectors that a pixel may have: 1024 channels */
+#define WIDTHS (MOST_CHANNELS / FLOATS) /* vectors that a pixel may have */
 #define PIXELS 4 /* that are worked on together: while one waits for its sum, the others go on */
 
 typedef struct {
@@ -201,7 +204,7 @@ FOR_EVERY_PROCESSOR(norm_share, (const norm *n, int64_t first, int64_t last, int
 
 void norm_pixels(const norm *n, int64_t first, int64_t last, int64_t share) { norm_share(n, first, last, share); }
 
-static void norms(void *argument, int64_t share, int64_t shares) {
+static void norms(const void *argument, int64_t share, int64_t shares) {
     const norm *n = argument;
     norm_share(n, n->pixels * share / shares, n->pixels * (share + 1) / shares, share);
 }
@@ -210,7 +213,7 @@ static void norms(void *argument, int64_t share, int64_t shares) {
 void chainrule_norm(int64_t shares, int64_t pixels, int64_t channels, int64_t bfloat16, int64_t relu, double eps,
                     const void *x, const float *gain, const float *bias, void *y, float *moments) {
     norm n = {pixels, channels, channels, bfloat16, relu, eps, x, gain, bias, y, moments, 0, 0, 0, 0};
-    shared_out(norms, &n, shares);
+    in_parallel(norms, &n, shares);
 }
 
 /* The gradients of x, and of gain and bias: (shares, 2, channels), zeros before, to be summed over shares. */
@@ -218,5 +221,5 @@ void chainrule_norm_back(int64_t shares, int64_t pixels, int64_t channels, int64
                          const void *x, const float *gain, const float *bias, float *moments, const void *grad,
                          void *x_grad, float *sums) {
     norm n = {pixels, channels, channels, bfloat16, relu, 0, x, gain, bias, 0, moments, grad, 0, x_grad, sums};
-    shared_out(norms, &n, shares);
+    in_parallel(norms, &n, shares);
 }

@@ -1,14 +1,12 @@
 /* A program as Python writes it (program.py): its records, field by field. */
 
+#ifndef CHAINRULE_PROGRAM_H
+#define CHAINRULE_PROGRAM_H
+
+#include "constants.h"
 #include "processors.h"
 
-#include <math.h>
 #include <stdint.h>
-#include <string.h>
-
-#define TAPS 128 /* of a kernel, at most */
-
-enum { NORM, ACTIVATE, PRODUCT, WIDE_PRODUCT, ADD };
 
 /* The values of a layer at the rows and columns that a masked kernel still reaches: a ring of rows. */
 typedef struct {
@@ -19,7 +17,7 @@ typedef struct {
 } window;
 
 typedef struct {
-    int64_t kind;
+    int64_t kind; /* NORM, ACTIVATE, PRODUCT, WIDE_PRODUCT or ADD of constants.h */
     int64_t source, target; /* places in an image's scratch memory, or of windows in its memory */
     int64_t inputs, outputs;
     window from, to; /* whether source and target are windows, and what kind */
@@ -30,7 +28,7 @@ typedef struct {
     const void *bias;
 } operation;
 
-struct program {
+typedef struct {
     int64_t count;
     const operation *operations;
     int64_t memory;  /* floats for an image */
@@ -53,9 +51,11 @@ struct program {
     double out_scale, out_low, out_high;
     const int64_t *exponentials;
     int64_t entries;
-};
+} program;
 
 /* Where a group's memory holds a pixel of a window: that of its first image; the others' follow. */
 INLINE int64_t place(const window *w, int64_t start, int64_t group, int64_t row, int64_t column) {
     return (start + row % w->rows * w->stride + (column + w->rows - 1) * w->channels) * group;
 }
+
+#endif

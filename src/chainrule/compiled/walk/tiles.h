@@ -1,5 +1,16 @@
 /* Products for a few images at a time, and sums in a fixed order, for registers of every width. */
 
+#ifndef CHAINRULE_TILES_H
+#define CHAINRULE_TILES_H
+
+#include "constants.h"
+#include "processors.h"
+
+#include <stdint.h>
+#include <string.h>
+
+_Static_assert(FLOATS == LANES && DOUBLES == WIDE_LANES, "panels of weights are as wide as the vectors here");
+
 #define MOST 12 /* images in a tile, at most */
 
 /* A product for T images, whose sums are kept in registers, as wide as these; few images take several panels of outputs
@@ -74,3 +85,5 @@ DEFINE_TILE(head_tile_quarters, double, double_quarters, 2, DOUBLES, double, dou
 DEFINE_PARTIAL_SUMS(floats, doubles, 8, halves)
 DEFINE_PARTIAL_SUMS(halves, double_halves, 4, quarters)
 DEFINE_PARTIAL_SUMS(quarters, double_quarters, 2, pairs)
+
+#endif

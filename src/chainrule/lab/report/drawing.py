@@ -9,8 +9,8 @@ from __future__ import annotations
 import base64
 import io
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import matplotlib as mpl
@@ -35,52 +35,37 @@ FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, 
 
 STYLE: dict[Any, Any] = {
     "font.family": ["DejaVu Sans"],  # wider than what readers have, so labels that fit here fit there
-    "font.size": 9.5,
-    "axes.titlesize": 10,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
-    "axes.titlecolor": INK,
-    "axes.labelsize": 9.5,
-    "axes.labelcolor": MUTED,
-    "axes.edgecolor": MUTED,
-    "axes.linewidth": 0.7,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.facecolor": "none",
     "axes.axisbelow": True,
     "axes.grid": True,
     "grid.color": GRID,
-    "grid.linewidth": 0.7,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "xtick.major.width": 0.7,
-    "ytick.major.width": 0.7,
-    "text.color": INK,
-    "legend.frameon": False,
-    "legend.labelcolor": INK,
-    "figure.facecolor": "none",
     "figure.constrained_layout.use": True,
     "svg.fonttype": "none",
     "svg.hashsalt": "chainrule",
-    "path.simplify": True,
     "path.simplify_threshold": 0.2,
+    **dict.fromkeys(("font.size", "axes.titlesize", "axes.labelsize"), 9.5),
+    **dict.fromkeys(("axes.linewidth", "grid.linewidth"), 0.7),
+    **dict.fromkeys(("axes.spines.top", "axes.spines.right", "legend.frameon"), False),
+    **dict.fromkeys(("axes.facecolor", "figure.facecolor"), "none"),
+    **dict.fromkeys(("axes.titlecolor", "text.color", "legend.labelcolor"), INK),
+    **dict.fromkeys(("axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), MUTED),
 }
 
 
-@contextmanager
-def drawing() -> Iterator[None]:
-    """The report's style, for as long as a figure is made and written."""
-    with mpl.rc_context(STYLE):
-        yield
+def drawn(draw: Callable[..., Figure]) -> Callable[..., str]:
+    """Let a function that returns a figure return the data URI of its SVG, drawn in the report's style."""
 
+    @wraps(draw)
+    def uri(*args: Any, **kwargs: Any) -> str:
+        buffer = io.StringIO()
+        with mpl.rc_context(STYLE):
+            figure = draw(*args, **kwargs)
+            FigureCanvasSVG(figure)
+            figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
+        return data_uri(themed(buffer.getvalue()).encode(), "image/svg+xml")
 
-def svg_uri(figure: Figure) -> str:
-    """A figure as the data URI of an SVG in the page's colours."""
-    FigureCanvasSVG(figure)
-    buffer = io.StringIO()
-    with drawing():
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
-    return data_uri(themed(buffer.getvalue()).encode(), "image/svg+xml")
+    return uri
 
 
 def themed(svg: str) -> str:
@@ -94,11 +79,34 @@ def themed(svg: str) -> str:
     return re.sub(r"(<svg[^>]*>)", rf"\1<style>{rules}</style>", svg, count=1)
 
 
+def open_frame(axes: Axes) -> None:
+    """Take the grid off axes that hold a picture, and close their frame."""
+    axes.grid(False)
+    axes.spines[["top", "right"]].set_visible(True)
+
+
+def tiles(images: np.ndarray, levels: int, columns: int, gap: int = 2) -> np.ndarray:
+    """Images (N, C, H, W) of integers in a grid of `columns`, levels spread over 0…255, with gaps in mid-gray.
+
+    Three channels are colours; of any other number the first is shown in gray. Returns bytes (H', W', 3).
+
+    >>> tiles(np.array([[[[0]]], [[[3]]]]), levels=4, columns=2, gap=1)[0, :, 0].tolist()
+    [0, 128, 255]
+    """
+    count, channels, height, width = images.shape
+    colors = (images if channels == 3 else images[:, :1]).transpose(0, 2, 3, 1).astype(np.int64)
+    rows = -(-count // columns)
+    canvas = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, 3), 128, np.uint8)
+    for i, image in enumerate(colors.clip(0, levels - 1) * 255 // (levels - 1)):
+        top, left = (i // columns) * (height + gap), (i % columns) * (width + gap)
+        canvas[top : top + height, left : left + width] = image
+    return canvas
+
+
 def png_uri(pixels: np.ndarray) -> str:
-    """Bytes (H, W, 1, 3 or 4) as the data URI of a PNG."""
+    """Bytes (H, W, 3) as the data URI of a PNG."""
     buffer = io.BytesIO()
-    image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
-    image.save(buffer, format="PNG", optimize=True)
+    Image.fromarray(pixels).save(buffer, format="PNG", optimize=True)
     return data_uri(buffer.getvalue(), "image/png")
 
 
@@ -109,27 +117,3 @@ def data_uri(content: bytes, kind: str) -> str:
     'data:text/plain;base64,aGk='
     """
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
-
-
-def tiles(images: np.ndarray, levels: int, columns: int, gap: int = 2) -> np.ndarray:
-    """Images (N, C, H, W) of integers in a grid of `columns`, levels spread over 0…255, with gaps in mid-gray.
-
-    >>> tiles(np.array([[[[0]]], [[[3]]]]), levels=4, columns=2, gap=1)[0, :, 0].tolist()
-    [0, 128, 255]
-    """
-    count, channels, height, width = images.shape
-    if channels != 3:
-        images, channels = images[:, :1], 1
-    rows = -(-count // columns)
-    canvas = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, channels), 128, np.uint8)
-    scaled = (images.astype(np.int64).clip(0, levels - 1) * 255 // (levels - 1)).astype(np.uint8).transpose(0, 2, 3, 1)
-    for i, image in enumerate(scaled):
-        top, left = (i // columns) * (height + gap), (i % columns) * (width + gap)
-        canvas[top : top + height, left : left + width] = image
-    return canvas
-
-
-def open_frame(axes: Axes) -> None:
-    """Take grid and ticks off axes that hold a picture."""
-    axes.grid(False)
-    axes.spines[["top", "right"]].set_visible(True)

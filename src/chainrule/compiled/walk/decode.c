@@ -3,10 +3,10 @@
    The coder is the asymmetric numeral system of docs/format.md, section Payload, whose names are used here. At each site
    the probabilities of all images are computed by as many threads as there are, and their symbols decoded by one. */
 
-#include "walk.h"
+#include "constants.h"
+#include "walk/walk.h"
 
-#define INTERVALS ((uint64_t)1 << 24)
-#define TOTAL_BITS 22
+#define INTERVALS ((uint64_t)1 << CODER_BITS)
 
 typedef struct {
     uint64_t state;

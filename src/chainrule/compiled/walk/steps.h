@@ -1,7 +1,13 @@
 /* The operations of a program, and all of them at one pixel of a group of images. */
 
-#include "program.h"
-#include "tiles.h"
+#ifndef CHAINRULE_STEPS_H
+#define CHAINRULE_STEPS_H
+
+#include "walk/program.h"
+#include "walk/tiles.h"
+
+#include <math.h>
+#include <string.h>
 
 /* What a product reads, in the order of the weights: a vector, or the pixels of a window. */
 INLINE int segments_of(const operation *op, int64_t group, int64_t row, int64_t column, int64_t *starts,
@@ -86,7 +92,7 @@ INLINE int next_tile(int tile, int64_t left) {
 
 INLINE void run(const int tile, const program *p, const operation *op, float *memory, float *scratch, int64_t group,
                 int64_t count, int64_t row, int64_t column) {
-    int64_t starts[TAPS], lengths[TAPS], stride = p->scratch;
+    int64_t starts[MOST_TAPS], lengths[MOST_TAPS], stride = p->scratch;
     float *source = op->from.rows ? memory : scratch;
     int64_t source_stride = op->from.rows ? op->from.channels : stride;
     switch (op->kind) {
@@ -152,3 +158,5 @@ INLINE void pixel(const int tile, const program *p, float *memory, float *scratc
         BY_WIDTH(head_tile, n, p->weight, p->bias, length, units, 1, &p->features, &length, images, targets);
     }
 }
+
+#endif

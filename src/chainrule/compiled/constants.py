@@ -1,0 +1,62 @@
+"""Numbers that Python and C must agree on: C takes them from a header that this file writes.
+
+`python -m chainrule.compiled.constants` writes `constants.h` anew, from the Python files that own the numbers. The header
+is kept in the repository, so that building needs no Python package; a library that was built with other numbers is not used.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from importlib import import_module
+from pathlib import Path
+
+HEADER = Path(__file__).parent / "constants.h"
+
+OWNERS = {
+    "chainrule.fixedpoint.exact_softmax": {
+        "TOTAL_BITS": "TOTAL_BITS",
+        "LOGIT_BITS": "LOGIT_BITS",
+        "LARGEST_LOGIT": "LARGEST",
+        "CODER_BITS": "CODER_BITS",
+    },
+    "chainrule.compiled.walk.program": {
+        name: name
+        for name in ("NORM", "ACTIVATE", "PRODUCT", "WIDE_PRODUCT", "ADD", "LANES", "WIDE_LANES", "MOST_TAPS")
+    },
+    "chainrule.compiled.training.passes": {name: name for name in ("MOST_CHANNELS", "MOST_ROWS")},
+    "chainrule.compiled.training.block": {"COLUMNS": "COLUMNS"},
+}
+"""Of each file, the names in C and in Python."""
+
+
+def constants() -> dict[str, int]:
+    """Every constant by its name in C."""
+    return {c: int(getattr(import_module(file), python)) for file, of in OWNERS.items() for c, python in of.items()}
+
+
+def header() -> str:
+    """The text of `constants.h`."""
+    lines = [
+        "/* Made by `python -m chainrule.compiled.constants`, from the Python files that own these numbers: do not edit. */",
+        "",
+        "#ifndef CHAINRULE_CONSTANTS_H",
+        "#define CHAINRULE_CONSTANTS_H",
+        "",
+    ]
+    values = constants()
+    for file, of in OWNERS.items():
+        lines += [f"/* {'/'.join(file.split('.')[1:])}.py */", *(f"#define {name} {values[name]}" for name in of), ""]
+    lines += ["/* all of them, in this order */", f"#define CONSTANTS {', '.join(values)}", "", "#endif", ""]
+    return "\n".join(lines)
+
+
+def layout(*records: type[ctypes.Structure]) -> int:
+    """The sizes of records and all constants, mixed into one number as library.c does."""
+    mixed = 0
+    for number in (*map(ctypes.sizeof, records), *constants().values()):
+        mixed = (mixed ^ number) * 1099511628211 % 2**64
+    return mixed >> 1
+
+
+if __name__ == "__main__":
+    HEADER.write_text(header(), encoding="utf-8")
