@@ -16,13 +16,15 @@ from chainrule.codec import compress, decompress
 from chainrule.codec.chunks import encode_chunk
 from chainrule.codec.container import Reader
 from chainrule.errors import ModelError
-from chainrule.fixedpoint import calibrate, exact, fingerprint
+from chainrule.fixedpoint import ExactSoftmax, calibrate, exact, fingerprint
 from chainrule.fixedpoint.exact_logistic import MOST_COMPONENTS, ExactLogisticMixture, sigmoid_table
 from chainrule.fixedpoint.exact_softmax import exp_table
 from chainrule.heads import LogisticMixture
 from chainrule.models import LogisticPixelCNN
 
 SIZES = [(1, 2, 1), (1, 256, 10), (2, 3, 4), (3, 5, 2), (4, 17, 3), (2, 65536, 3)]
+
+softmax = ExactSoftmax()
 
 
 def parameters(head, n, spread=1.0, seed=0):
@@ -112,7 +114,7 @@ def test_frequencies_follow_the_page(channels, levels, components, spread):
     float_head = LogisticMixture(channels, levels, components)
     head, raw, x = ExactLogisticMixture(float_head), parameters(float_head, 4, spread), random_levels(float_head, 4)
     x[0], x[1], every = 0, levels - 1, max(1, levels // 50)
-    found = head.frequencies(head.logits(raw, x.float()))
+    found = softmax.frequencies(head.logits(raw, x.float()))
     for row in range(4):
         assert found[row, :, ::every].tolist() == by_the_page(float_head, raw[row], x[row], every)
 
@@ -129,7 +131,7 @@ def test_no_parameters_break_them(data):
     raw = torch.tensor([data.draw(st.lists(FLOATS, min_size=n, max_size=n))])
     x = torch.tensor([data.draw(st.lists(st.integers(0, levels - 1), min_size=channels, max_size=channels))])
     head, every = ExactLogisticMixture(float_head), max(1, levels // 20)
-    found = head.frequencies(head.logits(raw, x.float()))
+    found = softmax.frequencies(head.logits(raw, x.float()))
     assert found.dtype == torch.int64
     assert bool((found.sum(-1) == 2**22).all())
     assert int(found.min()) >= 1
@@ -147,7 +149,7 @@ def test_close_to_the_float_head(channels, levels, components, spread):
     float_head = LogisticMixture(channels, levels, components)
     head, raw = ExactLogisticMixture(float_head), parameters(float_head, 200, spread)
     wide = float_head.logits(raw.double(), x := random_levels(float_head, 200).double()).exp()
-    few = head.pmf(head.logits(raw, x.float()))
+    few = softmax.pmf(head.logits(raw, x.float()))
     likely = wide.gather(-1, x.long()[..., None])[..., 0].cumprod(-1) > 1e-6  # else shares are rough: the pixel is odd
     likely = torch.cat([torch.ones(200, 1, dtype=torch.bool), likely[:, :-1]], 1)
     assert (few - wide)[likely].abs().max() < 2e-3
@@ -169,8 +171,10 @@ def test_the_carrier_and_the_batch_do_not_matter(channels, levels, components):
 def test_what_is_too_large_is_refused():
     with pytest.raises(ModelError, match=r"1,025 components have no exact form"):
         ExactLogisticMixture(LogisticMixture(1, 2, MOST_COMPONENTS + 1))
-    with pytest.raises(ModelError, match="levels"):
-        ExactLogisticMixture(LogisticMixture(1, 2**16 + 1, 1))
+    with pytest.raises(ModelError, match=r"1,025 components have no exact form"):
+        exact(LogisticPixelCNN((1, 1, 1), 2, 4, 0, components=MOST_COMPONENTS + 1))
+    with pytest.raises(ModelError, match=r"65,537 levels are more"):
+        exact(LogisticPixelCNN((1, 1, 1), 2**16 + 1, 4, 0, components=1))
 
 
 def smooth_images(n, levels, size=6):

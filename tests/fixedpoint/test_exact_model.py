@@ -1,17 +1,20 @@
-"""Exact twins of every model: the same bits however they are computed."""
+"""The exact form of every model: the same bits however they are computed."""
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import os
+import pickle
 import subprocess
 import sys
 
 import pytest
 import torch
 
-from chainrule import sampling, zoo
+from chainrule import fixedpoint, sampling, zoo
+from chainrule.contract import Chooser
 from chainrule.errors import ModelError
 from chainrule.fixedpoint import calibrate, certificate, exact, exact_arithmetic, fingerprint, is_exact, probe
 from chainrule.fixedpoint.exact_layers import ExactProduct
@@ -20,7 +23,6 @@ from chainrule.models import (
     ConditionalMLP,
     GatedPixelCNN,
     GatedPixelCNNMADE,
-    Histogram,
     LogisticPixelCNN,
     PixelCNN,
     PixelCNNMADE,
@@ -30,7 +32,7 @@ from laws import enumerate_events, events, exact_twin, randomised, some_known
 
 def frequencies(model, x):
     with torch.no_grad():
-        return model.head.frequencies(model._logits(model._float(model.with_auxiliaries(x))))
+        return model.softmax.frequencies(model._logits(model._float(model.with_auxiliaries(x))))
 
 
 def walked(model, x):
@@ -38,11 +40,12 @@ def walked(model, x):
     x = model.with_auxiliaries(x)
     found = torch.zeros(*x.shape, max(site.levels for site in model.sites()), dtype=torch.long)
 
-    def choose(position, site, pmf):
-        found[(*sampling.at(site), slice(site.levels))] = (pmf * 2.0**22).long()
-        return x[sampling.at(site)]
+    class Noting(Chooser):
+        def __call__(self, position, site, pmf):
+            found[(*sampling.at(site), slice(site.levels))] = (pmf * 2.0**22).long()
+            return x[sampling.at(site)]
 
-    sampling.walk(model, len(x), choose)
+    sampling.walk(model, len(x), Noting())
     return found
 
 
@@ -133,11 +136,10 @@ def test_logits_are_identical(cls, monkeypatch):
     twin.to(memory_format=torch.contiguous_format)
     assert torch.equal(logits(x), expected)
     with torch.no_grad():
-        state = twin.start(len(x))
+        walk = twin.start(len(x))
         for site in twin.sites():
-            twin._step_to_pixel(state)
-            assert torch.equal(twin._step_logits(state).float(), expected[sampling.at(site)].float())
-            state = twin.observe(state, x[sampling.at(site)])
+            assert torch.equal(walk.logits().float(), expected[sampling.at(site)].float())
+            walk.observe(x[sampling.at(site)])
 
 
 @pytest.mark.parametrize("cls", [PixelCNNMADE, GatedPixelCNNMADE])
@@ -152,25 +154,35 @@ def test_forced_carriers(carrier, cls, engine):
 
 
 def test_other_settings_of_the_caller_change_nothing(engine):
+    """By every way in that a user has; and the settings are theirs again afterwards."""
     twin = exact(image_model())
     x = events(twin, 3)
-    expected = frequencies(twin, x)
+
+    def everything():
+        sample = twin.sample(2, generator=torch.Generator().manual_seed(0))
+        return walked(twin, x), fixedpoint.frequencies(twin, x), twin.log_pmf(x), twin.site_log_probs(x), sample
+
+    expected = everything()
+    assert torch.equal(expected[0], frequencies(twin, x))
+
+    def assert_nothing_changes():
+        assert all(torch.equal(a, b) for a, b in zip(everything(), expected, strict=True))
+
     torch.set_float32_matmul_precision("medium")
     try:
-        assert torch.equal(frequencies(twin, x), expected)
+        assert_nothing_changes()
         assert torch.get_float32_matmul_precision() == "medium"
     finally:
         torch.set_float32_matmul_precision("highest")
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert torch.equal(frequencies(twin, x), expected)
-        assert torch.equal(walked(twin, x), expected)
+        assert_nothing_changes()
         assert torch.is_autocast_enabled("cpu")
     torch.backends.mkldnn.matmul.fp32_precision = "bf16"
     try:
         with exact_arithmetic():
             assert torch.backends.mkldnn.matmul.fp32_precision == "ieee"
         assert torch.backends.mkldnn.matmul.fp32_precision == "bf16"
-        assert torch.equal(frequencies(twin, x), expected)
+        assert_nothing_changes()
     finally:
         torch.backends.mkldnn.matmul.fp32_precision = "none"
 
@@ -270,7 +282,7 @@ def test_saved_and_loaded(twin, tmp_path):
     assert is_exact(again)
     assert fingerprint(again) == fingerprint(twin)
     assert probe(again) == probe(twin)
-    assert type(again).__name__ == type(twin).__name__
+    assert type(again) is type(twin)
 
 
 def test_a_float_model_has_one_twin_only(exact_case, twin, tmp_path):
@@ -288,11 +300,11 @@ def test_twin_and_model_keep_out_of_each_others_way():
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     twin = exact(model)
     assert exact(twin) is twin
-    assert isinstance(twin, PixelCNNMADE)
+    assert type(twin) is PixelCNNMADE
     assert not is_exact(model)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     with torch.no_grad():
-        model.hidden.weight.mul_(2)
+        model.trunk.hidden.weight.mul_(2)
     changed = exact(model)  # its scales were for other weights: they are found anew
     assert fingerprint(changed) != fingerprint(twin)
     with pytest.raises(ModelError, match="other weights"):
@@ -309,53 +321,12 @@ def test_a_twin_stays_what_it_is():
     assert not any(parameter.requires_grad for parameter in twin.parameters())
 
 
-def test_calibrated_on_given_events():
-    model = image_model()
-    scales = calibrate(model, events(model, 8))
-    assert scales != calibrate(model)
-    assert json.loads(json.dumps(scales)) == scales
-    assert calibrate(model) == calibrate(model)
-    assert is_exact(exact(model, scales))
-
-
-def test_what_has_no_twin_is_refused():
-    with pytest.raises(ModelError, match="entry by entry"):
-        exact(torch.nn.Linear(2, 2))
-    model = GatedPixelCNN((1, 3, 3), 2, 4, 1)
-    model.norm = torch.nn.BatchNorm2d(4)
-    with pytest.raises(ModelError, match="norm is a BatchNorm2d, which has no exact form"):
-        exact(model)
-    model = Histogram(3)
-    model.head = object()
-    with pytest.raises(ModelError, match="categorical"):
-        exact(model)
-    for value, said in [(float("nan"), "finite"), (float("inf"), "finite"), (1e30, "outgrow")]:
-        model = image_model(PixelCNN)
-        with torch.no_grad():
-            model.blocks[1].spatial.weight[2, 3, 0, 1] = value
-        with pytest.raises(ModelError, match=f"blocks.1.spatial.*{said}"):
-            exact(model)
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        lambda s: s.pop("layers"),
-        lambda s: s["layers"].pop("hidden"),
-        lambda s: s["layers"]["hidden"].update(carrier="float16"),
-        lambda s: s["layers"]["hidden"].update(levels=4),
-        lambda s: s["layers"]["hidden"].update(bits="9"),
-        lambda s: s["layers"]["input"].update(levels=2),
-        lambda s: s["layers"]["norm"].update(high=2**27, low=-(2**27)),
-        lambda s: s["layers"]["made.layers.0"].update(carrier="float64"),
-    ],
-)
-def test_damaged_scales_are_refused(damage):
-    model = image_model()
-    scales = calibrate(model)
-    damage(scales)
-    with pytest.raises(ModelError):
-        exact(model, scales)
+def test_it_is_an_ordinary_model(twin):
+    """Of the same class, with the same weights under the same names; it can be copied and pickled."""
+    for again in (copy.deepcopy(twin), pickle.loads(pickle.dumps(twin))):
+        assert type(again) is type(twin)
+        assert fingerprint(again) == fingerprint(twin)
+        assert probe(again) == probe(twin)
 
 
 @pytest.mark.parametrize("encoding", ["onehot", "scalar", "embedding"])
