@@ -131,7 +131,7 @@ def is_model_config(path: Path) -> bool:
     """Whether a config.json is a model's (and not, say, a run's)."""
     try:
         return "class" in json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):
         return True  # damaged: let `read_config` say so
 
 
@@ -144,7 +144,7 @@ def read_config(folder: Path) -> dict:
     path = folder / CONFIG
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         raise ModelError(f"{path} cannot be read as JSON: the model was not saved whole; train it again") from None
     if not isinstance(config, dict):
         raise ModelError(f"{path} does not hold a JSON object: the model was not saved whole; train it again")

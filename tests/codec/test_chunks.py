@@ -143,7 +143,7 @@ def test_all_symbols_at_once_are_those_in_turn(cls, levels, monkeypatch):
 
 def test_a_float_model_is_not_decoded_at_once():
     """Its probabilities are no integers; only the library of the coder knows what it makes of them."""
-    assert Decoder(b"").whole(sampling.start(small(), 3)) is None
+    assert Decoder(b"").whole(sampling.engines.start(small(), 3)) is None
 
 
 @pytest.mark.parametrize("dtype", ["u1", "i2", "<u4", ">i4", "i8"])
@@ -211,7 +211,7 @@ def test_another_model_is_refused():
     blob = compress(model, x)
     other = small()
     with torch.no_grad():
-        other.hidden.bias[0] += 2.0**-20
+        other.trunk.hidden.bias[0] += 2.0**-20
     for wrong in (other, small(levels=5), small(shape=(3, 5, 6)), Histogram(4)):
         with pytest.raises(CodecError, match="another model"):
             decompress(wrong, blob)
@@ -222,7 +222,7 @@ def test_another_model_is_refused():
 def test_arithmetic_that_breaks_its_promise_is_refused(monkeypatch):
     model = exact(small())
     blob = compress(model, as_given(model, events(model, 5)))
-    layer = model.hidden
+    layer = model.trunk.hidden
     layer.forward = lambda x: type(layer).forward(layer, x) + 2.0**-8
     monkeypatch.setattr(images, "fingerprint", lambda _: bytes.fromhex(Reader(io.BytesIO(blob)).header.fingerprint))
     with pytest.raises(CodecError, match="arithmetic"):

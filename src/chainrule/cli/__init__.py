@@ -8,24 +8,31 @@ PyTorch takes seconds to import: everything that needs it is imported where it i
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Sequence
 
 from chainrule.cli.archives import compress, decompress, info
-from chainrule.cli.common import MODEL_HELP
+from chainrule.cli.common import MODEL_HELP, at_once, plain_output
 from chainrule.cli.models import complete, doctor, evaluate, sample
 from chainrule.cli.quality import quality
 from chainrule.cli.results import bench, report, study
 from chainrule.cli.train import train, tune
-from chainrule.errors import ChainruleError, out_of_memory
+from chainrule.errors import ChainruleError, escaped, out_of_memory
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     args = list(sys.argv[1:] if argv is None else argv)
+    plain_output()
     try:
-        return run_verb(args)
+        # training leaves a checkpoint when it is interrupted; everything else has nothing to finish
+        with contextlib.nullcontext() if args[:1] in (["train"], ["tune"]) else at_once():
+            try:
+                return run_verb(args)
+            finally:
+                sys.stdout.flush()
     except ChainruleError as error:
         return complain(str(error))
     except (MemoryError, RuntimeError) as error:
@@ -38,8 +45,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(str(error) or "chainrule: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of our output went away, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _let_go()
         return 141
+    except OSError as error:  # what the system refuses, a full disk behind standard output for one
+        _let_go()
+        return complain(
+            f"{error.filename or 'the output'} cannot be used ({error.strerror or error}): choose another place"
+        )
+
+
+def _let_go() -> None:
+    """Send what is left of the output nowhere, since Python writes it when it ends."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def run_verb(args: list[str]) -> int:
@@ -56,12 +74,12 @@ def run_verb(args: list[str]) -> int:
     if verb not in VERBS:
         return complain(f"there is no command {verb!r}: use one of {', '.join(VERBS)}")
     VERBS[verb](args)
-    sys.stdout.flush()
     return 0
 
 
 def complain(sentence: str) -> int:
-    print(f"chainrule: {' '.join(sentence.split())}", file=sys.stderr)
+    """Print one sentence on standard error; the exit status."""
+    print(f"chainrule: {escaped(' '.join(sentence.split()))}", file=sys.stderr)
     return 2
 
 

@@ -29,6 +29,7 @@ def compress(args: list[str]) -> None:
         out: Annotated[str, tyro.conf.arg(aliases=["-o"])],
         embed_model: bool = False,
         verify: bool = False,
+        overwrite: bool = False,
         chunk: int | None = None,
         device: Device = "cpu",
         json: bool = False,
@@ -41,13 +42,15 @@ def compress(args: list[str]) -> None:
             model: A run folder, a folder written by save_pretrained, or the name of a shipped model.
             out: The archive; - for standard output.
             embed_model: Put the exact model into the archive, so that it can be unpacked without anything else.
-            verify: Unpack every chunk again and compare before the archive gets its name.
+            verify: Unpack the whole archive into files again and compare them before it gets its name.
+            overwrite: Replace an archive that is there already.
             chunk: Images that are coded together.
             device: Where the model computes: cpu, cuda (a GPU), or auto for a GPU if there is one; the archive is the
                 same.
             json: Print the figures as JSON.
         """
         from chainrule import codec, zoo
+        from chainrule.data.reading import say
 
         if not images:
             raise DataError(
@@ -57,9 +60,20 @@ def compress(args: list[str]) -> None:
         with progress("packing") as tell:
             loaded = placed(zoo.load(model), device)
             figures = codec.compress_files(
-                images, loaded, out, embed_model=embed_model, verify=verify, chunk=chunk, progress=tell
+                images,
+                loaded,
+                out,
+                embed_model=embed_model,
+                verify=verify,
+                overwrite=overwrite,
+                chunk=chunk,
+                progress=tell,
             )
         figures["seconds"] = round(time.perf_counter() - began, 3)
+        for note in figures["notes"]:
+            say(note)
+        if not json:
+            del figures["notes"]
         if out != "-":
             report_figures({"archive": out, **figures}, json)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -61,14 +60,19 @@ def evaluate(args: list[str]) -> None:
             log2_q = log2_joint(loaded)
             figures["exact_bits_per_dim"] = metrics.cross_entropy_bits(dataset.truth, log2_q) / 2
             figures["kl_bits"] = metrics.kl_bits(dataset.truth, log2_q)
-        report_figures(figures, json)
+        report_figures(figures | ({"notes": dataset.notes} if json else {}), json)
 
     parse(evaluate, "evaluate", args)
 
 
 def open_data_of(name: str, data_name: str | None, model: AutoregressiveModel) -> Any:
-    """The dataset asked for, or the one that a run was trained on; it must fit the model."""
+    """The dataset asked for, or the one that a run was trained on, its notes said aloud.
+
+    Raises:
+        DataError: there is none, or it does not fit the model.
+    """
     from chainrule.data import NAMES
+    from chainrule.data.reading import say
     from chainrule.lab.experiment import open_data
 
     config = run_config(name)
@@ -85,15 +89,34 @@ def open_data_of(name: str, data_name: str | None, model: AutoregressiveModel) -
             f"{dataset.name} has events of shape {tuple(dataset.shape)} with {dataset.levels} levels, "
             f"{name} is for {model.shape} with {model.levels}: choose data that fit"
         )
+    for note in dataset.notes:
+        say(note)
     return dataset
 
 
 def run_config(name: str) -> dict[str, Any]:
-    """The recipe of a run folder; empty for other models."""
-    try:
-        return json.loads((Path(name) / "config.json").read_text(encoding="utf-8")).get("recipe", {})
-    except (OSError, ValueError, AttributeError):
+    """The recipe of a run folder; empty for other models.
+
+    Raises:
+        DataError: it is not as a run writes it.
+    """
+    from chainrule.data.reading import read_json
+
+    path = Path(name) / "config.json"
+    if not path.is_file():
         return {}
+    recipe = read_json(path).get("recipe", {})
+    if not isinstance(recipe, dict):
+        recipe = {"data": recipe}
+    train = recipe.get("train", {})
+    whole = [
+        recipe.get("levels"),
+        recipe.get("validation"),
+        train.get("seed", 0) if isinstance(train, dict) else "none",
+    ]
+    if not isinstance(recipe.get("data", ""), str) or any(type(n) not in (int, type(None)) for n in whole):
+        raise DataError(f"{path} is not as a run writes it: it is damaged, or of another version")
+    return recipe
 
 
 def sample(args: list[str]) -> None:
@@ -158,7 +181,7 @@ def complete(args: list[str]) -> None:
             mask: Or keep where this picture of the same size is white (known pixels after unknown ones are put in place
                 as they come, and not looked at before).
             n: How many completions; more than one become a sheet.
-            out: A picture.
+            out: A picture, or an array (.npy) of levels.
             seed: The same seed gives the same completions.
             label: For a model that is conditioned on a class: the class of the image; by default all in turn.
             device: Where the model computes: cpu, cuda (a GPU), or auto for a GPU if there is one.
@@ -167,6 +190,7 @@ def complete(args: list[str]) -> None:
         import torch
 
         from chainrule import data, zoo
+        from chainrule.data.reading import say
 
         loaded = placed(zoo.load(model), device)
         if len(loaded.shape) != 3:
@@ -176,9 +200,10 @@ def complete(args: list[str]) -> None:
         if n < 1:
             raise DataError(f"cannot draw {n} completions: ask for at least 1")
         check_output(out, loaded)
-        x = torch.as_tensor(
-            np.asarray(data.read_image(image, loaded.levels, loaded.shape, loaded.pixel_values)), dtype=torch.long
-        )
+        if any(path is not None and path.exists() and path.samefile(out) for path in (image, mask) if out.exists()):
+            raise DataError(f"{out} is what is to be completed: give the result another name")
+        event = data.read_event(image, loaded.levels, loaded.shape, loaded.pixel_values)
+        x = torch.as_tensor(event.levels, dtype=torch.long)
         _, height, width = loaded.shape
         known = torch.zeros(height, width, dtype=torch.bool)
         if keep_rows is not None:
@@ -195,8 +220,15 @@ def complete(args: list[str]) -> None:
         batch = x.expand(n, *loaded.shape)
         context = loaded.example_context(n) if label is None else torch.full((n,), label)
         y = loaded.complete(batch, known, context, torch.Generator().manual_seed(seed)).cpu()
-        if n == 1:
-            data.write_image(y[0], loaded.levels, out, loaded.pixel_values)
+        for note in event.notes:
+            say(f"{note} What is kept is written as it was." if out.suffix.lower() == ".png" else note)
+        if out.suffix.lower() == ".png":  # what is kept is kept, also where the model has no level for it
+            drawn = data.grid_of(loaded.levels, loaded.pixel_values)[y.numpy()]
+            shown = np.where(known.numpy(), event.pixels, drawn)
+            if n == 1:
+                data.write_image(shown[0], 256, out)
+            else:
+                data.save_grid(shown, 256, out)
             print(out)
         else:
             write_events(y, loaded, out, 0)

@@ -9,6 +9,7 @@ from chainrule.atomic import as_path
 from chainrule.data.colored import color, hopper_mnist
 from chainrule.data.dataset import Dataset
 from chainrule.data.images import load_images
+from chainrule.data.levels import grid_of
 from chainrule.data.mnist import Mnist, load_mnist
 from chainrule.data.pictures import (
     read_event,
@@ -36,6 +37,7 @@ __all__ = [
     "digits",
     "from_name",
     "gray_portrait",
+    "grid_of",
     "hopper_mnist",
     "load_images",
     "load_joint",
