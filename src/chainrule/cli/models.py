@@ -69,10 +69,11 @@ def open_data_of(name: str, data_name: str | None, model: AutoregressiveModel) -
     """The dataset asked for, or the one that a run was trained on, its notes said aloud.
 
     Raises:
-        DataError: there is none, or it does not fit the model.
+        DataError: there is none, it does not fit the model, or the run was trained on other events of that name.
     """
     from chainrule.data import NAMES
-    from chainrule.data.reading import say
+    from chainrule.data.reading import read_json, say
+    from chainrule.evaluation import check_splits
     from chainrule.lab.experiment import open_data
 
     config = run_config(name)
@@ -89,6 +90,8 @@ def open_data_of(name: str, data_name: str | None, model: AutoregressiveModel) -
             f"{dataset.name} has events of shape {tuple(dataset.shape)} with {dataset.levels} levels, "
             f"{name} is for {model.shape} with {model.levels}: choose data that fit"
         )
+    if data_name == config.get("data") and (record := read_json(Path(name) / "config.json").get("splits")) is not None:
+        check_splits(record, dataset)
     for note in dataset.notes:
         say(note)
     return dataset

@@ -13,14 +13,15 @@ from typing import Any
 import torch
 
 from chainrule import data, zoo
-from chainrule.errors import ChainruleError, ModelError
-from chainrule.evaluation import context_of, validation_loss
+from chainrule.errors import ChainruleError, ModelError, out_of_memory
+from chainrule.evaluation import context_of, splits_of, validation_loss
 from chainrule.fixedpoint import exact
 from chainrule.lab.measurements import before_training, measure
 from chainrule.lab.provenance import auto_precision, command, describe, device_name
 from chainrule.lab.recipes import RECIPES, Recipe, get_recipe
 from chainrule.lab.run_folder import is_main_process, new_folder, prepare_folder, save_arrays, write_json
 from chainrule.training.fitting import check_redraw, fit
+from chainrule.training.lock import holding
 from chainrule.training.progress import say
 
 
@@ -72,12 +73,13 @@ def run(recipe: Recipe, out: str | Path, *, resume: bool = False, quiet: bool = 
     if len(dataset.shape) == 3 and (legend := data.sheet_note(dataset.shape, dataset.levels)):
         say(legend, quiet=quiet)
     if not resume:
-        described = describe(recipe)
+        described = describe(recipe) | {"splits": splits_of(dataset)}
         if recipe.init is not None:
             described["init"] = start_from(model, recipe.init)
             begun = "the run begins with {weights:,} of its {of:,} weights from {model}".format(**described["init"])
             say(begun, quiet=quiet)
-        write_json(out / "config.json", described)
+        with holding(out if is_main_process() else None):  # a run that is refused leaves the other's record as it is
+            write_json(out / "config.json", described)
     parameters = sum(p.numel() for p in model.parameters())
     say(
         f"{recipe.name}: {type(model).__name__}, {parameters:,} parameters, on {dataset.name} "
@@ -143,17 +145,12 @@ def memory_for_measuring(out: Path) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
+        if not out_of_memory(error):
             raise
         raise ChainruleError(
             f"too little memory to measure the model, which is saved in {out / 'model'}: free some memory and repeat "
             "the command with --resume"
         ) from None
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether an error says that the processor's memory ended; PyTorch has a class for the GPU's alone."""
-    return isinstance(error, MemoryError) or "can't allocate memory" in str(error)
 
 
 def keep_scales(model: Any, folder: Path) -> list[str]:
@@ -163,7 +160,7 @@ def keep_scales(model: Any, folder: Path) -> list[str]:
     except ModelError as error:
         return [f"no exact model: {error}"]
     except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
+        if not out_of_memory(error):
             raise
         return ["no exact model yet: too little memory to calibrate it, which is done anew wherever it is needed"]
     model.save_pretrained(folder)
