@@ -11,7 +11,8 @@ from setuptools import Extension, setup
 
 FOLDER = "src/chainrule/compiled"
 
-# Values are compared and chosen, never trapped or told apart by the sign of zero; no sum is reordered. Debug sections would be most of the file.
+# Values are compared and chosen, never trapped or told apart by the sign of zero; no sum is reordered.
+# Debug sections would be most of the file.
 FLAGS = ["-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-fno-strict-aliasing", "-g0"]
 
 setup(

@@ -69,7 +69,7 @@ def close(a, b, tolerance=2e-6):
     assert np.abs(a - b).max() <= tolerance * max(np.abs(b).max(), 1e-3)
 
 
-# ------------------------------------------------------------------------------------------------------------------ walk
+# ---------- walk
 
 
 class Steps:
@@ -245,7 +245,7 @@ def test_decoded_symbols(levels, words, rng):
     assert rest.tolist() == [int(state[0]), int(left[0])]
 
 
-# -------------------------------------------------------------------------------------------------------------- training
+# ---------- training
 
 
 @pytest.mark.parametrize("shares", SHARES)

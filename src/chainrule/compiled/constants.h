@@ -1,4 +1,4 @@
-/* Made by `python -m chainrule.compiled.constants`, from the Python files that own these numbers: do not edit. */
+/* Made by `python -m chainrule.compiled.constants` from the Python files that own these numbers. */
 
 #ifndef CHAINRULE_CONSTANTS_H
 #define CHAINRULE_CONSTANTS_H

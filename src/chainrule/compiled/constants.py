@@ -1,7 +1,8 @@
 """Numbers that Python and C must agree on: C takes them from a header that this file writes.
 
-`python -m chainrule.compiled.constants` writes `constants.h` anew, from the Python files that own the numbers. The header
-is kept in the repository, so that building needs no Python package; a library that was built with other numbers is not used.
+`python -m chainrule.compiled.constants` writes `constants.h` anew, from the Python files that own the numbers. The
+header is kept in the repository, so that building needs no Python package; a library that was built with other numbers
+is not used.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def constants() -> dict[str, int]:
 def header() -> str:
     """The text of `constants.h`."""
     lines = [
-        "/* Made by `python -m chainrule.compiled.constants`, from the Python files that own these numbers: do not edit. */",
+        "/* Made by `python -m chainrule.compiled.constants` from the Python files that own these numbers. */",
         "",
         "#ifndef CHAINRULE_CONSTANTS_H",
         "#define CHAINRULE_CONSTANTS_H",
