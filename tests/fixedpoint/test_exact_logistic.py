@@ -221,7 +221,7 @@ def test_archives(trained):
     assert np.array_equal(decompress(None, blob), images)
     assert np.array_equal(decompress(twin, blob), images)
     header = Reader(io.BytesIO(blob)).header
-    assert header.fingerprint == fingerprint(twin)
+    assert header.fingerprint == fingerprint(twin).hex()
     assert header.model == "LogisticPixelCNN"
     ideal = -float(twin.log_prob(x[:9]).sum()) / math.log(2)
     assert ideal < 8 * len(encode_chunk(twin, x[:9])[2]) < ideal * 1.001 + 64
