@@ -15,7 +15,8 @@ from collections.abc import Callable, Sequence
 
 from chainrule.cli.archives import compress, decompress, info
 from chainrule.cli.common import MODEL_HELP, at_once, plain_output
-from chainrule.cli.models import complete, doctor, evaluate, sample
+from chainrule.cli.drawing_events import complete, sample
+from chainrule.cli.measuring_models import doctor, evaluate
 from chainrule.cli.quality import quality
 from chainrule.cli.results import bench, report, study
 from chainrule.cli.train import train, tune

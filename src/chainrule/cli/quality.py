@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from chainrule.cli.common import ModelName, parse, report_figures, report_rows
-from chainrule.cli.models import open_data_of
+from chainrule.cli.run_data import open_data_of
 from chainrule.errors import ChainruleError, DataError, ModelError
 
 if TYPE_CHECKING:

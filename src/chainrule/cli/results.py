@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import tyro
 
 from chainrule.cli.common import Device, parse, placed, report_figures, report_rows
-from chainrule.cli.models import open_data_of, run_config
+from chainrule.cli.run_data import open_data_of, run_config
 from chainrule.errors import DataError
 
 

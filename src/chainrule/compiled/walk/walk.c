@@ -100,10 +100,11 @@ FOR_EVERY_PROCESSOR(draw,
                     double *head = heads + k * p->head, *logits = head + 2 * p->units, *pmf = logits + p->levels;
                     logits_of(tile, p, head, c, logits); /* which later channels build on */
                     int finite = 1;
+                    for (int64_t v = 0; v < p->levels; v++) finite &= logits[v] < INFINITY; /* known or not */
                     if (!known || !known[at]) {
                         probabilities_of(p, logits, pmf);
                         x[at] = inverse_cdf(pmf, p->levels, u[(b + k) * size + i * p->channels + c]);
-                        finite = pmf[0] == pmf[0]; /* one number that is none makes all of them none */
+                        finite &= pmf[0] == pmf[0]; /* one number that is none makes all of them none */
                     }
                     take(p, memory, head, group, k, row, column, c, x[at]);
                     if (!finite) x[at] = -1; /* for the caller to see */

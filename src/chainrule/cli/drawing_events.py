@@ -1,4 +1,4 @@
-"""The commands that use trained models and runs: evaluate, sample, complete, doctor."""
+"""The commands that draw from trained models: sample, complete."""
 
 from __future__ import annotations
 
@@ -7,119 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from chainrule.cli.common import Device, ModelName, parse, placed, report_figures
+from chainrule.cli.common import Device, ModelName, parse, placed
+from chainrule.cli.run_data import run_offset
 from chainrule.errors import DataError, ModelError
 
 if TYPE_CHECKING:
     from chainrule.models import AutoregressiveModel
-
-
-def evaluate(args: list[str]) -> None:
-    """Measure a model's likelihood: chainrule evaluate MODEL [--data FILE] [--split test]"""
-
-    def evaluate(
-        model: ModelName,
-        data: str | None = None,
-        split: Literal["train", "validation", "test"] = "test",
-        n: Annotated[int | None, tyro.conf.arg(aliases=["-n"])] = None,
-        redraw: bool = False,
-        independent_channels: bool = False,
-        device: Device = "cpu",
-        json: bool = False,
-    ) -> None:
-        """Measure a model's exact likelihood on data.
-
-        Args:
-            model: A run folder, a folder written by save_pretrained, or the name of a shipped model.
-            data: A dataset's name, a file or a folder of images; for a run folder, by default what it was trained on.
-            split: Which part of the data.
-            n: Measure the first so many events only.
-            redraw: Draw the training split anew: digits on other crops than those the model may have been trained on.
-            independent_channels: For a PixelCNN-MADE: also what it would need if it predicted each channel without the
-                others of its pixel, the least that a factorised model of the same features can need.
-            device: Where the model computes: cpu, cuda (a GPU), or auto for a GPU if there is one.
-            json: Print JSON.
-        """
-        from chainrule import metrics, zoo
-        from chainrule.evaluation import bits_per_dim, log2_joint, part_of
-        from chainrule.lab.independence import independent_bits_per_dim
-
-        loaded = placed(zoo.load(model), device)
-        dataset = part_of(open_data_of(model, data, loaded), split, n, redraw)
-        figures: dict[str, Any] = {"model": model, "data": dataset.name, "split": split}
-        if redraw:
-            figures["redrawn"] = True
-        figures["events"] = len(getattr(dataset, split))
-        if independent_channels:  # first, since it may be refused
-            independent = independent_bits_per_dim(loaded, dataset, split)
-        figures["bits_per_dim"] = bits_per_dim(loaded, dataset, split)
-        figures["bits_per_event"] = figures["bits_per_dim"] * loaded.dims
-        if independent_channels:
-            figures["independent_channels_bits_per_dim"] = independent
-        if dataset.truth is not None:
-            log2_q = log2_joint(loaded)
-            figures["exact_bits_per_dim"] = metrics.cross_entropy_bits(dataset.truth, log2_q) / 2
-            figures["kl_bits"] = metrics.kl_bits(dataset.truth, log2_q)
-        report_figures(figures | ({"notes": dataset.notes} if json else {}), json)
-
-    parse(evaluate, "evaluate", args)
-
-
-def open_data_of(name: str, data_name: str | None, model: AutoregressiveModel) -> Any:
-    """The dataset asked for, or the one that a run was trained on, its notes said aloud.
-
-    Raises:
-        DataError: there is none, it does not fit the model, or the run was trained on other events of that name.
-    """
-    from chainrule.data import NAMES
-    from chainrule.data.reading import read_json, say
-    from chainrule.evaluation import check_splits
-    from chainrule.lab.experiment import open_data
-
-    config = run_config(name)
-    if data_name is None:
-        data_name = config.get("data")
-        if data_name is None:
-            raise DataError(f"{name} does not say what it was trained on: pass --data")
-    seed, levels, pixel_values = config.get("train", {}).get("seed", 0), config.get("levels"), None
-    if data_name not in NAMES and len(model.shape) == 3:  # images of one's own, as this model sees them
-        levels, pixel_values = model.levels, model.pixel_values
-    dataset = open_data(data_name, seed, levels, config.get("validation"), pixel_values)
-    if (tuple(dataset.shape), dataset.levels) != (model.shape, model.levels):
-        raise DataError(
-            f"{dataset.name} has events of shape {tuple(dataset.shape)} with {dataset.levels} levels, "
-            f"{name} is for {model.shape} with {model.levels}: choose data that fit"
-        )
-    if data_name == config.get("data") and (record := read_json(Path(name) / "config.json").get("splits")) is not None:
-        check_splits(record, dataset)
-    for note in dataset.notes:
-        say(note)
-    return dataset
-
-
-def run_config(name: str) -> dict[str, Any]:
-    """The recipe of a run folder; empty for other models.
-
-    Raises:
-        DataError: it is not as a run writes it.
-    """
-    from chainrule.data.reading import read_json
-
-    path = Path(name) / "config.json"
-    if not path.is_file():
-        return {}
-    recipe = read_json(path).get("recipe", {})
-    if not isinstance(recipe, dict):
-        recipe = {"data": recipe}
-    train = recipe.get("train", {})
-    whole = [
-        recipe.get("levels"),
-        recipe.get("validation"),
-        train.get("seed", 0) if isinstance(train, dict) else "none",
-    ]
-    if not isinstance(recipe.get("data", ""), str) or any(type(n) not in (int, type(None)) for n in whole):
-        raise DataError(f"{path} is not as a run writes it: it is damaged, or of another version")
-    return recipe
 
 
 def sample(args: list[str]) -> None:
@@ -278,49 +171,3 @@ def write_events(x: Any, model: AutoregressiveModel, out: Path | None, offset: i
         np.save(buffer, np.asarray(array).astype(small))
         write_bytes(out, buffer.getvalue())
         print(out)
-
-
-def run_offset(name: str) -> int:
-    """What a person reads is value + offset; runs know theirs."""
-    return 1 if run_config(name).get("data") == "warmup" else 0
-
-
-def doctor(args: list[str]) -> None:
-    """Look a model over: what it is, and the certificate of its exact mode: chainrule doctor MODEL"""
-
-    def doctor(model: ModelName, json: bool = False) -> None:
-        """Say what a model is, and prove that its exact twin's sums are exact, layer by layer.
-
-        Args:
-            model: A run folder, a folder written by save_pretrained, or the name of a shipped model.
-            json: Print JSON.
-        """
-        from dataclasses import asdict
-
-        from chainrule import compiled as native
-        from chainrule import zoo
-        from chainrule.fixedpoint import certificate, exact, fingerprint, probe
-
-        loaded = zoo.load(model)
-        twin = exact(loaded)
-        rows = certificate(twin)
-        figures: dict[str, Any] = {
-            "model": type(loaded).__name__,
-            "shape": list(loaded.shape),
-            "levels": loaded.levels,
-            "parameters": sum(p.numel() for p in loaded.parameters()),
-            "fingerprint": fingerprint(twin).hex(),
-            "probe": probe(twin).hex(),
-            "compiled walk": "ready" if native.available() else "none: install with a C compiler at hand for speed",
-        }
-        if json:
-            report_figures(figures | {"certificate": [asdict(row) for row in rows]}, True)
-            return
-        report_figures(figures, False)
-        width = max(len(row.layer) for row in rows) if rows else 0
-        print("\nNo sum of the exact model can leave what its type represents exactly:\n")
-        print(f"  {'layer':{width}}  carrier   worst case / limit")
-        for row in rows:
-            print(f"  {row.layer:{width}}  {row.carrier:8}  {row.worst / row.limit:.3f}")
-
-    parse(doctor, "doctor", args)

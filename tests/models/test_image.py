@@ -1,0 +1,161 @@
+"""Any trunk goes with any head: the laws of their pairs, whichever has a name."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+
+from chainrule import sampling, zoo
+from chainrule.errors import DataError, ModelError
+from chainrule.fixedpoint import exact
+from chainrule.heads import HEADS
+from chainrule.models import (
+    GatedPixelCNN,
+    GatedPixelCNNMADE,
+    ImageModel,
+    LogisticPixelCNN,
+    PixelCNN,
+    PixelCNNMADE,
+    PixelIQN,
+)
+from chainrule.models.image import TRUNKS
+from laws import does_see, enumerate_events, events, may_see, randomised
+
+PAIRS = list(itertools.product(TRUNKS, HEADS))
+LIKELIHOODS = [(trunk, head) for trunk, head in PAIRS if HEADS[head].has_likelihood]
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def build(trunk, head, shape=(2, 5, 4), levels=3, filters=6, blocks=2, **options):
+    torch.manual_seed(0)
+    model = ImageModel(shape, levels, trunk, head, filters, blocks, **options)
+    return randomised(model, std=0.8 if head == "quantile" else 0.3)  # so that its values differ
+
+
+@pytest.mark.parametrize(("trunk", "head"), LIKELIHOODS)
+def test_probabilities_sum_to_one(trunk, head):
+    model = build(trunk, head, (2, 2, 2), 2, 5, 1)
+    assert abs(float(model.log_prob(enumerate_events(model)).detach().exp().sum()) - 1) < 1e-10
+
+
+@pytest.mark.parametrize("method", ["steps", "naive"])
+@pytest.mark.parametrize(("trunk", "head"), LIKELIHOODS)
+def test_parallel_equals_stepwise(trunk, head, method):
+    model = build(trunk, head)
+    x = events(model, 9)
+    assert (sampling.score(model, x, method=method) - model.site_log_probs(x)).abs().max() < 1e-10
+
+
+@pytest.mark.parametrize("classes", [0, 3])
+@pytest.mark.parametrize(("trunk", "head"), PAIRS)
+def test_naive_and_cached_draws_are_identical(trunk, head, classes):
+    """Samples and completions from the same uniforms; with labels where the trunk takes them."""
+    if classes and trunk == "masked":
+        with pytest.raises(ModelError, match="takes no context"):
+            build(trunk, head, classes=classes)
+        return
+    model = build(trunk, head, classes=classes)
+    x, context = events(model, 9), model.example_context(9)
+    known = torch.rand(x.shape, generator=seeded(9)) < 0.5
+    drawn = [model.sample(9, context, seeded(3), method) for method in ("cached", "naive")]
+    assert torch.equal(*drawn)
+    assert len(drawn[0].unique()) > 1
+    done = [model.complete(x, known, context, seeded(1), method) for method in ("cached", "naive")]
+    assert torch.equal(*done)
+    assert torch.equal(done[0][known], x[known])
+
+
+@pytest.mark.parametrize(("trunk", "head"), LIKELIHOODS)
+def test_each_conditional_sees_exactly_what_it_may(trunk, head):
+    torch.manual_seed(0)
+    model = randomised(ImageModel((2, 6, 7), 3, trunk, head, 16, 1))
+    assert does_see(model, points=40) == may_see(model)
+
+
+@pytest.mark.parametrize("trunk", TRUNKS)
+def test_quantiles_see_exactly_what_they_may(trunk):
+    """The same for the head whose output is a function of τ."""
+    torch.manual_seed(0)
+    model = randomised(ImageModel((2, 6, 7), 3, trunk, "quantile", 16, 1))
+    v = (torch.rand(40, *model.shape, generator=seeded(), dtype=torch.float64) * 2).requires_grad_()
+    tau = torch.rand(40, *model.shape, generator=seeded(1), dtype=torch.float64)
+    last = v.permute(0, 2, 3, 1)
+    q = model.head.quantiles(model.head(model.features(v), last), tau.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+    for index, allowed in may_see(model).items():
+        (gradient,) = torch.autograd.grad(q[(slice(None), *index)].sum(), v, retain_graph=True)
+        assert {tuple(found) for found in gradient.abs().amax(0).nonzero().tolist()} == allowed
+
+
+@pytest.mark.parametrize("trunk", TRUNKS)
+def test_a_sample_is_the_rounded_quantile_of_its_uniforms(trunk):
+    """The walk and the parallel pass have the same functions of τ, in every entry."""
+    model = build(trunk, "quantile")
+    x = model.sample(5, generator=seeded())
+    u, tau = torch.rand(5, len(model.sites()), generator=seeded(), dtype=torch.float64), x.double()
+    for position, site in enumerate(model.sites()):
+        tau[sampling.at(site)] = u[:, position]
+    assert torch.equal(model.quantiles(x, tau).round().clamp(0, model.levels - 1).long(), x)
+
+
+@pytest.mark.parametrize(("trunk", "head"), LIKELIHOODS)
+def test_every_likelihood_has_an_exact_form(trunk, head):
+    """Whose walk finds the bits of its parallel pass, and whose naive and cached samples are identical."""
+    torch.manual_seed(0)
+    model = exact(ImageModel((2, 3, 4), 5, trunk, head, 8, 1))
+    x = events(model, 9)
+    assert torch.equal(sampling.score(model, x), model.site_log_probs(x))
+    assert torch.equal(model.sample(9, generator=seeded()), model.sample(9, generator=seeded(), method="naive"))
+
+
+@pytest.mark.parametrize(("trunk", "head"), PAIRS)
+def test_saved_and_loaded(trunk, head, tmp_path):
+    """Pairs without a name of their own are kept by those of their trunk and head."""
+    model = build(trunk, head).float()
+    model.save_pretrained(tmp_path)
+    again, x = zoo.load(tmp_path), events(model, 4)
+    assert again.config == model.config
+    assert torch.equal(again.sample(4, generator=seeded()), model.sample(4, generator=seeded()))
+    assert torch.equal(again.eval().loss(x), model.eval().loss(x))
+
+
+@pytest.mark.parametrize(
+    ("named", "trunk", "head"),
+    [
+        (PixelCNN, "masked", "factorised"),
+        (PixelCNNMADE, "masked", "made"),
+        (GatedPixelCNN, "gated", "factorised"),
+        (GatedPixelCNNMADE, "gated", "made"),
+        (LogisticPixelCNN, "masked", "logistic"),
+        (PixelIQN, "masked", "quantile"),
+    ],
+)
+def test_a_name_stands_for_a_pair(named, trunk, head):
+    """The same weights from the same seed, under the same names."""
+    models = []
+    for make in (lambda: named((2, 4, 3), 5, 6, 1), lambda: ImageModel((2, 4, 3), 5, trunk, head, 6, 1)):
+        torch.manual_seed(0)
+        models.append(make().eval())
+    first, second = models
+    assert list(first.state_dict()) == list(second.state_dict())
+    assert all(name.startswith(("trunk.", "head.")) for name in first.state_dict())
+    assert torch.equal(first.loss(x := events(first, 3)), second.loss(x))
+
+
+def test_quantiles_belong_to_a_quantile_head():
+    """And a likelihood to the others; each is refused with a sentence."""
+    quantile, softmax = build("gated", "quantile"), build("gated", "factorised")
+    x = events(quantile, 2)
+    for ask in (quantile.log_prob, quantile.site_log_probs, quantile.log_pmf, lambda x: sampling.score(quantile, x)):
+        with pytest.raises(ModelError, match="no likelihood"):
+            ask(x)
+    assert (quantile.has_likelihood, quantile.loss_unit) == (False, "quantile loss")
+    assert (softmax.has_likelihood, softmax.loss_unit) == (True, "bits/dim")
+    with pytest.raises(ModelError, match="use a quantile head"):
+        softmax.quantiles(x, 0.5)
+    with pytest.raises(DataError, match="from 0 to 1"):
+        quantile.quantiles(x, 1.5)
