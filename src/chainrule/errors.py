@@ -38,4 +38,5 @@ def out_of_memory(error: BaseException) -> bool:
     >>> out_of_memory(MemoryError()), out_of_memory(RuntimeError("shapes differ"))
     (True, False)
     """
-    return isinstance(error, MemoryError) or "tried to allocate" in str(error).lower()
+    named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return named or "tried to allocate" in str(error)

@@ -540,7 +540,12 @@ def test_a_loss_that_grows_without_end(tmp_path):
 
 @pytest.mark.parametrize(
     "error",
-    [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), None],
+    [
+        MemoryError(),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+        torch.OutOfMemoryError("CUDA out of memory"),
+        None,
+    ],
 )
 def test_too_little_memory(tmp_path, monkeypatch, error):
     """One sentence with the options that help, for whatever says that memory has come to an end."""

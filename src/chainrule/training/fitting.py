@@ -62,7 +62,7 @@ def fit(
 
     Args:
         model: any model of the dataset's shape and levels.
-        dataset: its `train` and `validation` splits are used, its `test` split is not touched.
+        dataset: its `train` and `validation` splits are used; its `test` split is hashed, for the record, and not used.
         config: how to train; `overrides` replace single fields, as in `fit(model, dataset, steps=500, lr=1e-3)`.
         folder: where to write metrics.jsonl and checkpoint.pt; without it nothing is written.
         resume: go on from the folder's checkpoint; the result is that of a run never interrupted.
