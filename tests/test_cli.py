@@ -375,7 +375,7 @@ def test_archives_there_and_back(tmp_path, image_model, capsys):
 
     fails(capsys, "decompress", archive, "-o", tmp_path / "other", saying=["model"])
     fails(capsys, "decompress", tmp_path / "none.crz", "-m", image_model, "-o", tmp_path / "o", saying=["none.crz"])
-    fails(capsys, "compress", tmp_path / "none.png", "-m", image_model, "-o", archive, saying=["none.png"])
+    fails(capsys, "compress", tmp_path / "none.png", "-m", image_model, "-o", tmp_path / "new.crz", saying=["none.png"])
     PixelCNNMADE((3, 6, 5), 3, filters=8, blocks=2).save_pretrained(tmp_path / "stranger")
     fails(capsys, "decompress", archive, "-m", tmp_path / "stranger", "-o", tmp_path / "o", saying=["another model"])
     archive.write_bytes(archive.read_bytes()[:-9])

@@ -168,7 +168,7 @@ def _check_output(out: str | Path, given: Sequence[str | Path], overwrite: bool)
         if os.path.exists(as_path(name)) and os.path.exists(path) and os.path.samefile(as_path(name), path):
             raise DataError(f"{path} is what is to be compressed: give the archive another name")
     if path.is_file() and not overwrite:
-        raise DataError(f"{path} is there already: move it away, or ask to overwrite")
+        raise DataError(f"{path} is there already: move it away, or pass --overwrite")
 
 
 def _verify(archive: Path, sources: list[Source], twin: AutoregressiveModel, progress: Progress | None) -> None:

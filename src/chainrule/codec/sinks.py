@@ -162,7 +162,7 @@ def _check_free(folder: Path, name: str, overwrite: bool) -> None:
     if target.is_dir() and not target.is_symlink():
         raise DataError(f"{target} is there already, and is a folder: move it away")
     if os.path.lexists(target) and not overwrite:
-        raise DataError(f"{target} is there already: move it away, or ask to overwrite")
+        raise DataError(f"{target} is there already: move it away, or pass --overwrite")
 
 
 def _make_folder(folder: Path) -> list[Path]:
