@@ -74,7 +74,7 @@ def as_tuple(hint: Any) -> Any:
 def argument_texts(cls: type) -> dict[str, str]:
     """What the Args sections of a class and of its own bases say of each argument.
 
-    >>> argument_texts(REGISTRY["GatedPixelCNN"])["blocks"].startswith("Residual blocks")
+    >>> argument_texts(REGISTRY["GatedPixelCNN"])["blocks"].startswith("Gated blocks")
     True
     """
     texts = {}
