@@ -21,6 +21,7 @@ def build(cls, **options):
 
 MODELS = {
     "class": lambda: build(GatedPixelCNNMADE, classes=3),
+    "one class": lambda: build(GatedPixelCNNMADE, classes=1),
     "gray": lambda: build(GrayscalePixelCNN),
     "logistic": lambda: build(LogisticPixelCNN, components=3),
 }

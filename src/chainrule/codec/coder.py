@@ -42,6 +42,8 @@ def encode(parts: Sequence[tuple[Tensor, Tensor]]) -> bytes:
     """
     coder, model = constriction.stream.stack.AnsCoder(), _family()
     for symbols, frequencies in reversed(parts):  # what goes in last comes out first
+        if frequencies.shape[1] == 1:  # one symbol is no choice, and constriction codes none
+            continue
         step = max(1, ROWS // frequencies.shape[1])
         for start in reversed(range(0, len(symbols), step)):
             table = frequencies[start : start + step].numpy() * 2.0**-22
@@ -82,6 +84,8 @@ class Decoder(Chooser):
 
     def decode(self, pmf: Tensor) -> Tensor:
         """The next symbols, int64 (N,), of probabilities that are multiples of 2^-22, float64 (N, levels)."""
+        if pmf.shape[1] == 1:
+            return torch.zeros(len(pmf), dtype=torch.int64)
         table = np.ascontiguousarray(pmf.cpu().numpy())
         return torch.from_numpy(self._coder.decode(self._model, table).astype(np.int64))
 
