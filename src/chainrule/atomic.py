@@ -74,9 +74,9 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
                 os.fsync(file.fileno())
             os.replace(part, path)
     except OSError as error:
-        kept = " The one written before it is kept." if path.is_file() else ""
+        kept = " (the one written before it is kept)" if path.is_file() else ""
         raise DataError(
-            f"cannot write {path}: {error.strerror or error}; make room or choose another place.{kept}"
+            f"cannot write {path}: {error.strerror or error}: make room or choose another place{kept}"
         ) from None
 
 

@@ -371,5 +371,5 @@ def test_an_array_of_pixel_values(tmp_path):
         compress(loaded, np.array([0, 129, 255], np.uint8)[levels])
     config = json.loads((tmp_path / "model" / "config.json").read_text())
     (tmp_path / "model" / "config.json").write_text(json.dumps({**config, "pixel_values": [0, 128]}))
-    with pytest.raises(ModelError, match="does not describe a PixelCNN: The pixel values"):
+    with pytest.raises(ModelError, match="does not describe a PixelCNN: the pixel values"):
         load(tmp_path / "model")

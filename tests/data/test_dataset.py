@@ -17,11 +17,11 @@ GOOD = torch.tensor([[0, 1], [3, 2]], dtype=torch.uint8)
     [
         ({"test": GOOD.float()}, "test split of toy is torch.float32"),
         ({"test": GOOD.bool()}, "torch.bool"),
-        ({"test": GOOD.numpy()}, "uint8; it must be a tensor"),
+        ({"test": GOOD.numpy()}, "uint8: it must be a tensor"),
         ({"validation": GOOD[:0]}, "it must hold events"),
         ({"test": GOOD[:, 0]}, "it must hold events"),
         ({"test": GOOD[:, :1]}, "all splits must have one shape"),
-        ({"test": GOOD + 1}, "from 1 to 4; with 4 levels"),
+        ({"test": GOOD + 1}, "from 1 to 4: with 4 levels"),
         ({"train": GOOD.short() - 1}, "from -1 to 2"),
         ({"levels": 1}, "has 1 levels"),
         ({"truth": np.eye(3)}, r"truth of toy has shape \(3, 3\)"),

@@ -127,7 +127,7 @@ def test_arrays_that_are_no_images(tmp_path, array: np.ndarray, sentence: str) -
 
 def test_files_that_are_no_images(tmp_path) -> None:
     np.savez(tmp_path / "names.npz", first=COLOR, second=COLOR)
-    with pytest.raises(DataError, match="holds first, second; it must hold"):
+    with pytest.raises(DataError, match="holds first, second: it must hold"):
         load_images(tmp_path / "names.npz")
     np.savez(tmp_path / "shapes.npz", train=COLOR, test=COLOR[:, :3])
     with pytest.raises(DataError, match=r"different shapes \(train \(5, 4, 3\), test \(3, 4, 3\)\)"):
@@ -140,7 +140,7 @@ def test_files_that_are_no_images(tmp_path) -> None:
         load_images(tmp_path / "text.txt")
     with pytest.raises(DataError, match="is one picture"):
         load_images(save(COLOR[0], tmp_path / "one.png"))
-    with pytest.raises(DataError, match="There is no"):
+    with pytest.raises(DataError, match="there is no"):
         load_images(tmp_path / "nothing")
     (tmp_path / "list.pkl").write_bytes(pickle.dumps([1, 2]))
     with pytest.raises(DataError, match="holds a list"):
@@ -313,7 +313,7 @@ def test_folders_that_are_refused(tmp_path) -> None:
     with pytest.raises(DataError, match=r"x\.jpg is in the colour space CMYK"):
         load_images(tmp_path)
     (tmp_path / "x.jpg").unlink()
-    with pytest.raises(DataError, match="300 levels; choose from 2 to 256"):
+    with pytest.raises(DataError, match="300 levels: choose from 2 to 256"):
         load_images(tmp_path, levels=300)
 
 

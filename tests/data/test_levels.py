@@ -40,12 +40,12 @@ def test_a_models_pixel_values() -> None:
     """Fewer values than the model knows are read by its own; another value is refused."""
     found = leveled(np.array([255, 0], np.uint8), "mine", 3, (0, 128, 255))
     assert (found.values.tolist(), found.levels, found.pixel_values) == ([2, 0], 3, (0, 128, 255))
-    with pytest.raises(DataError, match="mine holds the value 7; the model's levels are 0, 128, 255"):
+    with pytest.raises(DataError, match="mine holds the value 7: the model's levels are 0, 128, 255"):
         leveled(np.array([255, 7], np.uint8), "mine", 3, (0, 128, 255))
 
 
 def test_quantising_everything_away_is_refused() -> None:
-    with pytest.raises(DataError, match=r"mine has values from 3 to 60, all of which 4 levels make one; .* or for 3"):
+    with pytest.raises(DataError, match=r"mine has values from 3 to 60, all of which 4 levels make one: .* or for 3"):
         leveled(np.array([3, 4, 60], np.uint8), "mine", 4)
     assert leveled(np.array([3, 4, 64], np.uint8), "mine", 4).values.tolist() == [0, 0, 1]
     assert leveled(np.array([3, 4, 64], np.uint8), "mine", 3).pixel_values == (3, 4, 64)

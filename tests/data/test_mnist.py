@@ -250,7 +250,7 @@ def test_fresh_crops_are_the_recipe_with_other_corners() -> None:
 
 def test_digits_of_another_type_are_refused() -> None:
     for digits in (np.zeros((2, 28, 28)), np.zeros((28, 28), np.uint8), np.zeros((1, 300, 28), np.uint8)):
-        with pytest.raises(DataError, match="Digits to colour"):
+        with pytest.raises(DataError, match="digits to colour"):
             colored.color(digits, seed=0)
 
 

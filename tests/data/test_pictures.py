@@ -62,11 +62,11 @@ def test_channels_of_a_read_picture(tmp_path) -> None:
     Image.fromarray(color).save(tmp_path / "color.png")
     with pytest.raises(DataError, match="is in colour"):
         read_image(tmp_path / "color.png", 256, (1, 4, 3))
-    with pytest.raises(DataError, match="is 3×4 pixels; the model takes 4×3"):
+    with pytest.raises(DataError, match="is 3×4 pixels: the model takes 4×3"):
         read_image(tmp_path / "color.png", 256, (3, 3, 4))
     with pytest.raises(DataError, match="are no pictures"):
         read_image(tmp_path / "color.png", 256, (2,))
-    with pytest.raises(DataError, match="There is no"):
+    with pytest.raises(DataError, match="there is no"):
         read_image(tmp_path / "nothing.png", 256, (3, 3, 4))
 
 
@@ -94,7 +94,7 @@ def test_transparency_by_key_and_gray_alpha(tmp_path) -> None:
 def test_what_cannot_be_written_is_refused(tmp_path) -> None:
     x = np.zeros((3, 4, 5), np.uint8)
     for values, levels, path, sentence in (
-        (x + 4, 4, "x.png", "Values from 4 to 4"),
+        (x + 4, 4, "x.png", "values from 4 to 4"),
         (x.astype(float), 4, "x.png", "must be integers"),
         (x[:2], 4, "x.png", "are no pictures"),
         (x, 300, "x.png", "choose from 2 to 256"),

@@ -105,7 +105,7 @@ def test_other_bytes_are_said_aloud(monkeypatch) -> None:
 def test_a_folder_of_that_name_is_not_passed_over(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "photos").mkdir()
-    with pytest.raises(DataError, match=r"photos is a path here and a dataset's name; write \./photos"):
+    with pytest.raises(DataError, match=r"photos is a path here and a dataset's name: write \./photos"):
         from_name("photos")
     for path in ("./photos", "photos/"):
         with pytest.raises(DataError, match="holds no pictures"):

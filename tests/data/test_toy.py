@@ -110,7 +110,7 @@ def test_damaged_files_are_refused(tmp_path) -> None:
     np.save(path, np.array([{}], dtype=object))
     with pytest.raises(DataError, match="Python objects"):
         load_joint(path)
-    with pytest.raises(DataError, match="There is no"):
+    with pytest.raises(DataError, match="there is no"):
         load_joint(tmp_path / "nothing.npy")
     with pytest.raises(DataError, match="folder"):
         load_joint(tmp_path)

@@ -136,5 +136,5 @@ def test_garbage_ends_in_a_sentence_or_in_plain_data() -> None:
 
 
 def test_a_missing_file_is_named(tmp_path) -> None:
-    with pytest.raises(DataError, match=r"There is no .*nothing\.pkl"):
+    with pytest.raises(DataError, match=r"there is no .*nothing\.pkl"):
         read_pickle(tmp_path / "nothing.pkl")

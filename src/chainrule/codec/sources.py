@@ -105,7 +105,7 @@ def open_sources(given: Sequence[str | Path], model: AutoregressiveModel) -> tup
         kept = _kept_names([name for name, _ in named])
         sources.append(Source(Images(kept, picture_mapping(model)), None, [path for _, path in named]))
     if problem := names.problem(files_of([source.member for source in sources])):
-        raise DataError(f"an archive cannot hold these files: the name {problem}; rename a file")
+        raise DataError(f"an archive cannot hold these files: the name {problem}: rename a file")
     return sources, notes
 
 

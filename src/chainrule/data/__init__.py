@@ -86,24 +86,24 @@ def from_name(
     100
     >>> from_name("cifar")
     Traceback (most recent call last):
-    chainrule.errors.DataError: "cifar" is no dataset's name (warmup, portrait-2d, ... and no path; ...
+    chainrule.errors.DataError: "cifar" is no dataset's name (warmup, portrait-2d, ... and no path: ...
     """
     path = as_path(name_or_path)
     if name_or_path in COMMON_WORDS and _exists(path):
         raise DataError(
-            f"{path} is a path here and a dataset's name; write ./{path} for the path, or go elsewhere for the dataset."
+            f"{path} is a path here and a dataset's name: write ./{path} for the path, or go elsewhere for the dataset"
         )
     if name_or_path in MAKERS:
         data = MAKERS[name_or_path](seed)
     elif not _exists(path):
-        raise DataError(f'"{name_or_path}" is no dataset\'s name ({", ".join(NAMES)}) and no path; check its spelling.')
+        raise DataError(f'"{name_or_path}" is no dataset\'s name ({", ".join(NAMES)}) and no path: check its spelling')
     elif path.suffix == ".npy" and path.is_file() and _is_joint(path):
         data = two_dimensional(load_joint(path), name=path.stem, seed=seed)
     else:
         return load_images(path, levels=levels, seed=seed, pixel_values=pixel_values)
     if levels not in (None, data.levels):
         raise DataError(
-            f"{data.name} has {data.levels} levels, not {levels}; levels are chosen for your own images only."
+            f"{data.name} has {data.levels} levels, not {levels}: levels are chosen for your own images only"
         )
     return data
 

@@ -47,8 +47,8 @@ def read_arrays(path: Path) -> tuple[Kind, Arrays]:
     if data:
         return "idx", {"": from_idx(data, str(path))}
     if path.suffix.lower() in SUFFIXES:
-        raise DataError(f"{path} is one picture; name a folder of pictures.")
-    raise DataError(f"{path} is no kind of file that images are read from (folder, .npy, .npz, IDX, .pkl); convert it.")
+        raise DataError(f"{path} is one picture: name a folder of pictures")
+    raise DataError(f"{path} is no kind of file that images are read from (folder, .npy, .npz, IDX, .pkl): convert it")
 
 
 def _npz(path: Path) -> Arrays:
@@ -62,10 +62,10 @@ def _npz(path: Path) -> Arrays:
                     shutil.copyfileobj(packed, file)
                 file.seek(0)
                 if name in arrays:
-                    raise DataError(f"{path} holds two arrays called {name!r}; write it again with numpy.savez.")
+                    raise DataError(f"{path} holds two arrays called {name!r}: write it again with numpy.savez")
                 arrays[name] = mapped(file, f"{path} ({name})")
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError, zlib.error):
-        raise DataError(f"{path} is a damaged or truncated .npz file; write it again with numpy.savez.") from None
+        raise DataError(f"{path} is a damaged or truncated .npz file: write it again with numpy.savez") from None
     return arrays
 
 
@@ -74,7 +74,7 @@ def _plain(value: Any, path: Path) -> Arrays:
     if isinstance(value, np.ndarray):
         return {"": value}
     if not isinstance(value, dict):
-        raise DataError(f"{path} holds a {type(value).__name__}; it must hold one array, or arrays by name.")
+        raise DataError(f"{path} holds a {type(value).__name__}: it must hold one array, or arrays by name")
     arrays = {}
     for key, held in value.items():
         name = key.decode("latin1") if isinstance(key, bytes) else str(key)
@@ -107,7 +107,7 @@ def in_splits(arrays: Arrays, path: Path) -> tuple[Arrays, Arrays, list[str]]:
         if len(splits) > 1 or not what or (what == "labels" and not _is_label(arrays[name])):
             rest.append(name)
         elif split in found[what] and what == "images":
-            raise DataError(f"{path} holds two sets of {split} images ({found[what][split]}, {name}); keep one.")
+            raise DataError(f"{path} holds two sets of {split} images ({found[what][split]}, {name}): keep one")
         elif split in found[what]:
             rest.append(name)
         else:
@@ -115,7 +115,7 @@ def in_splits(arrays: Arrays, path: Path) -> tuple[Arrays, Arrays, list[str]]:
     images = {split: _unfolded(arrays[name], name) for split, name in found["images"].items()}
     if "train" not in images:
         names = ", ".join(map(str, arrays)) or "nothing"
-        raise DataError(f"{path} holds {names}; it must hold one array, or arrays named train and test.")
+        raise DataError(f"{path} holds {names}: it must hold one array, or arrays named train and test")
     labels = {}
     for split, name in found["labels"].items():
         if split in images and len(arrays[name]) == len(images[split]):

@@ -38,7 +38,7 @@ def color(digits: np.ndarray, seed: int) -> np.ndarray:
     """
     if digits.ndim != 3 or digits.dtype != np.uint8 or not 1 <= max(digits.shape[1:]) <= SIDE:
         raise DataError(
-            f"Digits to colour must be (N, H, W) uint8, at most {SIDE} a side, not {digits.shape} {digits.dtype}."
+            f"digits to colour must be (N, H, W) uint8, at most {SIDE} a side, not {digits.shape} {digits.dtype}"
         )
     count, height, width = digits.shape
     rand = np.random.RandomState(seed)
@@ -90,7 +90,7 @@ def hopper_mnist(folder: str | os.PathLike | None = None, *, validation: int = 5
     """
     digits = load_mnist(folder)
     if not 1 <= validation < len(digits.train_images):
-        raise DataError(f"{validation} images cannot be held out for validation; choose from 1 to 59,999.")
+        raise DataError(f"{validation} images cannot be held out for validation: choose from 1 to 59,999")
     notes, splits = [], []
     for name, images, seed, expected in (
         ("training", digits.train_images, 0, TRAIN_SHA256),

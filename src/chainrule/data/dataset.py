@@ -47,34 +47,34 @@ class Dataset:
 
     def __post_init__(self) -> None:
         if not 2 <= self.levels <= MOST_LEVELS:
-            raise DataError(f"{self.name} has {self.levels} levels; there must be from 2 to {MOST_LEVELS:,}.")
+            raise DataError(f"{self.name} has {self.levels} levels: there must be from 2 to {MOST_LEVELS:,}")
         for split in ("train", "validation", "test"):
             x = getattr(self, split)
             if not isinstance(x, torch.Tensor) or x.is_floating_point() or x.is_complex() or x.dtype == torch.bool:
                 kind = getattr(x, "dtype", type(x).__name__)
-                raise DataError(f"The {split} split of {self.name} is {kind}; it must be a tensor of integers.")
+                raise DataError(f"the {split} split of {self.name} is {kind}: it must be a tensor of integers")
             if x.ndim < 2 or x.numel() == 0:
-                raise DataError(f"The {split} split of {self.name} has shape {tuple(x.shape)}; it must hold events.")
+                raise DataError(f"the {split} split of {self.name} has shape {tuple(x.shape)}: it must hold events")
             if x.shape[1:] != self.train.shape[1:]:
                 raise DataError(
                     f"{self.name} has training events of shape {tuple(self.train.shape[1:])} but {split} events of "
-                    f"shape {tuple(x.shape[1:])}; all splits must have one shape."
+                    f"shape {tuple(x.shape[1:])}: all splits must have one shape"
                 )
             low, high = (int(v) for v in torch.aminmax(x))
             if low < 0 or high >= self.levels:
                 raise DataError(
-                    f"The {split} split of {self.name} has values from {low} to {high}; with {self.levels} levels they "
-                    f"must lie from 0 to {self.levels - 1}."
+                    f"the {split} split of {self.name} has values from {low} to {high}: with {self.levels} levels they "
+                    f"must lie from 0 to {self.levels - 1}"
                 )
         for split, labels in self.labels.items():
             if labels.shape != (len(getattr(self, split)),) or labels.is_floating_point():
-                raise DataError(f"The labels of the {split} split of {self.name} are not one integer for each event.")
+                raise DataError(f"the labels of the {split} split of {self.name} are not one integer for each event")
         if self.pixel_values is not None:
             checked_values(self.pixel_values, self.levels)
         if self.truth is not None and self.truth.shape != (self.levels, self.levels):
             raise DataError(
-                f"The truth of {self.name} has shape {self.truth.shape}; with {self.levels} levels it must be "
-                f"({self.levels}, {self.levels})."
+                f"the truth of {self.name} has shape {self.truth.shape}: with {self.levels} levels it must be "
+                f"({self.levels}, {self.levels})"
             )
 
     @property

@@ -66,13 +66,13 @@ def _read(paths: list[Path], folder: Path) -> list[Picture]:
         raise DataError(refusals[0][1])
     if refusals:
         reasons = [
-            f"{path.relative_to(folder)} {message.removeprefix(f'{path} ').partition(';')[0]}"
+            f"{path.relative_to(folder)} {message.removeprefix(f'{path} ').rpartition(': ')[0]}"
             for path, message in refusals[:NAMED]
         ]
         more = f", and {len(refusals) - NAMED:,} more" if len(refusals) > NAMED else ""
         raise DataError(
-            f"{len(refusals):,} of {_pictures(len(paths))} in {folder} cannot be used ({', '.join(reasons)}{more}); "
-            f"convert or remove them."
+            f"{len(refusals):,} of {_pictures(len(paths))} in {folder} cannot be used ({', '.join(reasons)}{more}): "
+            f"convert or remove them"
         )
     return pictures
 
@@ -89,8 +89,8 @@ def _same_size(pictures: list[Picture], paths: list[Path], folder: Path) -> None
     ]
     more = f", and {len(odd) - NAMED:,} more" if len(odd) > NAMED else ""
     raise DataError(
-        f"The pictures in {folder} have {len(sizes)} sizes ({most:,} of {len(pictures):,} are {width}×{height}, "
-        f"{', '.join(odd[:NAMED])}{more}); resize or crop them to one size."
+        f"the pictures in {folder} have {len(sizes)} sizes ({most:,} of {len(pictures):,} are {width}×{height}, "
+        f"{', '.join(odd[:NAMED])}{more}): resize or crop them to one size"
     )
 
 

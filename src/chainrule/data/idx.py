@@ -26,17 +26,17 @@ def from_idx(data: bytes, name: str) -> np.ndarray:
     [[1, 2, 3]]
     """
     if len(data) < 4 or data[:2] != b"\0\0":
-        raise DataError(f"{name} is not an IDX file; check what it is.")
+        raise DataError(f"{name} is not an IDX file: check what it is")
     if data[2] != UNSIGNED_BYTE:
-        raise DataError(f"{name} holds IDX values of type 0x{data[2]:02X}; only unsigned bytes (0x08) are read.")
+        raise DataError(f"{name} holds IDX values of type 0x{data[2]:02X}: only unsigned bytes (0x08) are read")
     start = 4 + 4 * data[3]
     if len(data) < start or data[3] > MOST_AXES:
-        raise DataError(f"{name} is a truncated or damaged IDX file; fetch or copy it again.")
+        raise DataError(f"{name} is a truncated or damaged IDX file: fetch or copy it again")
     shape = struct.unpack(f">{data[3]}I", data[4:start])
     if len(data) - start != math.prod(shape):
         raise DataError(
-            f"{name} promises {math.prod(shape):,} bytes of data and holds {len(data) - start:,}; "
-            f"fetch or copy it again."
+            f"{name} promises {math.prod(shape):,} bytes of data and holds {len(data) - start:,}: "
+            f"fetch or copy it again"
         )
     return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
 

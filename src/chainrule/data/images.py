@@ -63,7 +63,7 @@ def load_images(
     with reading(path):
         is_folder = stat.S_ISDIR(path.stat().st_mode)
     if levels is not None and not 2 <= levels <= MOST_LEVELS:
-        raise DataError(f"{levels} levels were asked for {path}; choose from 2 to {MOST_LEVELS:,}.")
+        raise DataError(f"{levels} levels were asked for {path}: choose from 2 to {MOST_LEVELS:,}")
     batches = _batches(path) if is_folder else {"train": [path]}
     labels: dict[str, np.ndarray] = {}
     if not batches:
@@ -73,7 +73,7 @@ def load_images(
         shapes = {split: array.shape[1:] for split, array in parts.items()}
         if len(set(shapes.values())) > 1:
             text = ", ".join(f"{split} {shape}" for split, shape in shapes.items())
-            raise DataError(f"The splits of {path} hold images of different shapes ({text}); make them one.")
+            raise DataError(f"the splits of {path} hold images of different shapes ({text}): make them one")
         parts, found = _leveled(parts, levels, path, pixel_values)
     counts = " + ".join(f"{len(array):,} {split}" for split, array in parts.items()) if len(parts) > 1 else ""
     total = sum(len(array) for array in parts.values())
@@ -133,7 +133,7 @@ def _read_batches(
         notes.append(f"Left out: {named(rest)}.")
     for split, several in images.items():
         if len({array.shape[1:] for array in several}) > 1:
-            raise DataError(f"The {split} files of {path} hold images of different shapes; make them one.")
+            raise DataError(f"the {split} files of {path} hold images of different shapes: make them one")
     whole = {split: np.concatenate(known) for split, known in labels.items() if len(known) == len(images[split])}
     return {split: np.concatenate(several) for split, several in images.items()}, whole, notes
 
@@ -141,27 +141,25 @@ def _read_batches(
 def _checked(array: np.ndarray, what: str, notes: list[str]) -> np.ndarray:
     """The array as (N, H, W, C) integers, or a sentence that begins with `what`."""
     if array.dtype.kind not in "uib":
-        raise DataError(
-            f"{what} holds {array.dtype} values; convert them to integers (uint8 pixels, or levels from 0)."
-        )
+        raise DataError(f"{what} holds {array.dtype} values: convert them to integers (uint8 pixels, or levels from 0)")
     if array.ndim == 3 and array.shape[2] == 3 and array.size:
         one, many = (1, *array.shape), (*array.shape, 1)
         raise DataError(
-            f"{what} has shape {array.shape}, one picture in colour or {len(array):,} gray ones 3 pixels wide; "
-            f"make it {one} or {many}."
+            f"{what} has shape {array.shape}, one picture in colour or {len(array):,} gray ones 3 pixels wide: "
+            f"make it {one} or {many}"
         )
     if array.ndim == 3:
         if array.shape[2] in (2, 4):
             notes.append(f"If it is one picture of {array.shape[2]} channels, make it {(1, *array.shape)}.")
         array = array[..., None]
     if array.ndim != 4:
-        raise DataError(f"{what} has shape {array.shape}; images must be (N, H, W) or (N, H, W, C).")
+        raise DataError(f"{what} has shape {array.shape}: images must be (N, H, W) or (N, H, W, C)")
     if array.size == 0:
-        raise DataError(f"{what} has shape {array.shape}; it holds no images.")
+        raise DataError(f"{what} has shape {array.shape}: it holds no images")
     channels_first = array.shape[1] <= USUAL_CHANNELS < array.shape[3]
     if array.shape[3] > MOST_CHANNELS or channels_first:
         wanted = "channels come last, so transpose it" if channels_first else f"at most {MOST_CHANNELS} are read"
-        raise DataError(f"{what} has shape {array.shape}, {array.shape[3]} channels; {wanted}.")
+        raise DataError(f"{what} has shape {array.shape}, {array.shape[3]} channels: {wanted}")
     return array
 
 
@@ -172,9 +170,9 @@ def _leveled(
     low = min(int(array.min()) for array in parts.values())
     top = max(int(array.max()) for array in parts.values())
     if low < 0:
-        raise DataError(f"{path} holds a negative value ({low}); values must be pixels or levels from 0.")
+        raise DataError(f"{path} holds a negative value ({low}): values must be pixels or levels from 0")
     if levels is None and top > 255:
-        raise DataError(f"{path} holds values up to {top}, more than 8 bits; name the number of levels, or convert it.")
+        raise DataError(f"{path} holds values up to {top}, more than 8 bits: name the number of levels, or convert it")
     shown = pixel_values is not None and all(np.isin(array, pixel_values).all() for array in parts.values())
     if top < (SMALL if levels is None else levels) and not shown:
         levels = max(top + 1, 2) if levels is None else levels
@@ -182,7 +180,7 @@ def _leveled(
         return parts, Leveled(parts["train"], levels, None, note)
     if top > 255 or (top < SMALL and not shown):
         raise DataError(
-            f"{path} holds values up to {top}, neither {levels} levels nor 8-bit pixels; ask for other levels."
+            f"{path} holds values up to {top}, neither {levels} levels nor 8-bit pixels: ask for other levels"
         )
     joined = np.concatenate([array.astype(np.uint8) for array in parts.values()])
     found = leveled(joined, str(path), levels, pixel_values)
@@ -202,13 +200,13 @@ def _split(
         default = n // 10 if "test" in taken else min(n // 12, 5_000)
         taken["validation"] = max(1, default) if validation is None else validation
     elif validation is not None:
-        raise DataError(f"{path} has a validation split of its own; ask for no other one.")
+        raise DataError(f"{path} has a validation split of its own: ask for no other one")
     if not taken:
         return parts, labels, []
     rest = n - sum(taken.values())
     if rest < 1 or min(taken.values()) < 1:
         wanted = " and ".join(f"{count:,} for {split}" for split, count in taken.items())
-        raise DataError(f"{path} holds {n:,} training images, too few to draw {wanted}; ask for fewer or add some.")
+        raise DataError(f"{path} holds {n:,} training images, too few to draw {wanted}: ask for fewer or add some")
     order = np.random.RandomState(seed).permutation(n)
     rows = {}
     for split, count in {**taken, "train": rest}.items():

@@ -36,7 +36,7 @@ def grid_of(levels: int, pixel_values: Sequence[int] | None = None) -> np.ndarra
     array([  0, 128, 255], dtype=uint8)
     """
     if not 2 <= levels <= 256:
-        raise DataError(f"Pictures of 8 bits cannot show {levels} levels; choose from 2 to 256.")
+        raise DataError(f"pictures of 8 bits cannot show {levels} levels: choose from 2 to 256")
     if pixel_values is not None:
         return np.array(checked_values(pixel_values, levels), np.uint8)
     return (np.arange(levels) * 255 // (levels - 1)).astype(np.uint8)
@@ -47,7 +47,7 @@ def checked_values(pixel_values: Sequence[int], levels: int) -> tuple[int, ...]:
     found = tuple(pixel_values)
     fine = all(type(value) is int and 0 <= value <= 255 for value in found)
     if not fine or len(found) != levels or list(found) != sorted(set(found)):
-        raise DataError(f"The pixel values {found} are not {levels} ascending bytes, one for each level.")
+        raise DataError(f"the pixel values {found} are not {levels} ascending bytes, one for each level")
     return found
 
 
@@ -100,7 +100,7 @@ def leveled(
     if pixel_values is not None:
         pixel_values = checked_values(pixel_values, levels or len(pixel_values))
         if other := sorted(set(distinct) - set(pixel_values)):
-            raise DataError(f"{what} holds the value {other[0]}; the model's levels are {listed(pixel_values)}.")
+            raise DataError(f"{what} holds the value {other[0]}: the model's levels are {listed(pixel_values)}")
         values, _ = quantise(pixels, len(pixel_values), pixel_values)
         return Leveled(values, len(pixel_values), pixel_values, f"The pixel values are {listed(pixel_values)}.")
     hint = ""
@@ -118,8 +118,8 @@ def leveled(
         return Leveled(quantise(pixels, levels, own)[0], levels, own, note)
     if values.min() == values.max() and len(distinct) > 1:
         raise DataError(
-            f"{what} has values from {distinct[0]} to {distinct[-1]}, all of which {levels} levels make one; ask for "
-            f"more levels, or for {len(distinct)}, to have one for each value."
+            f"{what} has values from {distinct[0]} to {distinct[-1]}, all of which {levels} levels make one: ask for "
+            f"more levels, or for {len(distinct)}, to have one for each value"
         )
     note = f"The 8-bit pixels were quantised to {levels} levels (v · {levels} // 256)."
     return Leveled(values, levels, None, note)

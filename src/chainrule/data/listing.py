@@ -57,23 +57,23 @@ class Listing:
         folder = self.folder
         if not self.pictures:
             besides = f" ({self.note.rstrip('.')})" if self.note else ""
-            raise DataError(f"The folder {folder} holds no pictures{besides}; name one of {', '.join(SUFFIXES)} files.")
+            raise DataError(f"the folder {folder} holds no pictures{besides}: name one of {', '.join(SUFFIXES)} files")
         tops = {name: split for name in self.folders if (split := split_of(name))}
         if not tops:
             deeper = {part for path in self.pictures for part in path.relative_to(folder).parts[1:-1] if split_of(part)}
             if len({split_of(name) for name in deeper}) > 1:
                 raise DataError(
-                    f"The folder {folder} has splits deeper down ({', '.join(sorted(deeper))}), which would be mixed; "
-                    f"name the folder that holds them, or move them to its top."
+                    f"the folder {folder} has splits deeper down ({', '.join(sorted(deeper))}), which would be mixed: "
+                    f"name the folder that holds them, or move them to its top"
                 )
             return {"train": self.pictures}
         if len(set(tops.values())) < len(tops):
             raise DataError(
-                f"The folder {folder} has two subfolders for one split ({', '.join(sorted(tops))}); keep one of each."
+                f"the folder {folder} has two subfolders for one split ({', '.join(sorted(tops))}): keep one of each"
             )
         if "train" not in tops.values():
             raise DataError(
-                f"The folder {folder} has a {min(tops)}/ subfolder and no train/; add one, or name a folder without."
+                f"the folder {folder} has a {min(tops)}/ subfolder and no train/: add one, or name a folder without"
             )
         found: dict[str, list[Path]] = {split: [] for split in tops.values()}
         loose = []
@@ -85,12 +85,12 @@ class Listing:
                 loose.append(str(path.relative_to(folder)))
         if loose:
             raise DataError(
-                f"The folder {folder} holds {len(loose):,} × pictures beside its splits {', '.join(tops)} "
-                f"({named(loose)}); move them into a split, or elsewhere."
+                f"the folder {folder} holds {len(loose):,} × pictures beside its splits {', '.join(tops)} "
+                f"({named(loose)}): move them into a split, or elsewhere"
             )
         for name, split in tops.items():
             if not found[split]:
-                raise DataError(f"The folder {folder / name} holds no pictures; fill or remove it.")
+                raise DataError(f"the folder {folder / name} holds no pictures: fill or remove it")
         return found
 
 
@@ -143,7 +143,7 @@ def _kind(path: Path, entry: os.DirEntry) -> str:
     broken = entry.is_symlink() and not path.exists()
     if not entry.is_file() and path.suffix.lower() in SUFFIXES:
         what = "a broken link" if broken else "no regular file"
-        raise DataError(f"{path} is {what} where a picture was expected; repair or remove it.")
+        raise DataError(f"{path} is {what} where a picture was expected: repair or remove it")
     return "broken link" if broken else "no picture" if entry.is_file() else "special file"
 
 

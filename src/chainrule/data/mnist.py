@@ -102,12 +102,10 @@ def _from_folder(folder: Path) -> dict[str, bytes]:
         names = [stem + end for stem in (name, name.replace("-idx", ".idx")) for end in ("", ".gz")]
         path = next((folder / n for n in names if (folder / n).is_file()), None)
         if path is None:
-            raise DataError(
-                f"The folder {folder} does not hold MNIST's {name} (raw or .gz); name the folder that does."
-            )
+            raise DataError(f"the folder {folder} does not hold MNIST's {name} (raw or .gz): name the folder that does")
         data[name] = read_bytes(path)
         if sha256(data[name]) != digest:
-            raise DataError(f"{path} is not MNIST's {name} (its SHA-256 differs); copy it again.")
+            raise DataError(f"{path} is not MNIST's {name} (its SHA-256 differs): copy it again")
     return data
 
 
@@ -121,8 +119,8 @@ def _fetch(kept: Path) -> dict[str, bytes]:
             reasons.append(str(reason))
     else:
         raise DataError(
-            f"MNIST could not be fetched: {'; '.join(reasons)}; connect to a network, or name a folder that holds "
-            f"{', '.join(FILES)} (raw or .gz)."
+            f"MNIST could not be fetched: {'; '.join(reasons)}: connect to a network, or name a folder that holds "
+            f"{', '.join(FILES)} (raw or .gz)"
         )
     try:
         for name in FILES:

@@ -45,7 +45,7 @@ def to_nchw(images: np.ndarray) -> torch.Tensor:
     if images.ndim == 3:
         images = images[..., None]
     if images.ndim != 4:
-        raise DataError(f"Images of shape {images.shape} were given; they must be (N, H, W) or (N, H, W, C).")
+        raise DataError(f"images of shape {images.shape} were given: they must be (N, H, W) or (N, H, W, C)")
     return torch.from_numpy(np.array(images.transpose(0, 3, 1, 2), order="C"))
 
 
@@ -59,7 +59,7 @@ def to_nhwc(x: torch.Tensor) -> np.ndarray:
     (5, 28, 20, 3)
     """
     if x.ndim != 4:
-        raise DataError(f"A tensor of shape {tuple(x.shape)} was given; images must be (N, C, H, W).")
+        raise DataError(f"a tensor of shape {tuple(x.shape)} was given: images must be (N, C, H, W)")
     return np.array(x.detach().cpu().permute(0, 2, 3, 1).numpy(), order="C")
 
 
@@ -82,32 +82,32 @@ def read_pixels(path: str | os.PathLike) -> Picture:
         # a damaged picture can fail in any way that Pillow's many decoders can
         except Exception as error:
             raise DataError(
-                f"{path} does not decode as an image ({type(error).__name__}); replace or remove it."
+                f"{path} does not decode as an image ({type(error).__name__}): replace or remove it"
             ) from None
 
 
 def _decoded(image: Image.Image, head: bytes, path: Path) -> Picture:
     # an MPO is a camera's JPEG that carries a second view or a preview behind the picture
     if (frames := getattr(image, "n_frames", 1)) > 1 and image.format != "MPO":
-        raise DataError(f"{path} is animated or has several pages ({frames} frames); give single pictures.")
+        raise DataError(f"{path} is animated or has several pages ({frames} frames): give single pictures")
     # Pillow quietly halves the depth of 16-bit colour, so ask the file: a PNG says it at byte 24, a TIFF in a tag
     depths = [head[24]] if image.format == "PNG" else list(getattr(image, "tag_v2", {}).get(258, ()))
     if image.format == "PNG" and head[24] < 8 and image.mode == "L" and "transparency" in image.info:
         # Pillow spreads gray of 2 and 4 bits over the bytes, but not the key that says which gray is transparent
         image.info["transparency"] = (image.info["transparency"] % 2 ** head[24]) * 255 // (2 ** head[24] - 1)
     if max([*depths, 8]) > 8 or image.mode.startswith("I") or image.mode == "F":
-        raise DataError(f"{path} has more than 8 bits a channel; convert it to 8 bits first.")
+        raise DataError(f"{path} has more than 8 bits a channel: convert it to 8 bits first")
     bilevel, palette = image.mode == "1", image.mode in ("P", "PA")
     has_alpha = "transparency" in image.info or image.mode in ("LA", "PA", "RGBA")
     if image.mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA"):
-        raise DataError(f"{path} is in the colour space {image.mode}; convert it to RGB or gray first.")
+        raise DataError(f"{path} is in the colour space {image.mode}: convert it to RGB or gray first")
     image = ImageOps.exif_transpose(image)
     gray = image.mode in ("1", "L", "LA")
     if has_alpha:
         image = image.convert("RGBA")
         if image.getchannel("A").getextrema() != (255, 255):
             raise DataError(
-                f"{path} is partly transparent; put it on a background first, since there is no alpha channel."
+                f"{path} is partly transparent: put it on a background first, since there is no alpha channel"
             )
     pixels = np.array(image.convert("L" if gray else "RGB"))
     return Picture(pixels[..., None] if gray else pixels, bilevel, palette, has_alpha)
@@ -142,12 +142,12 @@ def read_event(
     pixels = read_pixels(path).pixels
     if pixels.shape[:2] != (height, width):
         found = f"{pixels.shape[1]}×{pixels.shape[0]}"
-        raise DataError(f"{path} is {found} pixels; the model takes {width}×{height} (width × height), so resize it.")
+        raise DataError(f"{path} is {found} pixels: the model takes {width}×{height} (width × height), so resize it")
     if channels == 3 and pixels.shape[2] == 1:
         pixels = pixels.repeat(3, axis=2)
     if channels == 1 and pixels.shape[2] == 3:
         if (pixels != pixels[..., :1]).any():
-            raise DataError(f"{path} is in colour and the model takes gray pictures; convert it first.")
+            raise DataError(f"{path} is in colour and the model takes gray pictures: convert it first")
         pixels = pixels[..., :1]
     pixels = np.ascontiguousarray(pixels.transpose(2, 0, 1))
     values, exact = quantise(pixels, levels, pixel_values)
@@ -201,7 +201,7 @@ def save_grid(
     """
     x = _checked(x, levels)
     if min(columns, scale) < 1 or gap < 0 or len(x) == 0 or x.ndim != 4:
-        raise DataError(f"A grid of events {x.shape} with {columns} columns at scale {scale} cannot be drawn.")
+        raise DataError(f"a grid of events {x.shape} with {columns} columns at scale {scale} cannot be drawn")
     if x.shape[1] not in (1, 3):
         x = np.concatenate([x[:, channel : channel + 1] for channel in range(x.shape[1])], axis=3)
     shown = grid_of(levels, pixel_values)[x] if levels <= 256 else (x.astype(np.int64) * 256 // levels).astype(np.uint8)
@@ -229,23 +229,23 @@ def sheet_note(shape: tuple[int, ...], levels: int) -> str | None:
 
 def _image_shape(shape: tuple[int, ...]) -> tuple[int, int, int]:
     if len(shape) != 3 or shape[0] not in (1, 3):
-        raise DataError(f"Events of shape {tuple(shape)} are no pictures; pictures are (1, H, W) or (3, H, W).")
+        raise DataError(f"events of shape {tuple(shape)} are no pictures: pictures are (1, H, W) or (3, H, W)")
     return shape  # type: ignore[return-value]
 
 
 def _checked(x: np.ndarray | torch.Tensor, levels: int) -> np.ndarray:
     x = x.detach().cpu().numpy() if isinstance(x, torch.Tensor) else np.asarray(x)
     if x.dtype.kind not in "ui":
-        raise DataError(f"Values of type {x.dtype} and shape {x.shape} were to be drawn; they must be integers.")
+        raise DataError(f"values of type {x.dtype} and shape {x.shape} were to be drawn: they must be integers")
     if x.size and (x.min() < 0 or x.max() >= levels):
         raise DataError(
-            f"Values from {x.min()} to {x.max()} were to be drawn; with {levels} levels they must lie in range."
+            f"values from {x.min()} to {x.max()} were to be drawn: with {levels} levels they must lie in range"
         )
     return x
 
 
 def _save(pixels: np.ndarray, path: Path) -> None:
     if not is_lossless(path):
-        raise DataError(f"{path} does not name a lossless picture format; end it in {', '.join(LOSSLESS)}.")
+        raise DataError(f"{path} does not name a lossless picture format: end it in {', '.join(LOSSLESS)}")
     with replacing(path) as temporary:
         Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(temporary, lossless=True)  # for WebP

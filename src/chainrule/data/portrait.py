@@ -21,7 +21,7 @@ def _picture() -> Image.Image:
             return photograph.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BOX, box=BOX)
     except OSError:
         raise DataError(
-            "matplotlib's sample data lacks the portrait grace_hopper.jpg; install matplotlib from its wheel."
+            "matplotlib's sample data lacks the portrait grace_hopper.jpg: install matplotlib from its wheel"
         ) from None
 
 

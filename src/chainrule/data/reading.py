@@ -53,17 +53,17 @@ def reading(path: Path) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        raise DataError(f"There is no {path}; check the path.") from None
+        raise DataError(f"there is no {path}: check the path") from None
     except PermissionError:
-        raise DataError(f"{path} may not be read; check its permissions.") from None
+        raise DataError(f"{path} may not be read: check its permissions") from None
     except IsADirectoryError:
-        raise DataError(f"{path} is a folder where a file was expected; name the file itself.") from None
+        raise DataError(f"{path} is a folder where a file was expected: name the file itself") from None
     except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror or error}); check the file.") from None
+        raise DataError(f"{path} cannot be read ({error.strerror or error}): check the file") from None
     except ValueError as error:
         if "null byte" not in str(error):
             raise
-        raise DataError(f"{str(path)!r} cannot be a path; check it.") from None
+        raise DataError(f"{str(path)!r} cannot be a path: check it") from None
 
 
 @contextmanager
@@ -76,7 +76,7 @@ def opened(path: Path) -> Iterator[BinaryIO]:
     with reading(path):
         mode = path.stat().st_mode
         if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-            raise DataError(f"{path} is a pipe or a device; name a regular file.")
+            raise DataError(f"{path} is a pipe or a device: name a regular file")
         with path.open("rb") as file:
             yield file
 
@@ -94,7 +94,7 @@ def read_bytes(path: Path) -> bytes:
     try:
         return gzip.decompress(data)
     except (OSError, EOFError, zlib.error):
-        raise DataError(f"{path} is a damaged or truncated gzip file; fetch or copy it again.") from None
+        raise DataError(f"{path} is a damaged or truncated gzip file: fetch or copy it again") from None
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -110,7 +110,7 @@ def read_json(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
-        raise DataError(f"{path} does not hold a JSON object; it is damaged, or of another kind.")
+        raise DataError(f"{path} does not hold a JSON object: it is damaged, or of another kind")
     return value
 
 
@@ -131,14 +131,14 @@ def mapped(file: BinaryIO, what: str) -> np.ndarray:
         DataError: it is damaged, or of another kind.
     """
     if file.read(6) != b"\x93NUMPY":
-        raise DataError(f"{what} is not a .npy file; write it with numpy.save.")
+        raise DataError(f"{what} is not a .npy file: write it with numpy.save")
     file.seek(0)
     try:
         version = np.lib.format.read_magic(file)
         read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
         shape, fortran, dtype = read(file)
         if dtype.hasobject:
-            raise DataError(f"{what} holds an array of Python objects; save one array of numbers instead.")
+            raise DataError(f"{what} holds an array of Python objects: save one array of numbers instead")
         if 0 in shape:
             return np.empty(shape, dtype)
         order = "F" if fortran else "C"
@@ -147,4 +147,4 @@ def mapped(file: BinaryIO, what: str) -> np.ndarray:
         raise
     # a damaged header can fail in any way that a literal of Python can
     except Exception:
-        raise DataError(f"{what} is a damaged or truncated .npy file; write it again with numpy.save.") from None
+        raise DataError(f"{what} is a damaged or truncated .npy file: write it again with numpy.save") from None

@@ -43,9 +43,9 @@ def photos(count: int = 20_000, seed: int = 0) -> Dataset:
         try:
             source = np.asarray(_datasets().load_sample_image(name))
         except (OSError, AttributeError, ImportError):
-            raise DataError(f"scikit-learn's sample image {name} cannot be read; install scikit-learn anew.") from None
+            raise DataError(f"scikit-learn's sample image {name} cannot be read: install scikit-learn anew") from None
         if source.shape != (427, 640, 3) or source.dtype != np.uint8:
-            raise DataError(f"scikit-learn's {name} is {source.shape} {source.dtype}; another version has the 640×427.")
+            raise DataError(f"scikit-learn's {name} is {source.shape} {source.dtype}: another version has the 640×427")
         if (found := sha256(source)) != expected:
             notes.append(
                 f"The pixels of {name} differ from the published ones (SHA-256 {found[:12]}… instead of "
@@ -69,7 +69,7 @@ def corners(count: int = 20_000, seed: int = 0) -> dict[str, list[tuple[int, int
     {'train': 100, 'validation': 192, 'test': 384}
     """
     if count < 1:
-        raise DataError(f"{count} training crops leave nothing to train on; ask for at least 1.")
+        raise DataError(f"{count} training crops leave nothing to train on: ask for at least 1")
     rand = np.random.RandomState(seed)
     grid = [(row * BLOCK, column * BLOCK) for row in range(427 // BLOCK) for column in range(640 // BLOCK)]
     blocks: dict[str, list[tuple[int, int, int]]] = {split: [] for split in BLOCKS}
@@ -101,7 +101,7 @@ def digits(seed: int = 0) -> Dataset:
     """
     images = np.asarray(_datasets().load_digits().images).astype(np.uint8)
     if sha256(images) != DIGITS_SHA256:
-        raise DataError("scikit-learn's digits are not the 1,797 that they were; use another version of scikit-learn.")
+        raise DataError("scikit-learn's digits are not the 1,797 that they were: use another version of scikit-learn")
     x = to_nchw(images[np.random.RandomState(seed).permutation(len(images))])
     return Dataset("digits", 17, x[:1257], x[1257:1437], x[1437:])
 
@@ -110,5 +110,5 @@ def _datasets() -> ModuleType:
     try:
         import sklearn.datasets
     except ImportError:
-        raise DataError("photos and digits need scikit-learn: pip install 'chainrule[bench]'.") from None
+        raise DataError("photos and digits need scikit-learn: pip install 'chainrule[bench]'") from None
     return sklearn.datasets

@@ -73,8 +73,8 @@ def two_dimensional(
     [[1, 0], [1, 0], [1, 0], [1, 0]]
     """
     if count < 10:
-        raise DataError(f"{count} points are too few to split; draw at least 10.")
-    joint = portrait_joint() if joint is None else _checked(joint, f"The joint distribution of {name}")
+        raise DataError(f"{count} points are too few to split: draw at least 10")
+    joint = portrait_joint() if joint is None else _checked(joint, f"the joint distribution of {name}")
     levels = len(joint)
     cdf = np.cumsum(joint)
     cdf /= cdf[-1]
@@ -89,15 +89,15 @@ def two_dimensional(
 def _checked(joint: np.ndarray, what: str) -> np.ndarray:
     """The joint in float64, normalised, or a sentence that begins with `what`."""
     if joint.dtype.kind != "f":
-        raise DataError(f"{what} holds {joint.dtype} values; probabilities must be floating-point.")
+        raise DataError(f"{what} holds {joint.dtype} values: probabilities must be floating-point")
     if joint.ndim != 2 or joint.shape[0] != joint.shape[1] or not 2 <= len(joint) <= MOST_LEVELS:
-        raise DataError(f"{what} has shape {joint.shape}; a joint distribution of two variables must be square.")
+        raise DataError(f"{what} has shape {joint.shape}: a joint distribution of two variables must be square")
     joint = joint.astype(np.float64)
     if not np.isfinite(joint).all():
-        raise DataError(f"{what} holds NaN or infinite entries; every probability must be a finite number.")
+        raise DataError(f"{what} holds NaN or infinite entries: every probability must be a finite number")
     if joint.min() < 0:
-        raise DataError(f"{what} holds a negative entry ({joint.min():g}); no probability may be below 0.")
+        raise DataError(f"{what} holds a negative entry ({joint.min():g}): no probability may be below 0")
     total = joint.sum()
     if abs(total - 1) > 1e-3:
-        raise DataError(f"{what} sums to {total:.6g}; divide it by its sum so that the probabilities sum to 1.")
+        raise DataError(f"{what} sums to {total:.6g}: divide it by its sum so that the probabilities sum to 1")
     return joint / total

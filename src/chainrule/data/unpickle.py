@@ -41,7 +41,7 @@ def restricted_load(file: BinaryIO | gzip.GzipFile, name: str = "the pickle") ->
     {'train': array([0, 1, 2])}
     >>> restricted_load(io.BytesIO(pickle.dumps(print)), "bad.pkl")
     Traceback (most recent call last):
-    chainrule.errors.DataError: bad.pkl asks for builtins.print, which is no NumPy array: it was not read; ...
+    chainrule.errors.DataError: bad.pkl asks for builtins.print, which is no NumPy array: it was not read, ...
     """
     try:
         return _finished(_Unpickler(file).load())
@@ -51,7 +51,7 @@ def restricted_load(file: BinaryIO | gzip.GzipFile, name: str = "the pickle") ->
     except Exception as error:
         raise DataError(
             f"{name} is not a pickle that can be read ({type(error).__name__}): it is truncated, damaged or of "
-            f"another kind; copy it again."
+            f"another kind: copy it again"
         ) from None
 
 
@@ -70,9 +70,9 @@ class _Dtype:
 
     def numpy(self) -> np.dtype:
         if str(self.code).startswith("O"):
-            raise _Refused("holds an array of Python objects; save arrays of numbers instead.")
+            raise _Refused("holds an array of Python objects: save arrays of numbers instead")
         if not re.fullmatch(r"b1|[ui][1248]|f[248]", self.code) or self.order not in ("<", ">", "|", "="):
-            raise _Refused(f"holds an array of type {self.code!r}; only integers, floats and booleans are read.")
+            raise _Refused(f"holds an array of type {self.code!r}: only integers, floats and booleans are read")
         return np.dtype(self.order.replace("|", "=") + self.code)
 
 
@@ -86,7 +86,7 @@ class _Array:
         dtype = self.dtype.numpy()
         raw = self.raw.encode("latin1") if isinstance(self.raw, str) else self.raw  # Python 2 wrote bytes as text
         if len(raw) != math.prod(self.shape) * dtype.itemsize:
-            raise _Refused(f"holds an array of shape {self.shape} with {len(raw)} bytes; the file is damaged.")
+            raise _Refused(f"holds an array of shape {self.shape} with {len(raw)} bytes: the file is damaged")
         return np.frombuffer(raw, dtype).reshape(self.shape, order="F" if self.fortran else "C")
 
 
@@ -102,12 +102,12 @@ class _Call:
         return self.function(*arguments)
 
     def __setstate__(self, state: Any) -> None:
-        raise _Refused("tries to change a function; it was not read.")
+        raise _Refused("tries to change a function: it was not read")
 
 
 def _reconstruct(kind: type, *_: Any) -> _Array:
     if kind is not _Array:
-        raise _Refused("reconstructs something other than an array; it was not read.")
+        raise _Refused("reconstructs something other than an array: it was not read")
     return _Array()
 
 
@@ -150,8 +150,8 @@ class _Unpickler(pickle.Unpickler):
             return _ADMITTED[module, name]
         except KeyError:
             raise _Refused(
-                f"asks for {module}.{name}, which is no NumPy array: it was not read; a pickle may hold "
-                f"arrays of numbers and nothing else."
+                f"asks for {module}.{name}, which is no NumPy array: it was not read, since a pickle may hold "
+                f"arrays of numbers and nothing else"
             ) from None
 
 
@@ -164,5 +164,5 @@ def _finished(value: Any) -> Any:
     if isinstance(value, _Array):
         return value.numpy()
     if isinstance(value, (_Call, _Dtype, type)):
-        raise _Refused("holds a function or a type; a pickle may hold arrays of numbers and nothing else.")
+        raise _Refused("holds a function or a type: a pickle may hold arrays of numbers and nothing else")
     return value
