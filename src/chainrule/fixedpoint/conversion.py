@@ -22,6 +22,7 @@ from chainrule.fixedpoint.exact_layers import (
     ExactProduct,
 )
 from chainrule.fixedpoint.exact_logistic import ExactLogisticMixture
+from chainrule.fixedpoint.exact_residuals import ExactResiduals
 from chainrule.fixedpoint.exact_softmax import MOST_LEVELS, ExactSoftmax
 from chainrule.fixedpoint.grid import Grids, Part, choose_rows, inputs_from
 from chainrule.heads import LogisticMixture, Softmax
@@ -34,6 +35,7 @@ from chainrule.nn import (
     MADENetwork,
     MaskedConv2d,
     MaskedLinear,
+    Residuals,
     RowConv2d,
 )
 
@@ -50,6 +52,7 @@ PRODUCTS: dict[type[nn.Module], Callable[[Any, Grids], nn.Module]] = {
 OTHERS: dict[type[nn.Module], Callable[[Any], nn.Module]] = {
     Gate: lambda gate: ExactGate(),
     LogisticMixture: ExactLogisticMixture,
+    Residuals: lambda residuals: ExactResiduals(residuals.levels),
     Softmax: lambda softmax: ExactSoftmax(),
 }
 """What has no weights but computes more than sums: its exact form works on integers."""

@@ -61,7 +61,8 @@ class ExactLogisticMixture(LogisticMixture):
     A component's share of the mixture is at most 2^20, the largest at least 2^19. With the table's σ, L levels and
     w_j = 2v_j − (L − 1), for each channel c and component k and each edge w between two levels,
 
-        mean_ck = ⌊m_ck (L − 1) 2^10⌉ + ⌊Σ_{j<c} (2 σ(2 a_cjk) − 2^32) w_j / 2^22⌋
+        mean_ck = ⌊m_ck (L − 1) 2^10⌉ + ⌊Σ_{j<c} (2 σ(2 a_cjk) − 2^32) w_j / 2^22⌋,
+            or, from predictions p on the grid 2^-10, ⌊m_ck 2^15⌉ + 2^10 p_c + ⌊Σ_{j<c} (…) 2^10 (w_j − p_j) / 2^32⌋
         F_ck(w) = σ(⌊(2^10 w − mean_ck) ⌊σ(ρ_ck − b) / 2⌋ / 2^17⌋)
         G(w)    = ⌊Σ_k share_k F_ck(w) / D⌋,   S = ⌊Σ_k share_k 2^32 / D⌋   with D = ⌊Σ_k share_k 2^32 / 2^40⌋ + 1
         f_v     = 1 + ⌊(2^22 − L) G(above v) / S⌋ − ⌊(2^22 − L) G(below v) / S⌋
@@ -83,24 +84,28 @@ class ExactLogisticMixture(LogisticMixture):
     def __init__(self, mixture: LogisticMixture) -> None:
         if mixture.components > MOST_COMPONENTS:
             raise ModelError(f"{mixture.components:,} components have no exact form: use at most {MOST_COMPONENTS:,}")
-        super().__init__(mixture.channels, mixture.levels, mixture.components)
+        super().__init__(mixture.channels, mixture.levels, mixture.components, mixture.predicted)
         self.register_buffer("table", torch.tensor([*exp_table(), 0]), persistent=False)
         self.register_buffer("sigmoids", torch.tensor(sigmoid_table()), persistent=False)
 
     def split(self, raw: Tensor) -> Mixture:
-        """(..., numbers) → shares, means in 2^-10 half-bins, inverse scales in 2^-27, coefficients in 2^-32."""
-        logits, means, sharpness, coefficients = self.pieces(raw.double())
+        """(..., numbers) → shares, means in 2^-10 half-bins, inverse scales in 2^-27, coefficients in 2^-32.
+
+        Predictions lie on the grid 2^-10 already (`ExactResiduals`).
+        """
+        logits, means, sharpness, coefficients, *predicted = self.pieces(raw.double())
         whole = logits.mul(2.0**LOGIT_BITS).round_().clamp_(-LARGEST, LARGEST).long()
         below = whole.amax(-1, keepdim=True) - whole
         bound, shift = int(FLATTEST) << ARGUMENT_BITS, int(offset(self.levels) * 2**ARGUMENT_BITS)
         arguments = sharpness.mul(2.0**ARGUMENT_BITS).round_().sub_(shift).clamp_(-bound, bound).long()
         doubled = coefficients.mul(2.0 ** (ARGUMENT_BITS + 1)).round_().clamp_(-EDGE, EDGE).long()
-        scale = (self.levels - 1) * 2.0**LENGTH_BITS
+        scale = self.unit * 2.0**LENGTH_BITS
         return Mixture(
             self.table[below.clamp_(max=len(self.table) - 1)] >> (WEIGHT_BITS - SHARE_BITS),
             means.mul(scale).round_().clamp_(-(2.0**48), 2.0**48).long(),
             self.sigmoid(arguments) >> 1,
             2 * self.sigmoid(doubled) - ONE,
+            *(p.mul(2.0**LENGTH_BITS).long() for p in predicted),
         )
 
     def sigmoid(self, z: Tensor) -> Tensor:
@@ -115,9 +120,12 @@ class ExactLogisticMixture(LogisticMixture):
     def component(self, mixture: Mixture, channel: int, v: Tensor) -> tuple[Tensor, Tensor]:
         """Means and inverse scales of a channel's components, given the levels `v` (..., C) of earlier ones."""
         mean, inverse, coefficients = mixture.of_channel(channel)
+        if mixture.predicted is not None:
+            mean = mean + mixture.predicted[..., channel, None]
         if channel:
-            earlier = half_bins(v[..., :channel, None].long(), self.levels)
-            mean = mean + ((coefficients * earlier).sum(-2) >> (VALUE_BITS - LENGTH_BITS))
+            bits = LENGTH_BITS if mixture.predicted is not None else 0  # of the residuals
+            earlier = mixture.residuals(channel, half_bins(v.long(), self.levels) << bits)[..., None]
+            mean = mean + ((coefficients * earlier).sum(-2) >> (VALUE_BITS - LENGTH_BITS + bits))
         farthest = FARTHEST * (self.levels - 1) << LENGTH_BITS
         return mean.clamp(-farthest, farthest), inverse
 

@@ -27,6 +27,7 @@ class LogisticHead(Head):
 
     Args:
         components: logistics in each pixel's mixture; the other arguments as for `Head`.
+        predicted: whether the features end with predictions, from which the means start.
 
     Raises:
         ModelError: there are no components.
@@ -34,13 +35,29 @@ class LogisticHead(Head):
 
     composes_exactly = True
 
-    def __init__(self, channels: int, levels: int, filters: int, encoding: LevelEncoding, components: int = 10) -> None:
+    def __init__(
+        self,
+        channels: int,
+        levels: int,
+        filters: int,
+        encoding: LevelEncoding,
+        components: int = 10,
+        predicted: bool = False,
+    ) -> None:
         super().__init__(channels, levels, filters, encoding)
         if components < 1:
             raise ModelError(f"a mixture of {components} logistics is none: use at least 1 component")
-        self.mixture = LogisticMixture(channels, levels, int(components))
+        self.mixture = LogisticMixture(channels, levels, int(components), predicted)
         self.output = output_layer(filters, self.mixture.numbers)
-        _, means, sharpness, _ = self.output.bias.data.split(self.mixture.sizes())
+        _, means, sharpness, coefficients = self.output.bias.data.split(self.mixture.sizes())
+        if predicted:
+            # At first all components lie at the prediction, from half a level to a sixteenth of the range wide, and a
+            # channel's residual is 0.8 of the earlier ones'.
+            widths = torch.logspace(0, math.log2(max(levels / 8, 2)), components, 2)
+            sharpness.copy_((torch.special.logit(1 / (SHARPEST * widths)) + offset(levels)).repeat(channels))
+            leaning = [math.atanh(0.8 / c) for c in range(1, channels) for _ in range(c)]
+            coefficients.copy_(torch.tensor(leaning).repeat_interleave(components))
+            return
         # At first the components stand side by side over the whole range, each as wide as its share of it.
         places = (2 * torch.arange(components) + 1) / components - 1
         means.copy_(places.repeat(channels))
@@ -54,7 +71,7 @@ class LogisticHead(Head):
         return self.mixture.logits(self._numbers(features), v)
 
     def start(self, features: Tensor, before: MixtureWalk | None = None) -> MixtureWalk:
-        return self.mixture.start(self.output.pointwise(features))
+        return self.mixture.start(self._numbers(features))
 
     def logits(self, state: MixtureWalk) -> Tensor:
         return self.mixture.step_logits(state)
@@ -67,6 +84,11 @@ class LogisticHead(Head):
         return -self.mixture.site_log_probs(raw, v.to(raw.dtype))
 
     def _numbers(self, features: Tensor) -> Tensor:
-        """(..., filters) → (..., numbers); a mean among 256 levels needs more than bfloat16's eight bits."""
+        """(..., filters) → (..., numbers); a mean among 256 levels needs more than bfloat16's eight bits.
+
+        Predictions stay behind them.
+        """
+        filters = self.output.in_channels
         with torch.autocast(features.device.type, enabled=False):
-            return self.output.pointwise(features.to(self.output.weight.dtype))
+            numbers = self.output.pointwise(features[..., :filters].to(self.output.weight.dtype))
+        return torch.cat([numbers, features[..., filters:].to(numbers.dtype)], -1) if self.mixture.predicted else numbers

@@ -7,6 +7,9 @@ levels L. One indicator k is shared by the channels of a pixel, and the means de
 
     μ_ck = m_ck + Σ_{j<c} tanh(a_cjk) y_j          p(v_c | v_<c) = Σ_k p(k | v_<c) p(v_c | k, v_<c)
 
+Behind a linear prediction p (`chainrule.nn.prediction`) the means start from it, and a channel leans on what was left of
+the earlier ones: μ_ck = p_c + m_ck + Σ_{j<c} tanh(a_cjk) (y_j − p_j).
+
 In here the unit of length is the half-bin h, not 1: edges are whole numbers, w = 2v − (L − 1) ± 1, the width of a bin
 is 2, and nothing but the means' scale L − 1 is left of the number of levels.
 
@@ -33,6 +36,9 @@ FLATTEST = 16.0
 
 FARTHEST = 16
 """Means are moved into ±16, in units in which the levels span -1 … 1."""
+
+CORRECTION = 32.0
+"""Behind a prediction the network's means are in units of so many half-bins."""
 
 LARGEST = 2.0**14
 """Mixture logits beyond ±2¹⁴ are moved there."""
@@ -89,12 +95,18 @@ class Mixture:
     means: Tensor  # (..., C, K): m, in half-bins
     sharpness: Tensor  # (..., C, K): ρ − b
     coefficients: Tensor  # (..., C(C−1)/2, K): tanh a; for channel 1: from 0; for 2: from 0, from 1; and so on
+    predicted: Tensor | None = None  # (..., C): p, in half-bins
 
     def of_channel(self, channel: int) -> tuple[Tensor, Tensor, Tensor]:
         """Means and sharpness, (..., K), and what each earlier channel adds to the means, (..., channel, K)."""
         start = channel * (channel - 1) // 2
         coefficients = self.coefficients[..., start : start + channel, :]
         return self.means[..., channel, :], self.sharpness[..., channel, :], coefficients
+
+    def residuals(self, channel: int, w: Tensor) -> Tensor:
+        """What is left of the channels before this one, whose levels are `w` (..., C or fewer) in half-bins."""
+        w = w[..., :channel]
+        return w if self.predicted is None else w - self.predicted[..., :channel]
 
 
 @dataclass
@@ -113,6 +125,7 @@ class LogisticMixture(nn.Module):
     Args:
         channels, levels: of the pixels.
         components: logistics in the mixture, K.
+        predicted: whether the means start from predictions, C numbers in half-bins that follow a pixel's own.
 
     Example:
         >>> mixture = LogisticMixture(channels=3, levels=256, components=10)
@@ -123,9 +136,10 @@ class LogisticMixture(nn.Module):
 
     composes_exactly = True
 
-    def __init__(self, channels: int, levels: int, components: int) -> None:
+    def __init__(self, channels: int, levels: int, components: int, predicted: bool = False) -> None:
         super().__init__()
-        self.channels, self.levels, self.components = channels, levels, components
+        self.channels, self.levels, self.components, self.predicted = channels, levels, components, predicted
+        self.unit = CORRECTION if predicted else float(levels - 1)
 
     def sizes(self) -> list[int]:
         """How many of a pixel's numbers are logits, means, sharpness and coefficients; they come in this order."""
@@ -138,28 +152,36 @@ class LogisticMixture(nn.Module):
         return sum(self.sizes())
 
     def pieces(self, raw: Tensor) -> list[Tensor]:
-        """(..., numbers) → logits (..., K), means and sharpness (..., C, K), coefficients (..., C(C−1)/2, K)."""
-        logits, *others = raw.split(self.sizes(), -1)
+        """(..., numbers) → logits (..., K), means and sharpness (..., C, K), coefficients (..., C(C−1)/2, K).
+
+        And the predictions (..., C), if there are any behind them.
+        """
+        sizes = self.sizes()
+        logits, *others = raw[..., : self.numbers].split(sizes, -1)
         rows = (self.channels, self.channels, self.channels * (self.channels - 1) // 2)
-        return [logits, *(part.unflatten(-1, (n, self.components)) for n, part in zip(rows, others, strict=True))]
+        parts = [logits, *(part.unflatten(-1, (n, self.components)) for n, part in zip(rows, others, strict=True))]
+        return [*parts, raw[..., self.numbers :]] if self.predicted else parts
 
     # ------------------------------------------------------------------------- what an exact model computes otherwise
 
     def split(self, raw: Tensor) -> Mixture:
         """(..., numbers) → the mixtures; numbers beyond the bounds are moved to them."""
-        logits, means, sharpness, coefficients = self.pieces(raw)
+        logits, means, sharpness, coefficients, *predicted = self.pieces(raw)
         return Mixture(
             logits.clamp(-LARGEST, LARGEST).log_softmax(-1),
-            means * (self.levels - 1),
+            means * self.unit,
             (sharpness - offset(self.levels)).clamp(-FLATTEST, FLATTEST),
             coefficients.tanh(),
+            *predicted,
         )
 
     def component(self, mixture: Mixture, channel: int, v: Tensor) -> tuple[Tensor, Tensor]:
         """Mean (in half-bins) and ρ − b of a channel's components, given the levels `v` (..., C) of earlier ones."""
         mean, sharpness, coefficients = mixture.of_channel(channel)
+        if mixture.predicted is not None:
+            mean = mean + mixture.predicted[..., channel, None]
         if channel:
-            mean = mean + (coefficients * half_bins(v[..., :channel, None], self.levels)).sum(-2)
+            mean = mean + (coefficients * mixture.residuals(channel, half_bins(v, self.levels))[..., None]).sum(-2)
         farthest = FARTHEST * (self.levels - 1)
         return mean.clamp(-farthest, farthest), sharpness
 

@@ -20,7 +20,7 @@ from chainrule.errors import DataError, ModelError
 from chainrule.heads import HEADS
 from chainrule.models import checking
 from chainrule.models.base import AutoregressiveModel
-from chainrule.nn import GatedTrunk, LevelEncoding, MaskedTrunk, Trunk
+from chainrule.nn import GatedTrunk, LevelEncoding, MaskedTrunk, PredictingTrunk, Trunk
 
 TRUNKS: dict[str, type[Trunk]] = {"masked": MaskedTrunk, "gated": GatedTrunk}
 
@@ -41,6 +41,8 @@ class ImageModel(AutoregressiveModel):
         components: logistics in each pixel's mixture, for the logistic head; None for its default.
         embedding: cosines that τ is embedded in, for the quantile head; None for its default.
         encoding: how levels enter the network: "onehot" (also for codes without an order), "number", or "auto".
+        prediction: whether a linear prediction of each pixel comes first (`chainrule.nn.prediction`), which a logistic
+            head with levels encoded as numbers can start from; None does where it can.
 
     Raises:
         ModelError: a name does not exist, a size is impossible, or an argument belongs to another head or trunk.
@@ -56,7 +58,6 @@ class ImageModel(AutoregressiveModel):
     composes_exactly = True
 
     head: Any
-    trunk: Trunk
 
     def __init__(
         self,
@@ -71,6 +72,7 @@ class ImageModel(AutoregressiveModel):
         components: int | None = None,
         embedding: int | None = None,
         encoding: str = "auto",
+        prediction: bool | None = None,
     ) -> None:
         super().__init__(shape, levels)
         if len(self.shape) != 3:
@@ -87,7 +89,15 @@ class ImageModel(AutoregressiveModel):
         channels = self.shape[0]
         self.encoding = LevelEncoding(self.levels, encoding)
         inputs, one_hot = channels * self.encoding.width, self.encoding.one_hot
-        self.trunk = TRUNKS[trunk](inputs, filters, blocks, layer_norm, one_hot=one_hot)
+        can_predict = head == "logistic" and not one_hot
+        if prediction and not can_predict:
+            raise ModelError("a prediction is for a logistic head over levels that enter as numbers: leave it out")
+        if can_predict and prediction is not False:
+            inner = TRUNKS[trunk](2 * inputs, filters, blocks, layer_norm)
+            self.trunk: Trunk | PredictingTrunk = PredictingTrunk(channels, self.levels, inner)
+            options["predicted"] = True
+        else:
+            self.trunk = TRUNKS[trunk](inputs, filters, blocks, layer_norm, one_hot=one_hot)
         self.head = HEADS[head](channels, self.levels, filters, self.encoding, **options)
         self.has_likelihood, self.loss_unit = self.head.has_likelihood, self.head.loss_unit
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

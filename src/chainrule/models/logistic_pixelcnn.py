@@ -25,6 +25,8 @@ class LogisticPixelCNN(ImageModel):
     Args:
         shape, levels, filters, blocks, layer_norm: as for `PixelCNN`.
         components: logistics in each pixel's mixture.
+        prediction: whether a linear prediction of each pixel comes first, from which the means start; None, the
+            default, for more than 16 levels.
 
     Raises:
         ModelError: there are no components; or as for `PixelCNN`.
@@ -48,5 +50,8 @@ class LogisticPixelCNN(ImageModel):
         blocks: int = 12,
         layer_norm: bool = True,
         components: int = 10,
+        prediction: bool | None = None,
     ) -> None:
-        super().__init__(shape, levels, "masked", "logistic", filters, blocks, layer_norm, components=components)
+        super().__init__(
+            shape, levels, "masked", "logistic", filters, blocks, layer_norm, components=components, prediction=prediction
+        )

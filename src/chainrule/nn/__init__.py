@@ -9,6 +9,7 @@ from chainrule.nn.linear import MaskedLinear
 from chainrule.nn.made_network import MADENetwork
 from chainrule.nn.masked_trunk import MaskedTrunk
 from chainrule.nn.norm import ChannelLayerNorm
+from chainrule.nn.prediction import PredictingTrunk, Residuals
 from chainrule.nn.residual import ResidualBlock
 from chainrule.nn.stacks import LeftCache, LeftConv2d, RowCache, RowConv2d
 from chainrule.nn.trunk import Trunk
@@ -27,7 +28,9 @@ __all__ = [
     "MaskedConv2d",
     "MaskedLinear",
     "MaskedTrunk",
+    "PredictingTrunk",
     "ResidualBlock",
+    "Residuals",
     "RowCache",
     "RowConv2d",
     "Trunk",

@@ -1,0 +1,153 @@
+"""A trunk behind a linear prediction: what is left of each pixel is what the network models.
+
+    p_i^c = b_c + Σ_{j<i} Σ_d w_cd(j − i) x_j^d,    at first ¾ W + ¾ N − ½ NW of the same channel
+    r = x − p (in half-bins),    s = r / (16 + |r|)
+
+W, N and NW are the neighbours to the left, above, and above to the left. The inner trunk reads x and s, the softsign of
+the residuals, in which differences of one level are seen; its features are followed by the predictions, which the head
+starts from. To know a neighbour to a precision of 1/256 is then no longer the network's task.
+
+References: Weinberger et al., The LOCO-I Lossless Image Compression Algorithm, 2000, section III.A (prediction from
+neighbours, residuals as contexts), https://doi.org/10.1109/83.855427
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from chainrule.nn.conv import MaskedConv2d, WindowCache
+from chainrule.nn.trunk import Trunk
+
+KERNEL = 7
+SOFTNESS = 16.0
+"""Half-bins at which a residual enters as ½: eight levels."""
+
+PLANE = {(0, -1): 0.75, (-1, 0): 0.75, (-1, -1): -0.5}
+"""The first predictor: what row and column away a neighbour is, and its weight."""
+
+
+class Residuals(nn.Module):
+    """Predictions in half-bins, and how pixels differ from them. It has no parameters of its own.
+
+    Args:
+        levels: of every channel.
+
+    >>> predicted, residual = Residuals(256)(torch.tensor([1.0]), torch.tensor([1.0 - 32 / 255]))
+    >>> predicted.round().tolist(), residual.tolist()
+    ([223.0], [0.6666666865348816])
+    """
+
+    composes_exactly = True
+
+    def __init__(self, levels: int) -> None:
+        super().__init__()
+        self.levels = levels
+
+    def predicted(self, p: Tensor) -> Tensor:
+        """Predictions in units in which the levels span -1 … 1, in half-bins: 2v − (L − 1)."""
+        return p * (self.levels - 1)
+
+    def residual(self, x: Tensor, predicted: Tensor) -> Tensor:
+        """How pixels `x` in -1 … 1 differ from predictions in half-bins, in half-bins."""
+        return x * (self.levels - 1) - predicted
+
+    def softened(self, x: Tensor, predicted: Tensor) -> Tensor:
+        """The softsign of the residuals."""
+        residual = self.residual(x, predicted)
+        return residual / (residual.abs() + SOFTNESS)
+
+    def forward(self, x: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
+        """Pixels and predictions, both in -1 … 1, of any shape → predictions in half-bins, and softened residuals."""
+        predicted = self.predicted(p)
+        return predicted, self.softened(x, predicted)
+
+
+class PredictingTrunk(nn.Module):
+    """A trunk that reads pixels and their residuals, and whose features end with the predictions.
+
+    Args:
+        channels, levels: of the pixels, which are encoded as numbers.
+        inner: a trunk of 2 · channels inputs.
+
+    >>> from chainrule.nn import MaskedTrunk
+    >>> trunk = PredictingTrunk(3, 256, MaskedTrunk(6, 8, blocks=1, layer_norm=False))
+    >>> trunk(torch.zeros(1, 3, 4, 5)).shape
+    torch.Size([1, 11, 4, 5])
+    """
+
+    composes_exactly = True
+
+    def __init__(self, channels: int, levels: int, inner: Trunk) -> None:
+        super().__init__()
+        self.predict = MaskedConv2d(channels, channels, KERNEL, "A")
+        with torch.no_grad():
+            self.predict.weight.zero_()
+            self.predict.bias.zero_()
+            for (row, column), weight in PLANE.items():
+                self.predict.weight[range(channels), range(channels), row - 1, KERNEL // 2 + column] = weight
+        self.residuals = Residuals(levels)
+        self.inner = inner
+
+    @property
+    def hidden(self) -> MaskedConv2d:
+        """The inner trunk's last layer."""
+        return self.inner.hidden
+
+    def condition(self, channels: int, *, one_hot: int = 0) -> None:
+        """As the inner trunk does."""
+        self.inner.condition(channels, one_hot=one_hot)
+
+    def outer_layers(self) -> Sequence[nn.Module]:
+        """The layers that read pixels or a context."""
+        return (self.predict, *self.inner.outer_layers())
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """The features and predictions of every pixel, each from the pixels before it.
+
+        Args:
+            x: pixels in -1 … 1, (B, channels, H, W).
+            context: for the inner trunk.
+
+        Returns:
+            (B, filters + channels, H, W), the predictions in half-bins.
+        """
+        with torch.autocast(x.device.type, enabled=False):  # differences of levels need more than bfloat16's eight bits
+            predicted, residual = self.residuals(x, self.predict(x))
+        features = self.inner(torch.cat([x, residual], 1), context)
+        return torch.cat([features.to(predicted.dtype), predicted], 1)
+
+    def start(self, batch: int, height: int, width: int, context: Tensor | None = None) -> PredictingState:
+        """The state before the first pixel."""
+        return PredictingState(
+            self.predict.start(batch, width), self.inner.start(batch, height, width, context), width
+        )
+
+    def step(self, state: PredictingState) -> Tensor:
+        """The features and predictions of the next pixel, (B, filters + channels)."""
+        state.predicted = self.residuals.predicted(self.predict.step(None, state.window, state.column))
+        features = self.inner.step(state.inner)
+        return torch.cat([features, state.predicted], 1)
+
+    def observe(self, state: PredictingState, pixel: Tensor) -> None:
+        """Tell the state the encoded pixel, (B, channels), and go on to the next."""
+        assert state.predicted is not None
+        self.predict.remember(pixel, state.window, state.column)
+        residual = self.residuals.softened(pixel, state.predicted)
+        self.inner.observe(state.inner, torch.cat([pixel, residual], 1))
+        state.column = (state.column + 1) % state.width
+
+
+@dataclass
+class PredictingState:
+    """Where a walk stands: the predictor's window, the inner trunk's state, the predictions of the pixel at hand."""
+
+    window: WindowCache
+    inner: Any
+    width: int
+    column: int = 0
+    predicted: Tensor | None = None
