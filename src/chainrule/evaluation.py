@@ -12,39 +12,39 @@ import torch
 from torch import Tensor
 
 from chainrule import metrics
-from chainrule.data import Dataset
+from chainrule.data import Dataset, Pictures
 from chainrule.errors import DataError, ModelError
 from chainrule.models import AutoregressiveModel
 from chainrule.sampling import evaluating
 
-BATCH = 100
-"""Images of 28×28×3 in one evaluation pass; other events go in batches of about as many entries."""
+ENTRIES = 100 * 28 * 28 * 3
+"""Entries in one evaluation pass."""
 SPLITS = ("train", "validation", "test")
+Events = Tensor | Pictures
 
 
-def log_probs(model: AutoregressiveModel, x: Tensor, context: Any = None) -> Tensor:
+def log_probs(model: AutoregressiveModel, x: Events, context: Any = None) -> Tensor:
     """log p of each of many events, batch by batch and without gradients: nats, float64, shape (N,)."""
-    found = []
     with torch.no_grad(), evaluating(model):
-        for part, given in in_batches(x, context, max(1, BATCH * 2352 // model.dims)):
-            found.append(model.log_prob(part, given).double().cpu())
-    return torch.cat(found)
+        return torch.cat([model.log_prob(part, given).double().cpu() for part, given in in_batches(x, context)])
 
 
-def in_batches(x: Tensor, context: Any, batch: int) -> Iterator[tuple[Tensor, Any]]:
-    """Events and their context in batches."""
+def in_batches(x: Events, context: Any, entries: int = ENTRIES) -> Iterator[tuple[Tensor, Any]]:
+    """Events and their context in batches of about so many entries; pictures of mixed sizes one by one."""
+    batch = 1 if isinstance(x, Pictures) else max(1, entries // max(x[:1].numel(), 1))
     for i in range(0, len(x), batch):
-        yield x[i : i + batch], None if context is None else context[i : i + batch]
+        part: Tensor = x.pictures[i][None] if isinstance(x, Pictures) else x[i : i + batch]
+        yield part, None if context is None else context[i : i + batch]
 
 
 def bits_per_dim(
-    model: AutoregressiveModel, dataset: Dataset | Tensor, split: str = "test", context: Any = None
+    model: AutoregressiveModel, dataset: Dataset | Events, split: str = "test", context: Any = None
 ) -> float:
     """Negative log-likelihood in bits for each entry, averaged over *all* events of a split.
 
     Args:
         model: any likelihood model.
-        dataset: a `Dataset`, or events as integers of shape (N, *model.shape).
+        dataset: a `Dataset`, or events as integers of shape (N, *model.shape), or `Pictures` of mixed sizes.
         split: "test", "validation" or "train", where a Dataset is given; its labels are the context of a model that
             is conditioned on them.
         context: what the model is conditioned on, where events are given.
@@ -67,7 +67,7 @@ def bits_per_dim(
         x = dataset
     if not len(x):
         raise DataError("there are no events to evaluate: give at least one")
-    return metrics.bits_per_dim(-float(log_probs(model, x, context).mean()), model.dims)
+    return metrics.bits_per_dim(-float(log_probs(model, x, context).sum()), x.numel())
 
 
 def part_of(dataset: Dataset, split: str, n: int | None = None, redraw: bool = False) -> Dataset:
@@ -123,11 +123,17 @@ def splits_of(dataset: Dataset) -> dict[str, str]:
     for split in SPLITS:
         x = getattr(dataset, split)
         digest = hashlib.sha256(f"{tuple(x.shape)} {dataset.levels}".encode())
-        digest.update(np.asarray(x.cpu(), "u1" if dataset.levels <= 256 else "<i2", order="C").data)
+        for part in x.bytes() if isinstance(x, Pictures) else [as_bytes(x, dataset.levels)]:
+            digest.update(part)
         if split in dataset.labels:
             digest.update(np.asarray(dataset.labels[split].cpu(), "<i8", order="C").data)
         found[split] = f"{len(x)} events, sha256 {digest.hexdigest()}"
     return found
+
+
+def as_bytes(x: Tensor, levels: int) -> Any:
+    """The values of events in memory order, one byte each, or two, little-endian, beyond 256 levels."""
+    return np.asarray(x.cpu(), "u1" if levels <= 256 else "<i2", order="C").data
 
 
 def check_splits(recorded: Any, dataset: Dataset, splits: Sequence[str] = SPLITS) -> None:
@@ -157,7 +163,7 @@ def validation_loss(model: Any, dataset: Dataset, split: str = "validation") -> 
     x, context = getattr(dataset, split), context_of(model, dataset, split)
     total = 0.0
     with torch.no_grad(), evaluating(model):
-        for part, given in in_batches(x, context, max(1, BATCH * 2352 // model.dims)):
+        for part, given in in_batches(x, context):
             total += len(part) * float(model.loss(part.to(model.device), given))
     return total / len(x)
 

@@ -30,8 +30,8 @@ def open_data_of(name: str, data_name: str | None, model: AutoregressiveModel) -
     seed, levels, pixel_values = config.get("train", {}).get("seed", 0), config.get("levels"), None
     if data_name not in NAMES and len(model.shape) == 3:  # images of one's own, as this model sees them
         levels, pixel_values = model.levels, model.pixel_values
-    dataset = open_data(data_name, seed, levels, config.get("validation"), pixel_values)
-    if (tuple(dataset.shape), dataset.levels) != (model.shape, model.levels):
+    dataset = open_data(data_name, seed, levels, config.get("validation"), pixel_values, model.any_size)
+    if not model.takes(dataset.shape, dataset.levels):
         raise DataError(
             f"{dataset.name} has events of shape {tuple(dataset.shape)} with {dataset.levels} levels, "
             f"{name} is for {model.shape} with {model.levels}: choose data that fit"

@@ -11,6 +11,7 @@ from chainrule.data.dataset import Dataset
 from chainrule.data.images import load_images
 from chainrule.data.levels import grid_of
 from chainrule.data.mnist import Mnist, load_mnist
+from chainrule.data.picture_set import Pictures
 from chainrule.data.pictures import (
     read_event,
     read_image,
@@ -32,6 +33,7 @@ __all__ = [
     "NAMES",
     "Dataset",
     "Mnist",
+    "Pictures",
     "cache_folder",
     "color",
     "digits",
@@ -71,13 +73,18 @@ COMMON_WORDS = ("photos", "digits")  # which a folder of one's own may well be c
 
 
 def from_name(
-    name_or_path: str, *, seed: int = 0, levels: int | None = None, pixel_values: Sequence[int] | None = None
+    name_or_path: str,
+    *,
+    seed: int = 0,
+    levels: int | None = None,
+    pixel_values: Sequence[int] | None = None,
+    any_size: bool = False,
 ) -> Dataset:
     """A dataset by name (`NAMES`) or path; write ./warmup for a file of that name.
 
     A .npy file that holds a two-dimensional array of floats is a joint distribution, to be drawn from; any other path
     goes to `load_images`. `seed` draws the points of a joint distribution and the splits of your own images; the other
-    sets are always the same. `levels` and `pixel_values` are for your own images.
+    sets are always the same. `levels`, `pixel_values` and `any_size` are for your own images.
 
     Raises:
         DataError: it is neither, or cannot be read.
@@ -100,7 +107,7 @@ def from_name(
     elif path.suffix == ".npy" and path.is_file() and _is_joint(path):
         data = two_dimensional(load_joint(path), name=path.stem, seed=seed)
     else:
-        return load_images(path, levels=levels, seed=seed, pixel_values=pixel_values)
+        return load_images(path, levels=levels, seed=seed, pixel_values=pixel_values, any_size=any_size)
     if levels not in (None, data.levels):
         raise DataError(
             f"{data.name} has {data.levels} levels, not {levels}: levels are chosen for your own images only"

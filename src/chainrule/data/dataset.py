@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
 
 from chainrule.data.levels import checked_values
+from chainrule.data.picture_set import Pictures
 from chainrule.errors import DataError
 
+INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 MOST_LEVELS = 32_768  # values are kept as uint8 up to 256 levels and as int16 up to this
 
 
@@ -18,7 +21,8 @@ MOST_LEVELS = 32_768  # values are kept as uint8 up to 256 levels and as int16 u
 class Dataset:
     """Training, validation and test events of one discrete variable shape.
 
-    Each split is an integer tensor (N, *shape) with values in [0, levels); images are NCHW. What a person reads is the
+    Each split is an integer tensor (N, *shape) with values in [0, levels), or `Pictures` of mixed sizes; images are
+    NCHW. What a person reads is the
     value plus `offset`; a picture shows the level v as the byte `pixel_values[v]`, or v · 255 // (levels − 1) without.
     `truth` is the joint distribution p[i, j] = P(x₁ = i, x₂ = j), float64 (levels, levels), where it is known. `labels`
     holds the class of each event, integers (N,), by split, where there are classes. `notes` are sentences that a person
@@ -35,9 +39,9 @@ class Dataset:
 
     name: str
     levels: int
-    train: torch.Tensor
-    validation: torch.Tensor
-    test: torch.Tensor
+    train: Any
+    validation: Any
+    test: Any
     truth: np.ndarray | None = None
     offset: int = 0
     notes: tuple[str, ...] = ()
@@ -50,7 +54,8 @@ class Dataset:
             raise DataError(f"{self.name} has {self.levels} levels: there must be from 2 to {MOST_LEVELS:,}")
         for split in ("train", "validation", "test"):
             x = getattr(self, split)
-            if not isinstance(x, torch.Tensor) or x.is_floating_point() or x.is_complex() or x.dtype == torch.bool:
+            whole = isinstance(x, torch.Tensor | Pictures) and x.dtype in INTEGERS
+            if not whole:
                 kind = getattr(x, "dtype", type(x).__name__)
                 raise DataError(f"the {split} split of {self.name} is {kind}: it must be a tensor of integers")
             if x.ndim < 2 or x.numel() == 0:
@@ -60,7 +65,7 @@ class Dataset:
                     f"{self.name} has training events of shape {tuple(self.train.shape[1:])} but {split} events of "
                     f"shape {tuple(x.shape[1:])}: all splits must have one shape"
                 )
-            low, high = (int(v) for v in torch.aminmax(x))
+            low, high = x.range() if isinstance(x, Pictures) else (int(v) for v in torch.aminmax(x))
             if low < 0 or high >= self.levels:
                 raise DataError(
                     f"the {split} split of {self.name} has values from {low} to {high}: with {self.levels} levels they "
@@ -78,8 +83,8 @@ class Dataset:
             )
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        """The event's shape: (1,), (2,) or (C, H, W)."""
+    def shape(self) -> tuple[Any, ...]:
+        """The event's shape: (1,), (2,) or (C, H, W); (C, None, None) for pictures of mixed sizes."""
         return tuple(self.train.shape[1:])
 
 

@@ -15,43 +15,62 @@ from chainrule.errors import DataError
 
 
 def read_folder(
-    folder: Path, levels: int | None, pixel_values: Sequence[int] | None = None
+    folder: Path, levels: int | None, pixel_values: Sequence[int] | None = None, *, any_size: bool = False
 ) -> tuple[dict[str, np.ndarray], Leveled, list[str]]:
     """Read every picture below a folder, in the order of their paths.
 
     Returns:
         The splits (N, H, W, C) uint8, under "train" and, where there are subfolders named so, "validation" and "test";
-        what `leveled` found of all pixels together; and sentences about the files, also those that were left out.
+        of pictures of mixed sizes, or if `any_size` is asked for, arrays (N,) of objects, each (H, W, C). Then what
+        `leveled` found of all pixels together, and sentences about the files, also those that were left out.
 
     Raises:
-        DataError: the folder holds no pictures, or pictures of different sizes, or any that cannot be used; all are
-            looked at first.
+        DataError: the folder holds no pictures, or any that cannot be used; all are looked at first.
     """
     listing = list_folder(folder)
     found = listing.by_split()
     paths = [path for split in found.values() for path in split]
     pictures = _read(paths, folder)
-    _same_size(pictures, paths, folder)
 
     notes = [listing.note] if listing.note else []
     if all(picture.shows_gray for picture in pictures):  # a palette of grays is how some programs store gray pictures
         pictures = [picture._replace(pixels=picture.pixels[..., :1]) for picture in pictures]
-    if n := sum(picture.palette for picture in pictures):
-        notes.append(
-            f"{_pictures(n)} had a palette and became {'gray' if pictures[0].pixels.shape[2] == 1 else 'RGB'}."
-        )
-    if n := sum(picture.opaque_alpha for picture in pictures):
-        notes.append(f"{_pictures(n)} had a fully opaque alpha channel, which was dropped.")
+    has_alpha = [picture.pixels.shape[2] == 4 for picture in pictures]
     gray = sum(picture.pixels.shape[2] == 1 for picture in pictures)
+    channels = 4 if any(has_alpha) else 1 if gray == len(pictures) else 3
+    if n := sum(picture.palette for picture in pictures):
+        notes.append(f"{_pictures(n)} had a palette and became {('gray', 'RGB', 'RGBA')[channels // 2]}.")
+    if n := sum(picture.opaque_alpha for picture in pictures):
+        what = "was dropped" if channels < 4 else "was kept, as others are transparent"
+        notes.append(f"{_pictures(n)} had a fully opaque alpha channel, which {what}.")
     if 0 < gray < len(pictures):
         notes.append(f"{gray:,} of {_pictures(len(pictures))} were gray and became RGB like the others.")
-    channels = 1 if gray == len(pictures) else 3
-    pixels = np.stack([np.broadcast_to(picture.pixels, (*picture.pixels.shape[:2], channels)) for picture in pictures])
+    if channels == 4 and not all(has_alpha):
+        notes.append(f"{len(pictures) - sum(has_alpha):,} of {_pictures(len(pictures))} became opaque RGBA.")
+    pixels = [_with_channels(picture.pixels, channels) for picture in pictures]
     if levels is None and all(picture.bilevel for picture in pictures):
         levels = 2
-    result = leveled(pixels, str(folder), levels, pixel_values)
+    result = leveled(np.concatenate([part.ravel() for part in pixels]), str(folder), levels, pixel_values)
+    pieces = np.split(result.values, np.cumsum([part.size for part in pixels])[:-1])
+    values = np.empty(len(pixels), object)
+    values[:] = [piece.reshape(part.shape) for piece, part in zip(pieces, pixels, strict=True)]
+    sizes = Counter(f"{part.shape[1]}×{part.shape[0]}" for part in pixels)
+    if len(sizes) == 1 and not any_size:
+        values = np.stack(list(values))
+    elif len(sizes) > 1:
+        (usual, most), *_ = sizes.most_common(1)
+        notes.append(f"They have {len(sizes):,} sizes (width × height), {usual} the most frequent ({most:,}).")
     ends = np.cumsum([len(split) for split in found.values()])
-    return dict(zip(found, np.split(result.values, ends[:-1]), strict=True)), result, notes
+    return dict(zip(found, np.split(values, ends[:-1]), strict=True)), result, notes
+
+
+def _with_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
+    """A picture with more channels: gray repeated, an opaque alpha channel added."""
+    height, width, has = pixels.shape
+    if channels == 4 and has < 4:
+        opaque = np.full((height, width, 1), 255, np.uint8)
+        return np.concatenate([np.broadcast_to(pixels, (height, width, 3)), opaque], 2)
+    return np.broadcast_to(pixels, (height, width, channels))
 
 
 def _read(paths: list[Path], folder: Path) -> list[Picture]:
@@ -59,7 +78,7 @@ def _read(paths: list[Path], folder: Path) -> list[Picture]:
     pictures, refusals = [], []
     for path in paths:
         try:
-            pictures.append(read_pixels(path))
+            pictures.append(read_pixels(path, alpha=True))
         except DataError as error:
             refusals.append((path, str(error)))
     if len(refusals) == 1:
@@ -75,23 +94,6 @@ def _read(paths: list[Path], folder: Path) -> list[Picture]:
             f"convert or remove them"
         )
     return pictures
-
-
-def _same_size(pictures: list[Picture], paths: list[Path], folder: Path) -> None:
-    sizes = Counter(picture.pixels.shape[:2] for picture in pictures)
-    if len(sizes) == 1:
-        return
-    (height, width), most = sizes.most_common(1)[0]
-    odd = [
-        f"{path.relative_to(folder)} is {picture.pixels.shape[1]}×{picture.pixels.shape[0]}"
-        for path, picture in zip(paths, pictures, strict=True)
-        if picture.pixels.shape[:2] != (height, width)
-    ]
-    more = f", and {len(odd) - NAMED:,} more" if len(odd) > NAMED else ""
-    raise DataError(
-        f"the pictures in {folder} have {len(sizes)} sizes ({most:,} of {len(pictures):,} are {width}×{height}, "
-        f"{', '.join(odd[:NAMED])}{more}): resize or crop them to one size"
-    )
 
 
 def _pictures(n: int) -> str:

@@ -17,6 +17,7 @@ from chainrule.data.dataset import MOST_LEVELS, Dataset, as_tensor
 from chainrule.data.folder import read_folder
 from chainrule.data.levels import Leveled, leveled
 from chainrule.data.listing import SPLITS, named
+from chainrule.data.picture_set import Pictures
 from chainrule.data.reading import reading
 from chainrule.errors import DataError
 
@@ -37,11 +38,13 @@ def load_images(
     validation: int | None = None,
     seed: int = 0,
     pixel_values: Sequence[int] | None = None,
+    any_size: bool = False,
 ) -> Dataset:
-    """Images from a folder or a file → uint8 or int16 splits (N, C, H, W).
+    """Images from a folder or a file → uint8 or int16 splits (N, C, H, W), or `Pictures` of mixed sizes.
 
     - A folder of pictures (png, jpg, webp, bmp, gif, tiff), with or without subfolders train/, validation/ and test/,
-      in any case and spelling that is usual.
+      in any case and spelling that is usual. Pictures of several sizes become `Pictures`, splits whose shape is
+      (N, C, None, None); so do others if `any_size` is asked for. If any is transparent anywhere, all become RGBA.
     - A pickle or .npz with arrays named train and test (and validation), or x_train, x_test and so on, perhaps with
       labels, or one array; a .npy; an IDX file, also .gz; a batch of CIFAR-10 or ImageNet32; a folder of such files
       under their usual names. Arrays are of integers, (N, H, W) or (N, H, W, C) with up to 16 channels. A pickle may
@@ -67,7 +70,7 @@ def load_images(
     batches = _batches(path) if is_folder else {"train": [path]}
     labels: dict[str, np.ndarray] = {}
     if not batches:
-        parts, found, notes = read_folder(path, levels, pixel_values)
+        parts, found, notes = read_folder(path, levels, pixel_values, any_size=any_size)
     else:
         parts, labels, notes = _read_batches(batches, path)
         shapes = {split: array.shape[1:] for split, array in parts.items()}
@@ -77,13 +80,15 @@ def load_images(
         parts, found = _leveled(parts, levels, path, pixel_values)
     counts = " + ".join(f"{len(array):,} {split}" for split, array in parts.items()) if len(parts) > 1 else ""
     total = sum(len(array) for array in parts.values())
-    height, width, channels = parts["train"].shape[1:]
+    mixed = parts["train"].dtype == object
+    height, width, channels = parts["train"][0].shape
+    size = "of any size" if mixed else f"of {width}×{height} pixels (width × height)"
     first = (
-        f"{path} holds {total:,} images{f' ({counts})' * bool(counts)} of {width}×{height} pixels (width × height) "
+        f"{path} holds {total:,} images{f' ({counts})' * bool(counts)} {size} "
         f"with {channels} channel{'s' * (channels != 1)}, in {found.levels} levels."
     )
     parts, labels, split_notes = _split(parts, labels, validation, seed, path)
-    train, held_out, test = (as_tensor(parts[split].transpose(0, 3, 1, 2), found.levels) for split in SPLITS)
+    train, held_out, test = (_as_events(parts[split], found.levels) for split in SPLITS)
     return Dataset(
         path.resolve().name if is_folder else path.stem,
         found.levels,
@@ -94,6 +99,12 @@ def load_images(
         labels={split: torch.from_numpy(known.astype(np.int64)) for split, known in labels.items()},
         pixel_values=found.pixel_values,
     )
+
+
+def _as_events(values: np.ndarray, levels: int) -> torch.Tensor | Pictures:
+    if values.dtype == object:
+        return Pictures([as_tensor(value.transpose(2, 0, 1), levels) for value in values])
+    return as_tensor(values.transpose(0, 3, 1, 2), levels)
 
 
 def _batches(folder: Path) -> dict[str, list[Path]]:

@@ -20,7 +20,7 @@ LOSSLESS = (".png", ".bmp", ".tif", ".tiff", ".webp")
 
 
 class Picture(NamedTuple):
-    """A decoded image file: pixels (H, W, 1 or 3) uint8, and what was found on the way."""
+    """A decoded image file: pixels (H, W, C) uint8, and what was found on the way; C is 1 or 3, or 4 with alpha."""
 
     pixels: np.ndarray
     bilevel: bool = False  # one bit a pixel, spread to 0 and 255
@@ -63,12 +63,14 @@ def to_nhwc(x: torch.Tensor) -> np.ndarray:
     return np.array(x.detach().cpu().permute(0, 2, 3, 1).numpy(), order="C")
 
 
-def read_pixels(path: str | os.PathLike) -> Picture:
+def read_pixels(path: str | os.PathLike, *, alpha: bool = False) -> Picture:
     """Decode one image file, upright as its EXIF orientation says: gray stays one channel, a palette becomes RGB.
+
+    With `alpha`, a picture that is transparent anywhere becomes RGBA, with the colours that lie hidden as they are.
 
     Raises:
         DataError: it is missing, does not decode, is animated, has more than 8 bits a channel, a colour space other
-            than gray or RGB, or an alpha channel that hides something.
+            than gray or RGB, or an alpha channel that hides something and is not asked for.
     """
     path = as_path(path)
     with opened(path) as file:
@@ -76,7 +78,7 @@ def read_pixels(path: str | os.PathLike) -> Picture:
         file.seek(0)
         try:
             with Image.open(file) as image:
-                return _decoded(image, head, path)
+                return _decoded(image, head, path, alpha)
         except DataError:
             raise
         # a damaged picture can fail in any way that Pillow's many decoders can
@@ -86,7 +88,7 @@ def read_pixels(path: str | os.PathLike) -> Picture:
             ) from None
 
 
-def _decoded(image: Image.Image, head: bytes, path: Path) -> Picture:
+def _decoded(image: Image.Image, head: bytes, path: Path, alpha: bool) -> Picture:
     # an MPO is a camera's JPEG that carries a second view or a preview behind the picture
     if (frames := getattr(image, "n_frames", 1)) > 1 and image.format != "MPO":
         raise DataError(f"{path} is animated or has several pages ({frames} frames): give single pictures")
@@ -106,6 +108,8 @@ def _decoded(image: Image.Image, head: bytes, path: Path) -> Picture:
     if has_alpha:
         image = image.convert("RGBA")
         if image.getchannel("A").getextrema() != (255, 255):
+            if alpha:
+                return Picture(np.array(image), False, palette)
             raise DataError(
                 f"{path} is partly transparent: put it on a background first, since there is no alpha channel"
             )

@@ -34,6 +34,9 @@ from chainrule.models import AutoregressiveModel
 EVENTS, ENTRIES = 32, 75_000
 """A model is calibrated on so many of its own samples: 32, more of small events for so many entries, fewer of large."""
 
+SAMPLE = (32, 32)
+"""The size of those samples where the model takes any."""
+
 MARGIN = 1.5
 """Clamps lie this far beyond the largest input of the calibration."""
 
@@ -79,7 +82,8 @@ def calibrate(
     wide = convert(model, provisional(model))
     with torch.no_grad():
         if x is None:
-            n = events_for(model.dims)
+            wide = wide.sized(*SAMPLE) if wide.any_size else wide
+            n = events_for(wide.dims)
             context = wide.example_context(n) if context is None else context
             x = wide.sample(n, context, generator=torch.Generator().manual_seed(0))
         context = wide.example_context(len(x)) if context is None else context
@@ -192,7 +196,7 @@ def observe(model: AutoregressiveModel, x: Tensor, context: Any = None) -> dict[
     for name, layer in exact_layers(model):
         if not layer.inputs.levels:
             layer.inputs = Watched(**vars(layer.inputs), look=functools.partial(look, name))
-    size = max(1, min(4096, ENTRIES // model.dims))
+    size = max(1, min(4096, ENTRIES // x[0].numel()))
     for k in range(0, len(x), size):
         given = None if context is None else context[k : k + size]
         batch = model._float(model.with_auxiliaries(x[k : k + size]))

@@ -19,6 +19,8 @@ from chainrule.models import AutoregressiveModel
 from chainrule.sampling import at, engines, evaluating
 
 PROBE_EVENTS = 3
+PROBE_SIZE = (24, 20)
+"""Of the probe's events, where the model takes any."""
 PROBE_SITES = 200
 """So many sites are walked over by the probe, beside the parallel pass over all."""
 
@@ -73,6 +75,7 @@ def probe(model: AutoregressiveModel) -> bytes:
     the same probe agree in practice; one that does not must not be trusted to decode what the other encoded.
     """
     found = exact(model)
+    found = found.sized(*PROBE_SIZE) if found.any_size else found
     x = found.with_auxiliaries(probe_events(found))
     context, digest = found.example_context(len(x)), hashlib.sha256()
     with torch.no_grad(), evaluating(found):

@@ -44,6 +44,7 @@ def frequencies(model: AutoregressiveModel, x: Tensor, context: Any = None) -> T
     """
     found = exact(model)
     y = found.with_auxiliaries(found.checked(x))
+    found = found.like(y)
     context = found.checked_context(context, len(y))
     with torch.no_grad(), sampling.evaluating(found):
         table = sampling.engines.frequencies(found, y, context)

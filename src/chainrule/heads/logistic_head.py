@@ -91,4 +91,6 @@ class LogisticHead(Head):
         filters = self.output.in_channels
         with torch.autocast(features.device.type, enabled=False):
             numbers = self.output.pointwise(features[..., :filters].to(self.output.weight.dtype))
-        return torch.cat([numbers, features[..., filters:].to(numbers.dtype)], -1) if self.mixture.predicted else numbers
+        return (
+            torch.cat([numbers, features[..., filters:].to(numbers.dtype)], -1) if self.mixture.predicted else numbers
+        )

@@ -7,8 +7,8 @@ levels L. One indicator k is shared by the channels of a pixel, and the means de
 
     μ_ck = m_ck + Σ_{j<c} tanh(a_cjk) y_j          p(v_c | v_<c) = Σ_k p(k | v_<c) p(v_c | k, v_<c)
 
-Behind a linear prediction p (`chainrule.nn.prediction`) the means start from it, and a channel leans on what was left of
-the earlier ones: μ_ck = p_c + m_ck + Σ_{j<c} tanh(a_cjk) (y_j − p_j).
+Behind a linear prediction p (`chainrule.nn.prediction`) the means start from it, and a channel leans on what was left
+of the earlier ones: μ_ck = p_c + m_ck + Σ_{j<c} tanh(a_cjk) (y_j − p_j).
 
 In here the unit of length is the half-bin h, not 1: edges are whole numbers, w = 2v − (L − 1) ± 1, the width of a bin
 is 2, and nothing but the means' scale L − 1 is left of the number of levels.

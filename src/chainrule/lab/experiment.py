@@ -13,9 +13,9 @@ from typing import Any
 import torch
 
 from chainrule import data, zoo
-from chainrule.errors import ChainruleError, ModelError, out_of_memory
+from chainrule.errors import ChainruleError, DataError, ModelError, out_of_memory
 from chainrule.evaluation import context_of, splits_of, validation_loss
-from chainrule.fixedpoint import exact
+from chainrule.fixedpoint import calibrate, exact
 from chainrule.lab.measurements import before_training, measure
 from chainrule.lab.provenance import auto_precision, command, describe, device_name
 from chainrule.lab.recipes import RECIPES, Recipe, get_recipe
@@ -24,10 +24,19 @@ from chainrule.training.fitting import check_redraw, fit
 from chainrule.training.lock import holding
 from chainrule.training.progress import say
 
+CALIBRATION, PIECE = 16, 64
+"""A model of pictures of any size is made exact on so many pieces of its validation pictures, of at most that side."""
+
 
 def open_dataset(recipe: Recipe) -> data.Dataset:
-    """The recipe's data."""
-    return open_data(recipe.data, recipe.train.seed, recipe.levels, recipe.validation)
+    """The recipe's data.
+
+    Raises:
+        DataError: it names none.
+    """
+    if not recipe.data:
+        raise DataError(f"{recipe.name} is for your own images: pass --data FOLDER")
+    return open_data(recipe.data, recipe.train.seed, recipe.levels, recipe.validation, any_size=recipe.any_size)
 
 
 def open_data(
@@ -36,11 +45,12 @@ def open_data(
     levels: int | None = None,
     validation: int | None = None,
     pixel_values: Sequence[int] | None = None,
+    any_size: bool = False,
 ) -> data.Dataset:
-    """A dataset by name or path, split as a recipe says; `pixel_values` as for `data.load_images`."""
+    """A dataset by name or path, split as a recipe says; what follows is as for `data.load_images`."""
     if name == "hopper-mnist" and validation is not None:
         return data.hopper_mnist(validation=validation)
-    return data.from_name(name, seed=seed, levels=levels, pixel_values=pixel_values)
+    return data.from_name(name, seed=seed, levels=levels, pixel_values=pixel_values, any_size=any_size)
 
 
 def run(recipe: Recipe, out: str | Path, *, resume: bool = False, quiet: bool = False) -> dict[str, Any]:
@@ -93,7 +103,7 @@ def run(recipe: Recipe, out: str | Path, *, resume: bool = False, quiet: bool = 
     model.to("cpu" if recipe.train.device == "cpu" else model.device).eval()
     model.save_pretrained(out / "model")
     with memory_for_measuring(out):
-        notes = keep_scales(model, out / "model")
+        notes = keep_scales(model, out / "model", dataset)
         for note in notes:
             say(note, quiet=quiet)
         began = time.perf_counter()
@@ -153,9 +163,16 @@ def memory_for_measuring(out: Path) -> Iterator[None]:
         ) from None
 
 
-def keep_scales(model: Any, folder: Path) -> list[str]:
-    """Keep the scales of the exact model in the saved model's config.json, or say in a sentence why there are none."""
+def keep_scales(model: Any, folder: Path, dataset: data.Dataset) -> list[str]:
+    """Keep the scales of the exact model in the saved model's config.json, or say in a sentence why there are none.
+
+    A model of pictures of any size is calibrated on pieces of the validation set, any other on its own samples.
+    """
     try:
+        if isinstance(dataset.validation, data.Pictures) and model.scales is None:
+            torch.manual_seed(0)
+            rows = torch.arange(CALIBRATION) % len(dataset.validation)
+            model.scales = calibrate(model, dataset.validation.crops(rows, PIECE).to(model.device))
         exact(model)
     except ModelError as error:
         return [f"no exact model: {error}"]

@@ -11,7 +11,7 @@ from torch import Tensor
 from chainrule import metrics
 from chainrule.data import Dataset
 from chainrule.errors import ModelError
-from chainrule.evaluation import BATCH, context_of, in_batches
+from chainrule.evaluation import context_of, in_batches
 from chainrule.heads import MADEHead
 from chainrule.models import AutoregressiveModel
 from chainrule.sampling import evaluating
@@ -95,9 +95,9 @@ def independent_bits_per_dim(model: AutoregressiveModel, dataset: Dataset, split
         1.0
     """
     x, context = getattr(dataset, split), context_of(model, dataset, split)
-    batch = max(1, BATCH * 64 // model.levels ** model.shape[0])  # memory grows with the values of a pixel
+    entries = max(1, 6400 // model.levels ** model.shape[0]) * model.dims  # memory grows with the values of a pixel
     total = 0.0
     with torch.no_grad(), evaluating(model):
-        for part, given in in_batches(x, context, batch):
+        for part, given in in_batches(x, context, entries):
             total += float(independent_log_prob(model, part, given).sum())
     return metrics.bits_per_dim(-total / len(x), model.dims)

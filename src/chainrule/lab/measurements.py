@@ -19,6 +19,8 @@ PAIR_SAMPLES = 100_000
 """Samples of a two-dimensional model: as many as the data."""
 IMAGE_SAMPLES = 100
 """Samples of an image model, as the assignment asks."""
+SIDE = 48
+"""Height and width of the samples of a model of pictures of any size."""
 GRAY_IMAGES, COLORINGS = 8, 5
 """Gray images of test images, and how often each is coloured."""
 
@@ -35,7 +37,9 @@ def before_training(recipe: Recipe, dataset: data.Dataset) -> tuple[dict[str, An
     model = reference.build(dataset.shape, dataset.levels)
     if not model.has_likelihood:  # there is no log p to differentiate
         return {}, {}
-    _, height, width = dataset.shape
+    if model.any_size:
+        model = model.sized(recipe.train.crop, recipe.train.crop)
+    _, height, width = model.shape
     size = "{blocks} blocks, {filters} filters".format(**asdict(reference))
     return {"receptive_field_of": size}, {"receptive_field": receptive_field(model, (0, height // 2, width // 2))}
 
@@ -47,7 +51,8 @@ def measure(
     generator = torch.Generator().manual_seed(seed)
     n = {(1,): SAMPLES, (2,): PAIR_SAMPLES}.get(model.shape, IMAGE_SAMPLES)
     began = time.perf_counter()
-    samples = model.sample(n, model.example_context(n), generator).cpu().numpy()
+    size = (SIDE, SIDE) if model.any_size else None
+    samples = model.sample(n, model.example_context(n), generator, size=size).cpu().numpy()
     result["sample_seconds"], result["sample_count"] = round(time.perf_counter() - began, 3), n
     arrays["samples"] = small(samples, dataset.levels)
     if model.shape == (1,):

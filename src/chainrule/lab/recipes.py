@@ -39,6 +39,8 @@ class Recipe:
     """A model or run that the weights are taken from at first, as far as they have the same names and shapes."""
     preset: Preset = "quick"
     """The preset that this recipe started from."""
+    any_size: bool = False
+    """Whether the model is one of pictures of any size, even if all that it is trained on have one."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ class Line:
     """The model's arguments on the full preset, with its training; None where both presets are the same."""
     validation: int | None = None
     init: str | None = None
+    any_size: bool = False
 
 
 SMALL = {"steps": 2000, "schedule": "cosine", "precision": "float32", "device": "cpu"}
@@ -89,6 +92,19 @@ QUICK = {"filters": 64, "blocks": 8}
 GRAYS = {"filters": 16, "blocks": 8}, {"filters": 36, "blocks": 10}
 """Two gated PixelCNNs, with about as many parameters together as the one of gated-made."""
 
+PHOTO = {"filters": 64, "blocks": 6, "layer_norm": False, "components": 5}
+PHOTO_TRAIN = {
+    "steps": 3000,
+    "batch_size": 16,
+    "lr": 2e-3,
+    "warmup": 100,
+    "schedule": "cosine",
+    "clip": 1.0,
+    "ema": 0.998,
+    "eval_every": 500,
+}
+"""What photographs are trained with, and whatever else has many levels."""
+
 RECIPES: dict[str, Line] = {
     "warmup": Line("Part 1: softmax histogram", "warmup", "Histogram", {}, WARMUP),
     "2d-mlp": Line("Part 2.1: MLP", "portrait-2d", "ConditionalMLP", {}, TWO_D | {"batch_size": 2000}),
@@ -104,6 +120,7 @@ RECIPES: dict[str, Line] = {
     "logistic": digits("Bonus: PixelCNN with a discretised mixture of logistics", "LogisticPixelCNN", QUICK, {}),
     "gated-logistic": gated("PixelCNN with a mixture of logistics", "ImageModel", trunk="gated", head="logistic"),
     "gated-iqn": gated("PixelIQN, quantile regression", "ImageModel", trunk="gated", head="quantile"),
+    "images": Line("Your own images, of any size", "", "LogisticPixelCNN", PHOTO, PHOTO_TRAIN, any_size=True),
     # the last of four runs, each from the weights of the one before: `chainrule study shipped` has them all
     "pixelcnn-cpu": on_cpu(
         "PixelCNN, factorised over channels, full size",
@@ -141,4 +158,14 @@ def get_recipe(name: str, preset: Preset = "quick") -> Recipe:
     if preset == "full" and line.full is not None:
         fields, train, validation = line.full, FULL_IMAGES, 5000
     model = fields_of(line.model)(**fields)
-    return Recipe(name, line.title, line.data, model, TrainConfig(**train), validation, init=line.init, preset=preset)
+    return Recipe(
+        name,
+        line.title,
+        line.data,
+        model,
+        TrainConfig(**train),
+        validation,
+        init=line.init,
+        preset=preset,
+        any_size=line.any_size,
+    )

@@ -7,8 +7,6 @@ numbers, and the tests hold every model to that.
 
 from __future__ import annotations
 
-import itertools
-import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -21,15 +19,14 @@ from chainrule import plugins, sampling
 from chainrule.contract import Conditional, Site, Walk
 from chainrule.errors import ModelError
 from chainrule.heads import Softmax
-from chainrule.models import checking
-from chainrule.models.storage import StoredModel
+from chainrule.models.events import EventModel
 
 
-class AutoregressiveModel(StoredModel):
+class AutoregressiveModel(EventModel):
     """Base of all models. A model implements `_logits` (parallel) and `start` (stepwise); everything else follows.
 
     Args:
-        shape: of one event: `(1,)`, `(D,)`, or `(C, H, W)` for images.
+        shape: of one event: `(1,)`, `(D,)`, or `(C, H, W)` for images; `(C, None, None)` for images of any size.
         levels: entries take the values 0 … levels - 1.
 
     Raises:
@@ -45,25 +42,14 @@ class AutoregressiveModel(StoredModel):
     needs_context = False
     """Whether every use of the model needs a `context`."""
 
-    def __init__(self, shape: tuple[int, ...], levels: int) -> None:
-        super().__init__()
+    def __init__(self, shape: tuple[int | None, ...], levels: int) -> None:
+        super().__init__(shape, levels)
         plugins.load()
-        self.shape = tuple(int(side) for side in shape)
-        self.levels = int(levels)
         self.pixel_values: tuple[int, ...] | None = None
         self.scales: dict[str, Any] | None = None
         self.softmax: Softmax = Softmax()
-        if not self.shape or min(self.shape) < 1:
-            raise ModelError(f"the event shape {tuple(shape)} is empty: every side must be at least 1")
-        if self.levels < 2:
-            raise ModelError(f"{levels} levels leave nothing to model: use at least 2")
 
     # ------------------------------------------------------------------------------------------------ about the model
-
-    @property
-    def dims(self) -> int:
-        """Entries of one event: the dimensions in bits per dimension."""
-        return math.prod(self.shape)
 
     @property
     def device(self) -> torch.device:
@@ -94,43 +80,7 @@ class AutoregressiveModel(StoredModel):
         """What the model's computations have to run under."""
         return self.softmax.arithmetic()
 
-    # ----------------------------------------------------------------------------------------------------------- events
-
-    def sites(self) -> list[Site]:
-        """All entries in the order of the factorisation: raster order, and the channels of a pixel in turn."""
-        if len(self.shape) == 3:
-            channels, height, width = self.shape
-            order = itertools.product(range(height), range(width), range(channels))
-            return [Site((c, i, j), self.levels) for i, j, c in order]
-        return [Site(index, self.levels) for index in itertools.product(*map(range, self.shape))]
-
-    # Auxiliary variables are entries of a walk that are functions of the event. A model with them factorises over more
-    # than the event, and its probabilities are still those of the event, since nothing else has any mass.
-
-    @property
-    def walk_shape(self) -> tuple[int, ...]:
-        """What a walk fills, and what sites index: the event's shape, unless there are auxiliary variables."""
-        return self.shape
-
-    def with_auxiliaries(self, x: Tensor) -> Tensor:
-        """Events (B, *shape) with their auxiliary variables: (B, *walk_shape)."""
-        return x
-
-    def without_auxiliaries(self, y: Tensor) -> Tensor:
-        """The events of (B, *walk_shape): (B, *shape)."""
-        return y
-
-    def known_sites(self, known: Tensor) -> Tensor:
-        """Which entries of a walk are known, given which entries of the events are: (B, *shape) → (B, *walk_shape)."""
-        return known
-
-    def checked(self, x: Any) -> Tensor:
-        """`x` on the model's device.
-
-        Raises:
-            DataError: it is no batch of this model's events.
-        """
-        return checking.events(x, self.shape, self.levels).to(self.device)
+    # ------------------------------------------------------------------------------------------------------ the context
 
     def checked_context(self, context: Any, n: int) -> Any:
         """`context` for `n` events, on the model's device, if it is what the model is conditioned on.
@@ -196,14 +146,17 @@ class AutoregressiveModel(StoredModel):
 
     def loss(self, x: Tensor, context: Any = None) -> Tensor:
         """What training minimises, a scalar: the mean negative log-likelihood of a batch, in nats per dimension."""
-        return -self(x, context).mean() / self.dims
+        return -self(x, context).mean() / x[0].numel()
 
     def _site_log_probs(self, y: Tensor, context: Any) -> Tensor:
         self._need_likelihood()
         with self.arithmetic():
-            if self.softmax.exact and (table := sampling.engines.frequencies(self, y, context)) is not None:
-                return self.softmax.log_probs_of(table, y, self.sites())
+            if self.softmax.exact and (table := self._frequencies(y, context)) is not None:
+                return self.softmax.log_probs_of(table, y, self.like(y).sites())
             return self.softmax.log_prob(self._logits(self._float(y), context), y)
+
+    def _frequencies(self, y: Tensor, context: Any) -> Tensor | None:
+        return sampling.engines.frequencies(self.like(y), y, context)
 
     def _log_pmf(self, y: Tensor, context: Any) -> Tensor:
         self._need_likelihood()
@@ -245,6 +198,7 @@ class AutoregressiveModel(StoredModel):
         context: Any = None,
         generator: torch.Generator | None = None,
         method: str = "cached",
+        size: tuple[int, int] | None = None,
     ) -> Tensor:
         """Draw events from the model, exactly: one pass in all ("cached"), or one pass a site ("naive").
 
@@ -253,15 +207,18 @@ class AutoregressiveModel(StoredModel):
             context: conditioning of length n, for models that have one.
             generator: where the uniforms come from; the same seed gives the same samples.
             method: "cached", "naive", or the name of an engine (`chainrule.sampling.engines`).
+            size: height and width, for a model of events of any size.
 
         Returns:
             Integers of shape (n, *shape).
 
         Raises:
             DataError: `n` is negative, or the context is not one for `n` events.
-            ModelError: a distribution is not finite.
+            ModelError: a distribution is not finite, or the size is missing or another than the model's.
         """
-        return sampling.sample(self, n, context, generator, method)
+        if size is None:
+            self._need_size()
+        return sampling.sample(self if size is None else self.sized(*size), n, context, generator, method)
 
     def complete(
         self,
@@ -287,7 +244,8 @@ class AutoregressiveModel(StoredModel):
         Raises:
             DataError: `x` or `known` does not fit the model.
         """
-        return sampling.complete(self, x, known, context, generator, method)
+        x = self.checked(x)
+        return sampling.complete(self.like(x), x, known, context, generator, method)
 
     def train(self, mode: bool = True) -> Any:
         if mode and self.softmax.exact:

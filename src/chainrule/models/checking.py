@@ -12,7 +12,7 @@ from torch import Tensor
 from chainrule.errors import DataError
 
 
-def events(x: Any, shape: tuple[int, ...], levels: int) -> Tensor:
+def events(x: Any, shape: tuple[int | None, ...], levels: int) -> Tensor:
     """`x` as a tensor, if it is a batch of events.
 
     Raises:
@@ -21,8 +21,8 @@ def events(x: Any, shape: tuple[int, ...], levels: int) -> Tensor:
     x = as_tensor(x)
     if not_whole(x):
         raise DataError(f"the events hold {x.dtype} values: pass integers in [0, {levels})")
-    if tuple(x.shape[1:]) != shape or x.ndim != len(shape) + 1:
-        wanted = ", ".join(map(str, shape))
+    if x.ndim != len(shape) + 1 or any(side not in (None, has) for side, has in zip(shape, x.shape[1:], strict=True)):
+        wanted = ", ".join("any" if side is None else str(side) for side in shape)
         raise DataError(f"the events have shape {tuple(x.shape)}: this model wants (batch, {wanted})")
     if x.numel() and (int(x.min()) < 0 or int(x.max()) >= levels):
         raise DataError(

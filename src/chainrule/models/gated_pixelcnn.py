@@ -52,7 +52,7 @@ class GatedPixelCNN(ImageModel):
 
     def __init__(
         self,
-        shape: tuple[int, int, int],
+        shape: tuple[int, int | None, int | None],
         levels: int,
         filters: int = 128,
         blocks: int = 12,

@@ -29,7 +29,7 @@ class GatedPixelCNNMADE(ImageModel):
 
     def __init__(
         self,
-        shape: tuple[int, int, int],
+        shape: tuple[int, int | None, int | None],
         levels: int,
         filters: int = 128,
         blocks: int = 12,

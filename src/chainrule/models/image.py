@@ -22,6 +22,9 @@ from chainrule.models import checking
 from chainrule.models.base import AutoregressiveModel
 from chainrule.nn import GatedTrunk, LevelEncoding, MaskedTrunk, PredictingTrunk, Trunk
 
+STRIP = 2**16
+"""Pixels of a picture of any size whose features are computed at a time, where no gradient is asked for."""
+
 TRUNKS: dict[str, type[Trunk]] = {"masked": MaskedTrunk, "gated": GatedTrunk}
 
 
@@ -29,7 +32,7 @@ class ImageModel(AutoregressiveModel):
     """A trunk and a head, by name.
 
     Args:
-        shape: (C, H, W).
+        shape: (C, H, W), or (C, None, None) for images of any size.
         levels: values of every channel, 0 … levels - 1.
         trunk: "masked" (PixelCNN) or "gated" (Gated PixelCNN).
         head: "factorised", "made", "logistic" or "quantile".
@@ -56,12 +59,13 @@ class ImageModel(AutoregressiveModel):
     """
 
     composes_exactly = True
+    takes_any_size = True
 
     head: Any
 
     def __init__(
         self,
-        shape: tuple[int, int, int],
+        shape: tuple[int, int | None, int | None],
         levels: int,
         trunk: str = "masked",
         head: str = "factorised",
@@ -144,11 +148,24 @@ class ImageModel(AutoregressiveModel):
         return logits.permute(0, 3, 1, 2, 4)
 
     def _site_log_probs(self, y: Tensor, context: Any) -> Tensor:
+        if self.any_size and not torch.is_grad_enabled() and y[0, 0].numel() > STRIP:
+            return self._in_strips(y, context)
         if self.softmax.exact or not self.has_likelihood:
             return super()._site_log_probs(y, context)
         v = self._float(y).permute(0, 2, 3, 1)
         features = self.trunk(self.encoding(v).permute(0, 3, 1, 2), self.context_map(context))
         return -self.head.loss(features.permute(0, 2, 3, 1), v).permute(0, 3, 1, 2)
+
+    def _in_strips(self, y: Tensor, context: Any) -> Tensor:
+        """The same, of a few rows at a time, each with as many above it as its features know of: in bounded memory."""
+        height, width = y.shape[2:]
+        rows = max(1, STRIP // width - self.trunk.reach)
+        found = []
+        for top in range(0, height, rows):
+            begin = max(0, top - self.trunk.reach)
+            strip = self.sized(min(top + rows, height) - begin, width)
+            found.append(strip._site_log_probs(y[:, :, begin : top + rows], context)[:, :, top - begin :])
+        return torch.cat(found, 2)
 
     def loss(self, x: Tensor, context: Any = None) -> Tensor:
         """What training minimises, a scalar: nats per dimension, or the mean of the head's own loss."""
@@ -185,6 +202,7 @@ class ImageModel(AutoregressiveModel):
     # ---------------------------------------------------------------------------------------------------------- steps
 
     def start(self, batch: int, context: Any = None) -> ImageWalk:
+        self._need_size()
         return ImageWalk(self, batch, self.context_map(context))
 
     def full_conditional(self, y: Tensor, site: Site, context: Any = None) -> Conditional:

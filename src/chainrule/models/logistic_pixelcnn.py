@@ -44,7 +44,7 @@ class LogisticPixelCNN(ImageModel):
 
     def __init__(
         self,
-        shape: tuple[int, int, int],
+        shape: tuple[int, int | None, int | None],
         levels: int,
         filters: int = 128,
         blocks: int = 12,
@@ -53,5 +53,13 @@ class LogisticPixelCNN(ImageModel):
         prediction: bool | None = None,
     ) -> None:
         super().__init__(
-            shape, levels, "masked", "logistic", filters, blocks, layer_norm, components=components, prediction=prediction
+            shape,
+            levels,
+            "masked",
+            "logistic",
+            filters,
+            blocks,
+            layer_norm,
+            components=components,
+            prediction=prediction,
         )

@@ -43,7 +43,7 @@ class PixelIQN(ImageModel):
 
     def __init__(
         self,
-        shape: tuple[int, int, int],
+        shape: tuple[int, int | None, int | None],
         levels: int,
         filters: int = 128,
         blocks: int = 12,

@@ -44,6 +44,11 @@ class PixelCNN(ImageModel):
     composes_exactly = True
 
     def __init__(
-        self, shape: tuple[int, int, int], levels: int, filters: int = 128, blocks: int = 12, layer_norm: bool = True
+        self,
+        shape: tuple[int, int | None, int | None],
+        levels: int,
+        filters: int = 128,
+        blocks: int = 12,
+        layer_norm: bool = True,
     ) -> None:
         super().__init__(shape, levels, "masked", "factorised", filters, blocks, layer_norm)

@@ -38,6 +38,11 @@ class PixelCNNMADE(ImageModel):
     composes_exactly = True
 
     def __init__(
-        self, shape: tuple[int, int, int], levels: int, filters: int = 128, blocks: int = 12, layer_norm: bool = True
+        self,
+        shape: tuple[int, int | None, int | None],
+        levels: int,
+        filters: int = 128,
+        blocks: int = 12,
+        layer_norm: bool = True,
     ) -> None:
         super().__init__(shape, levels, "masked", "made", filters, blocks, layer_norm)

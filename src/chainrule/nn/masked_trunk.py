@@ -14,9 +14,7 @@ from torch import Tensor, nn
 
 from chainrule.nn.conv import MaskedConv2d, WindowCache
 from chainrule.nn.residual import ResidualBlock
-from chainrule.nn.trunk import Trunk
-
-KERNEL = 7
+from chainrule.nn.trunk import KERNEL, Trunk
 
 
 class MaskedTrunk(Trunk):

@@ -21,9 +21,8 @@ import torch
 from torch import Tensor, nn
 
 from chainrule.nn.conv import MaskedConv2d, WindowCache
-from chainrule.nn.trunk import Trunk
+from chainrule.nn.trunk import KERNEL, Trunk
 
-KERNEL = 7
 SOFTNESS = 16.0
 """Half-bins at which a residual enters as ½: eight levels."""
 
@@ -92,6 +91,7 @@ class PredictingTrunk(nn.Module):
                 self.predict.weight[range(channels), range(channels), row - 1, KERNEL // 2 + column] = weight
         self.residuals = Residuals(levels)
         self.inner = inner
+        self.reach = KERNEL // 2 + inner.reach
 
     @property
     def hidden(self) -> MaskedConv2d:
@@ -123,9 +123,7 @@ class PredictingTrunk(nn.Module):
 
     def start(self, batch: int, height: int, width: int, context: Tensor | None = None) -> PredictingState:
         """The state before the first pixel."""
-        return PredictingState(
-            self.predict.start(batch, width), self.inner.start(batch, height, width, context), width
-        )
+        return PredictingState(self.predict.start(batch, width), self.inner.start(batch, height, width, context), width)
 
     def step(self, state: PredictingState) -> Tensor:
         """The features and predictions of the next pixel, (B, filters + channels)."""

@@ -18,6 +18,9 @@ from chainrule.errors import ModelError
 from chainrule.nn.conv import MaskedConv2d
 from chainrule.nn.norm import ChannelLayerNorm
 
+KERNEL = 7
+"""Of a trunk's first layer."""
+
 
 class Trunk(nn.Module):
     """Base of the trunks: a subclass makes its layers in `_layers`, and has both sides up to the last norm.
@@ -34,12 +37,15 @@ class Trunk(nn.Module):
     """
 
     norm: ChannelLayerNorm | None
+    reach: int
+    """Rows above a pixel that its features know of, at most."""
 
     def __init__(self, inputs: int, filters: int, blocks: int, layer_norm: bool, *, one_hot: int = 0) -> None:
         super().__init__()
         if filters < 1 or blocks < 0:
             raise ModelError(f"{filters} filters and {blocks} blocks make no network: use at least 1 and 0")
         self.inputs, self.filters = inputs, filters
+        self.reach = KERNEL // 2 + blocks  # a 7×7 kernel first, then one of 3×3 in each block
         self._layers(blocks, layer_norm, one_hot)
         self.norm = ChannelLayerNorm(filters) if layer_norm else None
         self.hidden = MaskedConv2d(filters, filters, 1, "B")

@@ -63,6 +63,8 @@ class TrainConfig:
     """Standard deviation, in levels, of noise added to the training events: for ordered levels and a smooth truth."""
     redraw: bool = False
     """Draw training events anew whenever they are seen, where the data knows how: digits on fresh crops."""
+    crop: int = 32
+    """Side of the random crops that a model of pictures of mixed sizes is trained on."""
     eval_every: int = 100
     """Steps between two evaluations on the whole validation set (and checkpoints)."""
     precision: Precision = "auto"
@@ -77,7 +79,7 @@ class TrainConfig:
     """Write event files for TensorBoard into the run folder, beside metrics.jsonl."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "accumulate", "eval_every"):
+        for name in ("steps", "batch_size", "accumulate", "crop", "eval_every"):
             if getattr(self, name) < 1:
                 raise ModelError(f"--train.{name.replace('_', '-')} is {getattr(self, name)}: it must be at least 1")
         if not (self.lr > 0 and math.isfinite(self.lr)):
@@ -100,6 +102,10 @@ class TrainConfig:
 
 def settings(config: TrainConfig, model: AutoregressiveModel, dataset: Dataset) -> dict[str, Any]:
     """What must be the same for a checkpoint to be continued."""
-    later = {"redraw": False, "label_smoothing": 0.0}  # checkpoints from before there was a choice say nothing of them
+    later = {
+        "redraw": False,
+        "label_smoothing": 0.0,
+        "crop": 32,
+    }  # checkpoints from before there was a choice say nothing of them
     train = {key: value for key, value in asdict(config).items() if key not in FREE and later.get(key) != value}
     return {"model": model.config, "data": dataset.name, "train": train}

@@ -84,7 +84,7 @@ def fit(
         (20, True)
     """
     config = replace(config or TrainConfig(), **overrides)
-    if (tuple(dataset.shape), dataset.levels) != (model.shape, model.levels):
+    if not model.takes(dataset.shape, dataset.levels):
         raise ModelError(
             f"the model is for events of shape {model.shape} with {model.levels} levels, "
             f"the data {dataset.name!r} for {tuple(dataset.shape)} with {dataset.levels}"

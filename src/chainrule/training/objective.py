@@ -43,5 +43,5 @@ def smoothed_loss(model: Any, smoothing: float, x: Tensor, context: Tensor | Non
     possible = log_p > -torch.inf
     uniform = log_p.masked_fill(~possible, 0).sum(-1) / possible.sum(-1)
     chosen = log_p.gather(-1, y.long()[..., None])[..., 0]
-    loss: Tensor = -torch.lerp(chosen, uniform, smoothing).flatten(1).sum(1).mean() / model.dims
+    loss: Tensor = -torch.lerp(chosen, uniform, smoothing).flatten(1).sum(1).mean() / x[0].numel()
     return loss

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from chainrule.data import Dataset
+from chainrule.data import Dataset, Pictures
 from chainrule.evaluation import context_of
 from chainrule.models import AutoregressiveModel
 from chainrule.training.average import WeightAverage
@@ -64,11 +64,13 @@ class Training:
         torch.manual_seed(mixed_seed(config.seed, self.done, rank))
         if config.redraw and self.dataset.redraw is not None:
             x = self.dataset.redraw(rows).to(self.events.device, non_blocking=True)
+        elif isinstance(self.events, Pictures):
+            x = self.events.crops(rows, config.crop)
         else:
             x = self.events[rows.to(self.events.device)]
         if config.jitter:
             x = jittered(x, self.model.levels, config.jitter)
-        return x, None if self.context is None else self.context[rows].to(self.events.device)
+        return x, None if self.context is None else self.context[rows].to(x.device)
 
     def gradients(self, x: Tensor, context: Tensor | None) -> Tensor:
         """The loss of a batch, whose gradients are added up over its parts, one after the other.
