@@ -2,9 +2,11 @@
 
 A masked network whose first kernel has radius r = 3 knows all it needs for pixel (i, j) once the row above is done up
 to column j + r. So the pixels with equal t = j + 4i, a front, go together, and a picture of H × W takes W + 4 (H − 1)
-steps in the place of H · W (a front of a picture narrower than 4 may be empty). In skewed coordinates, in which pixel (i, j) lies in column t of row i, every tap of a kernel
-lies in an earlier column (or in the same one, with type B: the pixel itself), so that a layer need remember only its
-last few columns, whatever the picture's size.
+steps in the place of H · W. A front of a picture narrower than 4 may be empty.
+
+In skewed coordinates, in which pixel (i, j) lies in column t of row i, every tap of a kernel lies in an earlier column
+(or in the same one, with type B: the pixel itself). So a layer need remember only its last few columns, whatever the
+picture's size.
 
 Reference: wavefront parallel processing as in video codecs, Chi et al., Parallel Scalability and Efficiency of HEVC
 Parallelization Approaches, 2012, https://doi.org/10.1109/TCSVT.2012.2223056
