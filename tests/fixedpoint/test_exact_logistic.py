@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chainrule.codec import compress, decompress
-from chainrule.codec.event_coding import Encoding
 from chainrule.codec.container import Reader
+from chainrule.codec.event_coding import Encoding
 from chainrule.errors import ModelError
 from chainrule.fixedpoint import ExactSoftmax, calibrate, exact, fingerprint
 from chainrule.fixedpoint.exact_logistic import MOST_COMPONENTS, ExactLogisticMixture, sigmoid_table

@@ -94,7 +94,7 @@ def compress_files(
                 stream.flush()
                 _verify(path, sources, chosen, progress)
     if models is not None and tally.without_model and not tally.with_model:
-        notes.append("No picture suits the model: a usual codec took them.")
+        notes.append("The models coded none of the pictures: they suit none, or usual codecs make less of them.")
     return {
         "images": total,
         "bytes": writer.size,

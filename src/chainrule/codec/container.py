@@ -158,7 +158,7 @@ class Writer:
         return self.models - 1
 
     def chunk(self, count: int, digest: bytes, payload: bytes) -> None:
-        """Append a chunk: so many events, pictures or pieces of the member at hand, and the SHA-256 of what they are."""
+        """Append a chunk: so many events, pictures or pieces of the member at hand, and their SHA-256."""
         if len(payload) >= 2**32:
             raise CodecError("a picture is too large for an archive: leave it out")
         self._emit(CHUNK.pack(b"C", len(payload), count, digest), payload)

@@ -59,7 +59,7 @@ class Pictures:
 
     def check(self) -> None:
         """Raise Malformed unless a writer writes it."""
-        require(len(self.names) <= MOST_NAMES and all(type(name) is str for name in self.names))
+        require(len(self.names) <= MOST_NAMES and all(type(name) is str and name for name in self.names))
 
 
 @dataclass(frozen=True)
