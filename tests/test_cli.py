@@ -444,3 +444,37 @@ def test_a_gpu_with_too_little_memory(image_model, tmp_path, capsys, monkeypatch
     fail(RuntimeError("a bug"))
     with pytest.raises(RuntimeError, match="a bug"):
         main(["sample", str(image_model), "-o", str(tmp_path / "x.png")])
+
+
+# what a verb has no use for, and would make it wait: PyTorch takes seconds, each of the others a tenth or more
+FOREIGN = {
+    "accelerate",
+    "constriction",
+    "jinja2",
+    "matplotlib",
+    "pooch",
+    "requests",
+    "rich",
+    "sklearn",
+    "torch._dynamo",
+}
+
+
+@pytest.mark.parametrize(
+    ("words", "foreign"),
+    [
+        ([], FOREIGN | {"torch", "numpy", "typeguard"}),
+        (["--version"], FOREIGN | {"torch", "numpy", "typeguard"}),
+        (["train", "--help"], FOREIGN | {"torch", "numpy"}),
+        (["info", "--help"], FOREIGN | {"torch", "numpy"}),
+        (["sample", "colored-mnist", "-n", "1", "-o", "a.png"], FOREIGN),
+        (["sample", "colored-mnist", "-n", "1", "-o", "a.npy"], FOREIGN | {"chainrule.training"}),
+    ],
+)
+def test_a_verb_imports_what_it_needs(tmp_path, words, foreign):
+    """So it starts at once."""
+    code = "import sys, chainrule.cli as c\ntry: c.main(sys.argv[1:])\nexcept SystemExit: pass\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, cwd=tmp_path)
+    loaded = done.stdout.splitlines()[-1].split()
+    assert "chainrule.cli" in loaded
+    assert foreign & set(loaded) == set()

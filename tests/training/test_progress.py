@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from chainrule.training import progress
-from chainrule.training.progress import Bar, Interrupt, Lines, Silent, progress_reporter, say
+from chainrule.training.progress import Bar, Interrupt, Lines, Silent, progress_reporter
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -89,10 +89,3 @@ def test_the_reporter_that_fits(monkeypatch):
     assert type(progress_reporter(10)) is Lines
     monkeypatch.setattr(progress, "Console", lambda stderr: Console(file=io.StringIO(), force_terminal=True))
     assert type(progress_reporter(10)) is Bar
-
-
-def test_say_goes_to_standard_error(capsys):
-    """One line, and none when quiet."""
-    say("hello")
-    say("nothing", quiet=True)
-    assert capsys.readouterr() == ("", "hello\n")

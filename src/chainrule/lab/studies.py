@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chainrule.atomic import write_bytes
+from chainrule.data.reading import say
 from chainrule.errors import ChainruleError, ModelError
 from chainrule.lab.recipes import Preset
-from chainrule.training.progress import Interrupt, say
+from chainrule.training.progress import Interrupt
 
 BONUS_STEPS = 1600
 """Half the steps of the quick preset, since there are many runs."""

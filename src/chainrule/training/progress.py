@@ -112,9 +112,3 @@ def progress_reporter(total: int, first: int = 0, *, unit: str = "bits/dim", qui
         return Silent()
     console = Console(stderr=True)
     return Bar(total, first, console, unit) if console.is_terminal else Lines(total, first, unit)
-
-
-def say(sentence: str, *, quiet: bool = False) -> None:
-    """One line on standard error."""
-    if not quiet:
-        print(sentence, file=sys.stderr, flush=True)
