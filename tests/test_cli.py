@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -335,6 +336,32 @@ def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(tmp_path):
     steps = [json.loads(line)["step"] for line in lines if "train" in json.loads(line)]
     assert steps == list(range(1, len(steps) + 1))
     assert os.path.getsize(out / "checkpoint.pt") > 0
+
+
+@pytest.mark.parametrize("moment", ["before", "training", "after"])
+def test_training_stopped_at_any_moment_says_what_can_be_pasted(tmp_path, moment):
+    """Before the first checkpoint there is nothing to resume; after the last step the run is but to be measured."""
+    stop = "import os, signal; os.kill(os.getpid(), signal.SIGTERM); import time; time.sleep(60)"
+    where = {
+        "before": "experiment.check_init",
+        "training": "fitting.Run.evaluate",
+        "after": "experiment.measure",
+    }[moment]
+    code = (
+        "import sys; from chainrule.lab import experiment; from chainrule.training import fitting\n"
+        "from chainrule.cli import main\n"
+        f"real = {where}\ndef first(*given):\n    {where} = real\n    {stop}\n    return real(*given)\n"
+    )
+    code += f"{where} = first\nsys.exit(main(sys.argv[1:]))"
+    if moment == "training":
+        code = code.replace("time.sleep(60)", "None")
+    words = ["train", "warmup", "--out", str(tmp_path / "a run"), "--train.steps", "20", "--train.eval-every", "10"]
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=120)
+    assert done.returncode == (130 if moment == "training" else 128 + signal.SIGTERM), done.stderr
+    said = done.stderr.splitlines()[-1]
+    assert ("--resume" in said) == (moment != "before")
+    assert main(shlex.split(said.partition("with: chainrule ")[2])) == 0
+    assert json.loads((tmp_path / "a run" / "result.json").read_text())["steps"] == 20
 
 
 def test_tensorboard_gets_its_events(tmp_path, capsys):
