@@ -71,7 +71,7 @@ def picture(rand: np.random.RandomState, kind: str, width: int, height: int) -> 
         return Image.fromarray(image), {"transparency": tuple(map(int, image[0, 0]))}
     bits = {"L2": 2, "L4": 4, "P4": 4}.get(kind, int(rand.choice([1, 2, 4, 8])))
     colors = int(rand.randint(2, 2**bits + 1))
-    index = samples(rand, height, width, 1)[..., 0] % colors
+    index = samples(rand, height, width, 1)[..., 0].astype(int) % colors
     image = Image.frombytes("P", (width, height), index.astype(np.uint8).tobytes())
     palette = rand.randint(0, 256, (colors, 3)) if kind[0] == "P" else np.arange(colors)[:, None].repeat(3, 1)
     image.putpalette(palette.astype(np.uint8).tobytes())
