@@ -45,7 +45,7 @@ def lower(model: Model) -> Program | None:
     if own or type(model.softmax) not in SOFTMAXES:
         return None
     try:
-        program = Program(model.shape, model.levels)
+        program = Program(model.walk_shape, model.levels)
         add_head(program, model.head, add_trunk(program, model))
     except Unknown:
         return None
