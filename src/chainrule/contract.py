@@ -157,3 +157,15 @@ class Engine(ABC):
             int32 (sites, B, levels) on the CPU, sites in the order of the walk; None if this is not offered.
         """
         return None
+
+    def edges(self, model: Model, y: Tensor, context: Any = None) -> Tensor | None:
+        """Optional: of the same conditionals only what an encoder needs, for heads over many levels.
+
+        Args:
+            y: integers (B, *walk_shape).
+
+        Returns:
+            int32 (sites, B, 2) on the CPU: the sum of the frequencies of all levels below the one that the entry takes,
+            and that level's own; sites in the order of the walk. None if this is not offered.
+        """
+        return None

@@ -96,3 +96,12 @@ def frequencies(model: Model, y: Tensor, context: Any = None) -> Tensor | None:
         if (table := engine.frequencies(model, y, context)) is not None:
             return table
     return None
+
+
+def edges(model: Model, y: Tensor, context: Any = None) -> Tensor | None:
+    """Where given events lie in an exact model's integer conditionals, by the first engine that says so, or None."""
+    plugins.load()
+    for engine in FASTER.values():
+        if (found := engine.edges(model, y, context)) is not None:
+            return found
+    return None
