@@ -24,7 +24,7 @@ from chainrule.models import (
     PixelCNN,
     PixelCNNMADE,
 )
-from chainrule.nn import GatedTrunk
+from chainrule.nn import GatedTrunk, PredictingTrunk
 
 
 @dataclass(frozen=True)
@@ -244,8 +244,13 @@ def may_see(model):
             return {index: set() for index in indices}
         return {index: set(order[:position]) for position, index in enumerate(order)}
     channels, height, width = model.shape
-    reachable = reachable_pixels_gated if isinstance(model.trunk, GatedTrunk) else reachable_pixels
-    sees = reachable(height, width, len(model.trunk.blocks))
+    predicts = isinstance(model.trunk, PredictingTrunk)
+    trunk = model.trunk.inner if predicts else model.trunk
+    reachable = reachable_pixels_gated if isinstance(trunk, GatedTrunk) else reachable_pixels
+    sees = reachable(height, width, len(trunk.blocks))
+    if predicts:  # each pixel that is seen is seen with its prediction, from which the conditional starts, too
+        first = reachable_pixels(height, width, 0)
+        sees = {pixel: found.union(first[pixel], *(first[other] for other in found)) for pixel, found in sees.items()}
     result = {}
     for c, i, j in indices:
         result[c, i, j] = {(other, *pixel) for pixel in sees[i, j] for other in range(channels)}

@@ -26,7 +26,10 @@ Events = Tensor | Pictures
 def log_probs(model: AutoregressiveModel, x: Events, context: Any = None) -> Tensor:
     """log p of each of many events, batch by batch and without gradients: nats, float64, shape (N,)."""
     with torch.no_grad(), evaluating(model):
-        return torch.cat([model.log_prob(part, given).double().cpu() for part, given in in_batches(x, context)])
+        found = []
+        for part, given in in_batches(x, context):
+            found.append(model.log_prob(part, given).double().cpu())
+    return torch.cat(found)
 
 
 def in_batches(x: Events, context: Any, entries: int = ENTRIES) -> Iterator[tuple[Tensor, Any]]:

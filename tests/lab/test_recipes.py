@@ -15,7 +15,12 @@ from chainrule.lab.fields import argument_texts, fields_of
 from chainrule.lab.recipes import RECIPES, get_recipe
 from chainrule.models import REGISTRY
 
-EVENTS = {"warmup": ((1,), 100), "portrait-2d": ((2,), 200), "hopper-mnist": ((3, 28, 28), 4)}
+EVENTS = {
+    "warmup": ((1,), 100),
+    "portrait-2d": ((2,), 200),
+    "hopper-mnist": ((3, 28, 28), 4),
+    "": ((4, None, None), 256),
+}
 """Shape and levels of the data that recipes name."""
 
 

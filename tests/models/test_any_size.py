@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from laws import randomised
 
 import chainrule as cr
 from chainrule import sampling
@@ -12,6 +11,7 @@ from chainrule.data import Dataset, Pictures
 from chainrule.errors import DataError, ModelError
 from chainrule.evaluation import bits_per_dim
 from chainrule.models import ImageModel, image
+from laws import randomised
 
 KINDS = [
     ("masked", "factorised", 3),

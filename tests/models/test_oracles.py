@@ -113,11 +113,22 @@ def test_logistic_components_begin_side_by_side():
     """As constructed, a mixture covers the range: no level of a first channel is far from its share."""
     for levels in (2, 4, 17, 256):
         torch.manual_seed(0)
-        model = LogisticPixelCNN((3, 2, 2), levels, 16, 1)
+        model = LogisticPixelCNN((3, 2, 2), levels, 16, 1, prediction=False)
         pmf = model.log_pmf(torch.zeros(1, 3, 2, 2).long())[:, 0].detach().exp() * levels
         assert float(pmf.min()) > 0.4
         inner = pmf[..., 1:-1] if levels > 2 else pmf
         assert float(inner.max()) < 2.5
+
+
+def test_with_a_prediction_components_begin_there():
+    """As constructed, a pixel inside is likeliest near ¾ W + ¾ N − ½ NW, and later channels where the first one led."""
+    torch.manual_seed(0)
+    model = LogisticPixelCNN((3, 2, 2), 256, 16, 1)
+    x = torch.full((1, 3, 2, 2), 100)
+    x[:, :, 0, 1], x[:, :, 1, 0] = 120, 140  # so that 145 is predicted; the first channel is 20 above it
+    x[:, :2, 1, 1] = torch.tensor([165, 161])
+    likeliest = model.log_pmf(x)[0, :, 1, 1].argmax(-1)
+    assert (likeliest - torch.tensor([145, 161, 145 + 14])).abs().max() <= 2
 
 
 def test_mixtures_are_computed_in_float32_under_autocast():

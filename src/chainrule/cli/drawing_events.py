@@ -25,6 +25,7 @@ def sample(args: list[str]) -> None:
         seed: int = 0,
         label: int | None = None,
         method: Literal["cached", "naive"] = "cached",
+        size: tuple[int, int] | None = None,
         device: Device = "cpu",
     ) -> None:
         """Draw samples from a model, exactly.
@@ -37,6 +38,7 @@ def sample(args: list[str]) -> None:
             seed: The same seed gives the same samples.
             label: For a model that is conditioned on a class: the class of every sample; by default all in turn.
             method: cached takes one pass in all; naive takes a full pass for each entry, and gives the same.
+            size: Height and width of the samples, for a model of pictures of any size.
             device: Where the model computes: cpu, cuda (a GPU), or auto for a GPU if there is one.
         """
         import torch
@@ -48,7 +50,9 @@ def sample(args: list[str]) -> None:
         loaded = placed(zoo.load(model), device)
         check_output(out, loaded)
         context = loaded.example_context(n) if label is None else torch.full((n,), label)
-        x = loaded.sample(n, context, torch.Generator().manual_seed(seed), method).cpu()
+        if size is None and loaded.any_size:
+            raise ModelError(f"{model} draws pictures of any size: say which, as in --size 64 96 (height and width)")
+        x = loaded.sample(n, context, torch.Generator().manual_seed(seed), method, size).cpu()
         write_events(x, loaded, out, run_offset(model))
 
     parse(sample, "sample", args)
@@ -72,7 +76,7 @@ def complete(args: list[str]) -> None:
 
         Args:
             model: A run folder, a folder written by save_pretrained, or the name of a shipped model.
-            image: A picture of the model's size.
+            image: A picture, of the model's size unless it takes any.
             keep_rows: Keep this many rows at the top.
             mask: Or keep where this picture of the same size is white (known pixels after unknown ones are put in place
                 as they come, and not looked at before).
@@ -100,7 +104,7 @@ def complete(args: list[str]) -> None:
             raise DataError(f"{out} is what is to be completed: give the result another name")
         event = data.read_event(image, loaded.levels, loaded.shape, loaded.pixel_values)
         x = torch.as_tensor(event.levels, dtype=torch.long)
-        _, height, width = loaded.shape
+        height, width = x.shape[1:]
         known = torch.zeros(height, width, dtype=torch.bool)
         if keep_rows is not None:
             if not 0 <= keep_rows <= height:
@@ -109,11 +113,9 @@ def complete(args: list[str]) -> None:
         elif mask is not None:
             pixels = data.read_pixels(mask).pixels
             if pixels.shape[:2] != (height, width):
-                raise DataError(
-                    f"{mask} is {pixels.shape[1]}×{pixels.shape[0]}, the model's images are {width}×{height}"
-                )
+                raise DataError(f"{mask} is {pixels.shape[1]}×{pixels.shape[0]}, the image is {width}×{height}")
             known = torch.from_numpy(pixels.max(-1) > 127)
-        batch = x.expand(n, *loaded.shape)
+        batch = x.expand(n, *x.shape)
         context = loaded.example_context(n) if label is None else torch.full((n,), label)
         y = loaded.complete(batch, known, context, torch.Generator().manual_seed(seed)).cpu()
         for note in event.notes:

@@ -52,7 +52,8 @@ def evaluate(args: list[str]) -> None:
         if independent_channels:  # first, since it may be refused
             independent = independent_bits_per_dim(loaded, dataset, split)
         figures["bits_per_dim"] = bits_per_dim(loaded, dataset, split)
-        figures["bits_per_event"] = figures["bits_per_dim"] * loaded.dims
+        entries = getattr(dataset, split).numel() / figures["events"]
+        figures["bits_per_event"] = figures["bits_per_dim"] * entries
         if independent_channels:
             figures["independent_channels_bits_per_dim"] = independent
         if dataset.truth is not None:

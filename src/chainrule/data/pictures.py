@@ -16,6 +16,8 @@ from chainrule.data.levels import grid_of, quantise
 from chainrule.data.reading import opened
 from chainrule.errors import DataError
 
+SHOWN = (1, 3, 4)
+"""Channels that pictures have: gray, colours, colours with alpha."""
 LOSSLESS = (".png", ".bmp", ".tif", ".tiff", ".webp")
 
 
@@ -131,24 +133,26 @@ class Event(NamedTuple):
 
 
 def read_event(
-    path: str | os.PathLike, levels: int, shape: tuple[int, ...], pixel_values: Sequence[int] | None = None
+    path: str | os.PathLike, levels: int, shape: tuple[int | None, ...], pixel_values: Sequence[int] | None = None
 ) -> Event:
     """Read one picture as an event of a model with so many levels and this shape, (C, H, W).
 
     Exact where a level is shown as each of its bytes (a picture that `write_image` wrote), else quantised, which is one
-    of the notes. A gray picture fits three channels, and a colour picture without colour fits one. Nothing is ever
-    resized.
+    of the notes. A gray picture fits three channels, a colour picture without colour fits one, and any fits four, with
+    alpha. Nothing is ever resized; a shape (C, None, None) takes any size.
 
     Raises:
         DataError: `read_pixels` refuses it, or it has another size.
     """
     channels, height, width = _image_shape(shape)
-    pixels = read_pixels(path).pixels
-    if pixels.shape[:2] != (height, width):
+    pixels = read_pixels(path, alpha=channels == 4).pixels
+    if height is not None and pixels.shape[:2] != (height, width):
         found = f"{pixels.shape[1]}×{pixels.shape[0]}"
         raise DataError(f"{path} is {found} pixels: the model takes {width}×{height} (width × height), so resize it")
-    if channels == 3 and pixels.shape[2] == 1:
+    if channels >= 3 > pixels.shape[2]:
         pixels = pixels.repeat(3, axis=2)
+    if channels == 4 and pixels.shape[2] == 3:
+        pixels = np.concatenate([pixels, np.full_like(pixels[..., :1], 255)], 2)
     if channels == 1 and pixels.shape[2] == 3:
         if (pixels != pixels[..., :1]).any():
             raise DataError(f"{path} is in colour and the model takes gray pictures: convert it first")
@@ -160,7 +164,7 @@ def read_event(
 
 
 def read_image(
-    path: str | os.PathLike, levels: int, shape: tuple[int, ...], pixel_values: Sequence[int] | None = None
+    path: str | os.PathLike, levels: int, shape: tuple[int | None, ...], pixel_values: Sequence[int] | None = None
 ) -> np.ndarray:
     """The levels of `read_event`: (C, H, W) uint8 with values in [0, levels).
 
@@ -173,7 +177,7 @@ def read_image(
 def write_image(
     x: np.ndarray | torch.Tensor, levels: int, path: str | os.PathLike, pixel_values: Sequence[int] | None = None
 ) -> None:
-    """Write one event (C, H, W) with values in [0, levels), C = 1 or 3, as a lossless picture.
+    """Write one event (C, H, W) with values in [0, levels), C = 1, 3 or 4, as a lossless picture.
 
     `read_image` gives it back exactly.
 
@@ -197,8 +201,8 @@ def save_grid(
 ) -> None:
     """Write events (N, C, H, W) as one picture: rows of `columns`, each pixel `scale` wide, `gap` gray pixels between.
 
-    What a picture cannot show, `sheet_note` says: channels other than 1 or 3 stand side by side in gray, and more than
-    256 levels are shown by their highest 8 bits.
+    What a picture cannot show, `sheet_note` says: channels other than 1, 3 or 4 stand side by side in gray, and more
+    than 256 levels are shown by their highest 8 bits.
 
     Raises:
         DataError: values are out of range, there are none, or the path does not end in a lossless format's suffix.
@@ -206,7 +210,7 @@ def save_grid(
     x = _checked(x, levels)
     if min(columns, scale) < 1 or gap < 0 or len(x) == 0 or x.ndim != 4:
         raise DataError(f"a grid of events {x.shape} with {columns} columns at scale {scale} cannot be drawn")
-    if x.shape[1] not in (1, 3):
+    if x.shape[1] not in SHOWN:
         x = np.concatenate([x[:, channel : channel + 1] for channel in range(x.shape[1])], axis=3)
     shown = grid_of(levels, pixel_values)[x] if levels <= 256 else (x.astype(np.int64) * 256 // levels).astype(np.uint8)
     images = shown.transpose(0, 2, 3, 1).repeat(scale, axis=1).repeat(scale, axis=2)
@@ -214,26 +218,27 @@ def save_grid(
     columns = min(columns, count)
     rows = -(-count // columns)
     sheet = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, channels), 128, np.uint8)
+    sheet[..., 3:] = 255
     for i, image in enumerate(images):
         top, left = i // columns * (height + gap), i % columns * (width + gap)
         sheet[top : top + height, left : left + width] = image
     _save(sheet, as_path(path))
 
 
-def sheet_note(shape: tuple[int, ...], levels: int) -> str | None:
+def sheet_note(shape: tuple[int | None, ...], levels: int) -> str | None:
     """What one must know to read a sheet of `save_grid`; None if it shows the images as they are.
 
     >>> sheet_note((5, 8, 8), 4)
     'On sheets of samples the 5 channels of an image stand side by side, in gray.'
     """
-    if shape[0] not in (1, 3):
+    if shape[0] not in SHOWN:
         return f"On sheets of samples the {shape[0]} channels of an image stand side by side, in gray."
     return f"Sheets of samples show the highest 8 bits of {levels:,} levels." if levels > 256 else None
 
 
-def _image_shape(shape: tuple[int, ...]) -> tuple[int, int, int]:
-    if len(shape) != 3 or shape[0] not in (1, 3):
-        raise DataError(f"events of shape {tuple(shape)} are no pictures: pictures are (1, H, W) or (3, H, W)")
+def _image_shape(shape: tuple[int | None, ...]) -> tuple[int, int | None, int | None]:
+    if len(shape) != 3 or shape[0] not in SHOWN:
+        raise DataError(f"events of shape {tuple(shape)} are no pictures: pictures are (C, H, W) with C = 1, 3 or 4")
     return shape  # type: ignore[return-value]
 
 

@@ -18,6 +18,7 @@ from chainrule.fixedpoint.arithmetic import CARRIERS, LIMITS
 from chainrule.fixedpoint.grid import Grids, Inputs
 from chainrule.nn import ChannelLayerNorm, FullConv2d, MaskedConv2d, MaskedLinear, WindowCache
 from chainrule.nn.conv import tap_matrix
+from chainrule.nn.fronts import FrontCache
 from chainrule.nn.linear import PreparedLinear
 
 
@@ -138,10 +139,10 @@ class ExactConv2d(ExactProduct, MaskedConv2d):
     def start(self, batch: int, width: int) -> WindowCache:
         return WindowCache(self.grid_weight * self.mask, self.grid_bias, self.mask, batch, width)
 
-    def step(self, x: Tensor | None, cache: WindowCache, column: int) -> Tensor:
+    def step(self, x: Tensor | None, cache: WindowCache | FrontCache, column: int) -> Tensor:
         return super().step(x, cache, column).float()
 
-    def remember(self, x: Tensor, cache: WindowCache, column: int) -> None:
+    def remember(self, x: Tensor, cache: WindowCache | FrontCache, column: int) -> None:
         cache.write(self.quantised(x), column)
 
 

@@ -93,17 +93,9 @@ GRAYS = {"filters": 16, "blocks": 8}, {"filters": 36, "blocks": 10}
 """Two gated PixelCNNs, with about as many parameters together as the one of gated-made."""
 
 PHOTO = {"filters": 64, "blocks": 6, "layer_norm": False, "components": 5}
-PHOTO_TRAIN = {
-    "steps": 3000,
-    "batch_size": 16,
-    "lr": 2e-3,
-    "warmup": 100,
-    "schedule": "cosine",
-    "clip": 1.0,
-    "ema": 0.998,
-    "eval_every": 500,
-}
+IMAGES = MUON | {"steps": 3000, "batch_size": 16, "eval_every": 500}
 """What photographs are trained with, and whatever else has many levels."""
+PHOTO_STEPS = {"steps": 12_000, "eval_every": 1000}
 
 RECIPES: dict[str, Line] = {
     "warmup": Line("Part 1: softmax histogram", "warmup", "Histogram", {}, WARMUP),
@@ -120,7 +112,9 @@ RECIPES: dict[str, Line] = {
     "logistic": digits("Bonus: PixelCNN with a discretised mixture of logistics", "LogisticPixelCNN", QUICK, {}),
     "gated-logistic": gated("PixelCNN with a mixture of logistics", "ImageModel", trunk="gated", head="logistic"),
     "gated-iqn": gated("PixelIQN, quantile regression", "ImageModel", trunk="gated", head="quantile"),
-    "images": Line("Your own images, of any size", "", "LogisticPixelCNN", PHOTO, PHOTO_TRAIN, any_size=True),
+    "images": Line("Your own images, of any size", "", "LogisticPixelCNN", PHOTO, IMAGES, any_size=True),
+    # the shipped models of photographs, on what tools/photos.py makes
+    "photo": Line("Photographs of any size", "", "LogisticPixelCNN", PHOTO, IMAGES | PHOTO_STEPS, any_size=True),
     # the last of four runs, each from the weights of the one before: `chainrule study shipped` has them all
     "pixelcnn-cpu": on_cpu(
         "PixelCNN, factorised over channels, full size",

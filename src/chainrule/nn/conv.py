@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from chainrule.masks import MaskType, kernel_mask
 from chainrule.nn import passes
+from chainrule.nn.fronts import FrontCache, Fronts
 
 
 class MaskedConv2d(nn.Module):
@@ -76,14 +77,18 @@ class MaskedConv2d(nn.Module):
         """A fresh cache for a walk over `batch` images in raster order."""
         return WindowCache((self.weight * self.mask).detach(), self.bias.detach(), self.mask, batch, width)
 
-    def step(self, x: Tensor | None, cache: WindowCache, column: int) -> Tensor:
+    def start_fronts(self, fronts: Fronts) -> FrontCache:
+        """A fresh cache for a walk over the fronts of one picture, for `step` and `remember`."""
+        return FrontCache(self, fronts)
+
+    def step(self, x: Tensor | None, cache: WindowCache | FrontCache, column: int) -> Tensor:
         """The output at the next pixel of the walk, equal to `forward` there.
 
         Args:
             x: this layer's input at the pixel, shape (B, in_channels). With type A it is not used: the value is not
                 known yet, and is handed over by `remember` once it is.
-            cache: what `start` gave.
-            column: the pixel's column; its row is the cache's.
+            cache: what `start` gave, or `start_fronts`: the pixels of a front then stand in the place of a batch.
+            column: the pixel's column; its row is the cache's. With fronts, the number of the front.
 
         Returns:
             Shape (B, out_channels).
@@ -95,7 +100,7 @@ class MaskedConv2d(nn.Module):
             self.remember(x, cache, column)
         return cache.output(column)
 
-    def remember(self, x: Tensor, cache: WindowCache, column: int) -> None:
+    def remember(self, x: Tensor, cache: WindowCache | FrontCache, column: int) -> None:
         """Hand over this layer's input at `column`, (B, in_channels); with type A, once the pixel is known."""
         cache.write(x, column)
 

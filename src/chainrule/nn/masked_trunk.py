@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from chainrule.nn.conv import MaskedConv2d, WindowCache
+from chainrule.nn.fronts import FrontCache, Fronts
 from chainrule.nn.residual import ResidualBlock
 from chainrule.nn.trunk import KERNEL, Trunk
 
@@ -46,6 +47,10 @@ class MaskedTrunk(Trunk):
         first, *caches = (layer.start(batch, width) for layer in (self.input, *self.blocks))  # type: ignore[operator]
         return MaskedState(first, caches, width)
 
+    def start_fronts(self, fronts: Fronts) -> MaskedState:
+        first, *caches = (layer.start_fronts(fronts) for layer in (self.input, *self.blocks))  # type: ignore[operator]
+        return MaskedState(first, caches, len(fronts))
+
     def step(self, state: MaskedState) -> Tensor:
         h = self.input.step(None, state.first, state.column)
         for block, cache in zip(self.blocks, state.caches, strict=True):
@@ -61,7 +66,7 @@ class MaskedTrunk(Trunk):
 class MaskedState:
     """Where a walk stands: a cache for each layer that sees neighbours."""
 
-    first: WindowCache
-    caches: list[WindowCache]
-    width: int
-    column: int = 0
+    first: WindowCache | FrontCache
+    caches: list[WindowCache | FrontCache]
+    width: int  # or the number of fronts
+    column: int = 0  # or the front

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from chainrule.nn.conv import MaskedConv2d, WindowCache
+from chainrule.nn.fronts import FrontCache, Fronts
 from chainrule.nn.trunk import KERNEL, Trunk
 
 SOFTNESS = 16.0
@@ -125,6 +126,10 @@ class PredictingTrunk(nn.Module):
         """The state before the first pixel."""
         return PredictingState(self.predict.start(batch, width), self.inner.start(batch, height, width, context), width)
 
+    def start_fronts(self, fronts: Fronts) -> PredictingState:
+        """The state before the first front of one picture, as for a trunk."""
+        return PredictingState(self.predict.start_fronts(fronts), self.inner.start_fronts(fronts), len(fronts))
+
     def step(self, state: PredictingState) -> Tensor:
         """The features and predictions of the next pixel, (B, filters + channels)."""
         state.predicted = self.residuals.predicted(self.predict.step(None, state.window, state.column))
@@ -144,8 +149,8 @@ class PredictingTrunk(nn.Module):
 class PredictingState:
     """Where a walk stands: the predictor's window, the inner trunk's state, the predictions of the pixel at hand."""
 
-    window: WindowCache
+    window: WindowCache | FrontCache
     inner: Any
-    width: int
-    column: int = 0
+    width: int  # or the number of fronts
+    column: int = 0  # or the front
     predicted: Tensor | None = None

@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 from chainrule.nn import passes
 from chainrule.nn.conv import MaskedConv2d, WindowCache
+from chainrule.nn.fronts import FrontCache, Fronts
 from chainrule.nn.norm import ChannelLayerNorm
 
 
@@ -44,7 +45,11 @@ class ResidualBlock(nn.Module):
         """The block's cache: that of its only convolution that sees neighbours."""
         return self.spatial.start(batch, width)
 
-    def step(self, x: Tensor, cache: WindowCache, column: int) -> Tensor:
+    def start_fronts(self, fronts: Fronts) -> FrontCache:
+        """The same for a walk over fronts."""
+        return self.spatial.start_fronts(fronts)
+
+    def step(self, x: Tensor, cache: WindowCache | FrontCache, column: int) -> Tensor:
         """(B, filters) at one pixel → the same shape."""
         h = x if self.norm is None else self.norm.step(x)
         h = self.reduce.pointwise(F.relu(h)).relu_()

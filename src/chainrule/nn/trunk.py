@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from chainrule.errors import ModelError
 from chainrule.nn.conv import MaskedConv2d
+from chainrule.nn.fronts import Fronts
 from chainrule.nn.norm import ChannelLayerNorm
 
 KERNEL = 7
@@ -81,6 +82,14 @@ class Trunk(nn.Module):
     @abstractmethod
     def start(self, batch: int, height: int, width: int, context: Tensor | None = None) -> Any:
         """The state before the first pixel."""
+
+    def start_fronts(self, fronts: Fronts) -> Any:
+        """The state before the first front of one picture; `step` and `observe` then take a front's pixels as a batch.
+
+        Raises:
+            ModelError: this trunk has no fronts.
+        """
+        raise ModelError("a gated trunk has no fronts, since it looks to the right in rows above: use a masked one")
 
     @abstractmethod
     def step(self, state: Any) -> Tensor:
