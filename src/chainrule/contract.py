@@ -158,14 +158,23 @@ class Engine(ABC):
         """
         return None
 
-    def edges(self, model: Model, y: Tensor, context: Any = None) -> Tensor | None:
+    def fronts(self, model: Model) -> Walk | None:
+        """Optional: a walk over the fronts of one picture, whose whole decoding or drawing is offered.
+
+        `decode` takes entries in the order of the fronts (`chainrule.models.front_walk`), `draw` takes uniforms in the
+        order of the model's sites. None where this engine cannot run this model.
+        """
+        return None
+
+    def edges(self, model: Model, y: Tensor, context: Any = None, *, fronts: bool = False) -> Tensor | None:
         """Optional: of the same conditionals only what an encoder needs, for heads over many levels.
 
         Args:
             y: integers (B, *walk_shape).
+            fronts: whether sites come in the order of the fronts, and not of the walk.
 
         Returns:
             int32 (sites, B, 2) on the CPU: the sum of the frequencies of all levels below the one that the entry takes,
-            and that level's own; sites in the order of the walk. None if this is not offered.
+            and that level's own. None if this is not offered.
         """
         return None

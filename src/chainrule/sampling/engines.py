@@ -98,10 +98,19 @@ def frequencies(model: Model, y: Tensor, context: Any = None) -> Tensor | None:
     return None
 
 
-def edges(model: Model, y: Tensor, context: Any = None) -> Tensor | None:
+def edges(model: Model, y: Tensor, context: Any = None, *, fronts: bool = False) -> Tensor | None:
     """Where given events lie in an exact model's integer conditionals, by the first engine that says so, or None."""
     plugins.load()
     for engine in FASTER.values():
-        if (found := engine.edges(model, y, context)) is not None:
+        if (found := engine.edges(model, y, context, fronts=fronts)) is not None:
+            return found
+    return None
+
+
+def fronts(model: Model) -> Walk | None:
+    """A walk over the fronts of one picture by the first engine that has one, or None."""
+    plugins.load()
+    for engine in FASTER.values():
+        if (found := engine.fronts(model)) is not None:
             return found
     return None

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from chainrule.compiled.library import library
-from chainrule.compiled.walk.fronts import FrontWalk, all_finite, front_edges, to_draw, words_left
+from chainrule.compiled.walk.fronts import CompiledFronts, all_finite, front_edges, to_draw, words_left
 from chainrule.compiled.walk.lowering import lower
 from chainrule.compiled.walk.program import GROUP, Program
 from chainrule.contract import Engine, Model, Walk
@@ -130,16 +130,20 @@ class Compiled(Engine):
 
     def walk(self, model: Model, batch: int, context: Any = None) -> Walk | None:
         program = lower(model) if context is None else None
-        if program is None:
-            return None
-        return FrontWalk(program, model, batch) if program.fronts else CompiledWalk(program, batch)
+        return None if program is None else CompiledWalk(program, batch)
+
+    def fronts(self, model: Model) -> Walk | None:
+        program = lower(model, fronts=True)
+        return None if program is None else CompiledFronts(program, model)
 
     def frequencies(self, model: Model, y: Tensor, context: Any = None) -> Tensor | None:
         program = lower(model) if context is None and model.softmax.exact else None
-        return None if program is None or program.fronts else score(program, y.cpu())
+        return None if program is None else score(program, y.cpu())
 
-    def edges(self, model: Model, y: Tensor, context: Any = None) -> Tensor | None:
-        program = lower(model) if context is None and model.softmax.exact else None
-        if program is None:
+    def edges(self, model: Model, y: Tensor, context: Any = None, *, fronts: bool = False) -> Tensor | None:
+        if context is not None or not model.softmax.exact:
             return None
-        return front_edges(program, y.cpu()) if program.fronts else score(program, y.cpu(), edges=True)
+        if (program := lower(model, fronts=True)) is not None:
+            return front_edges(program, y.cpu(), raster=not fronts)
+        program = None if fronts else lower(model)
+        return None if program is None else score(program, y.cpu(), edges=True)

@@ -7,8 +7,8 @@
    that stay zero. What a ring holds of a front long past is put to zero where the new front has no pixels, so that what
    lies beside a picture is zero as well.
 
-   The order of the entries: fronts in turn; within a front its channels in turn; within a channel the pixels from above,
-   and at each of them the pictures in turn. */
+   The order of the fronts' entries: fronts in turn; within a front its channels in turn; within a channel the pixels from
+   above, and at each of them the pictures in turn. */
 
 #include "threads.h"
 #include "walk/coder.h"
@@ -23,9 +23,11 @@ typedef struct {
     double *rooms;
     int64_t pictures, height, width, threads;
     int64_t *at, *values; /* of the front's pixels: lines, and what was chosen last */
-    /* what is asked for: all values are known, and `edges` (sites, pictures, 2) wanted; or the others than the known
-       ones are drawn by uniforms u (pictures, sites); or all are decoded */
+    /* what is asked for: all values are known, and `edges` (sites, pictures, 2) wanted, in the fronts' order or in
+       raster order; or the others than the known ones are drawn by uniforms u (pictures, sites), in raster order; or
+       all are decoded, in the fronts' order */
     int32_t *edges;
+    int64_t raster;
     const double *u;
     const uint8_t *known;
     int64_t *x; /* (pictures, channels, height, width) */
@@ -49,7 +51,7 @@ static spot spot_of(const fronts *f, int64_t k) {
 /* The features of pixels first … last - 1, and their first channel made ready; or all channels, if no decoder is asked. */
 FOR_EVERY_PROCESSOR(features, (const fronts *f, float *scratch, int64_t first, int64_t last), (f, scratch, first, last)) {
     const program *p = f->p;
-    const int64_t wide = f->count / f->pictures;
+    const int64_t rows = f->count / f->pictures, area = f->height * f->width;
     for (int64_t k = first; k < last; k += GROUP) {
         const int64_t count = last - k < GROUP ? last - k : GROUP;
         const spot here = spot_of(f, k);
@@ -60,18 +62,18 @@ FOR_EVERY_PROCESSOR(features, (const fronts *f, float *scratch, int64_t first, i
         const spot here = spot_of(f, k);
         prepare(tile, p, room, 0);
         for (int64_t c = 0; c < p->channels && (f->edges || f->u); c++) {
-            const int64_t site = f->before + c * wide + k / f->pictures;
             int64_t *value = value_at(f, k, c), finite = 1;
+            const int64_t raster = (value - f->x) % area * p->channels + c;
             if (c) prepare(tile, p, room, c);
             if (f->edges) {
+                const int64_t site = f->raster ? raster : f->before + c * rows + k / f->pictures;
                 int32_t *edges = f->edges + 2 * (site * f->pictures + k % f->pictures);
                 edges[0] = (int32_t)below(p, room, c, *value);
                 edges[1] = (int32_t)below(p, room, c, *value + 1) - edges[0];
             } else {
-                const int64_t all = p->channels * f->height * f->width;
                 finite = is_finite(p, room, c);
                 if (!f->known || !f->known[value - f->x])
-                    *value = drawn(p, room, c, f->u[k % f->pictures * all + site]);
+                    *value = drawn(p, room, c, f->u[k % f->pictures * p->channels * area + raster]);
             }
             take(p, f->memory, room, 0, &here, c, *value);
             if (!finite) *value = -1; /* for the caller to see */
@@ -145,8 +147,9 @@ static void run_fronts(fronts *f, coder *c) {
     const program *p, float *memory, float *scratch, double *rooms, int64_t pictures, int64_t height, int64_t width,   \
         int64_t threads, int64_t *at, int64_t *values
 
-void chainrule_fronts_score(GROUND, const int64_t *x, int32_t *edges) {
-    fronts f = {p, memory, scratch, rooms, pictures, height, width, threads, at, values, .edges = edges, .x = (int64_t *)x};
+void chainrule_fronts_score(GROUND, const int64_t *x, int64_t raster, int32_t *edges) {
+    fronts f = {p, memory, scratch, rooms, pictures, height, width, threads, at, values,
+                .edges = edges, .raster = raster, .x = (int64_t *)x};
     run_fronts(&f, 0);
 }
 

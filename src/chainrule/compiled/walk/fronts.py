@@ -11,8 +11,9 @@ from torch import Tensor
 
 from chainrule.compiled.library import library
 from chainrule.compiled.walk.program import GROUP, SKEW, Program
-from chainrule.contract import Model, Walk
+from chainrule.contract import Conditional
 from chainrule.errors import ModelError
+from chainrule.models.front_walk import FrontWalk
 
 BORDER = 3
 """Lines of zeros above each picture, as many as the largest kernel reaches."""
@@ -37,13 +38,12 @@ class FrontSpace:
         self.places = [program.address, *held, *shape, self.at.data_ptr(), self.values.data_ptr()]
 
 
-class FrontWalk(Walk):
-    """A walk over `batch` images by fronts. It knows whole walks; single steps are the model's own."""
+class CompiledFronts(FrontWalk):
+    """A walk over the fronts of one picture that is taken as a whole; single steps are the model's own."""
 
-    def __init__(self, program: Program, model: Model, batch: int) -> None:
-        self.program, self.model, self.batch = program, model, batch
+    def __init__(self, program: Program, model: Any) -> None:
+        self.program, self.model, self.begun = program, model, False
         self.code: Any = library()
-        self.steps: Walk | None = None
 
     def draw(self, u: Tensor, given: Tensor | None = None, known: Tensor | None = None) -> Tensor:
         """As the contract says.
@@ -52,56 +52,54 @@ class FrontWalk(Walk):
             IndexError: a known entry is no level.
             ModelError: a distribution is not finite.
         """
-        x, mask = to_draw(self.program, self.batch, given, known)
-        if self.batch:
-            u = u.to("cpu", torch.float64).broadcast_to(self.batch, x[0].numel()).contiguous()
-            place = None if mask is None else mask.data_ptr()
-            space = FrontSpace(self.program, self.batch)
-            self.code.chainrule_fronts_draw(*space.places, u.data_ptr(), place, x.data_ptr())
+        x, mask = to_draw(self.program, 1, given, known)
+        u = u.to("cpu", torch.float64).broadcast_to(1, x[0].numel()).contiguous()
+        place = None if mask is None else mask.data_ptr()
+        space = FrontSpace(self.program, 1)
+        self.code.chainrule_fronts_draw(*space.places, u.data_ptr(), place, x.data_ptr())
         return all_finite(x)
 
     def decode(self, words: np.ndarray) -> tuple[Tensor, np.ndarray] | None:
         """As the contract says, for exact programs."""
         if not self.program.record.exact:
             return None
-        x = torch.empty(self.batch, *self.program.shape, dtype=torch.int64, device="cpu")
-        if not self.batch:
-            return x, words
+        x = torch.empty(1, *self.program.shape, dtype=torch.int64, device="cpu")
         words, rest = np.ascontiguousarray(words, np.uint32), np.zeros(2, np.uint64)
-        space = FrontSpace(self.program, self.batch)
+        space = FrontSpace(self.program, 1)
         where = words.ctypes.data, len(words), x.data_ptr(), rest.ctypes.data
         self.code.chainrule_fronts_decode(*space.places, *where)
         return x, words_left(words, rest)
 
-    def conditional(self) -> Any:
-        """The model's own."""
-        return self._own().conditional()
+    def conditional(self) -> Conditional:
+        self._begin()
+        return super().conditional()
 
     def observe(self, value: Tensor) -> None:
-        """Tell the model's own walk."""
-        self._own().observe(value)
+        self._begin()
+        super().observe(value)
 
-    def _own(self) -> Walk:
-        if self.steps is None:
-            self.steps = self.model.start(self.batch)
-        return self.steps
+    def _begin(self) -> None:
+        if not self.begun:
+            super().__init__(self.model)
+            self.begun = True
 
 
-def front_edges(program: Program, x: Tensor) -> Tensor:
+def front_edges(program: Program, x: Tensor, *, raster: bool = False) -> Tensor:
     """What lies below the level that each entry takes, and its own frequency: an exact program's.
 
     Args:
         x: integers (B, C, H, W).
+        raster: whether sites come in raster order, and not in that of the fronts.
 
     Returns:
-        int32 (sites, B, 2), sites in the order of the fronts.
+        int32 (sites, B, 2).
     """
     code: Any = library()
     x = x.to(torch.int64).contiguous()
     edges = torch.empty(math.prod(program.shape), len(x), 2, dtype=torch.int32, device="cpu")
     if len(x):
         space = FrontSpace(program, len(x))
-        code.chainrule_fronts_score(*space.places, x.data_ptr(), edges.data_ptr())
+        code.chainrule_fronts_score(*space.places, x.data_ptr(), int(raster), edges.data_ptr())
     return edges
 
 

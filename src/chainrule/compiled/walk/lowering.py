@@ -53,8 +53,8 @@ class Unknown(Exception):
     """Something has no place in a program."""
 
 
-def lower(model: Model) -> Program | None:
-    """The program of a model's walk; None where there is none.
+def lower(model: Model, *, fronts: bool = False) -> Program | None:
+    """The program of a model's walk in raster order, or by fronts; None where there is none.
 
     That is for models without one, on other devices than the CPU, in other types than float32, while gradients are
     recorded, and where chainrule was installed without a compiler.
@@ -68,18 +68,13 @@ def lower(model: Model) -> Program | None:
     if own or type(model.softmax) not in SOFTMAXES:
         return None
     try:
-        program = Program(model.shape, model.levels, fronts=by_fronts(model))
+        program = Program(model.shape, model.levels, fronts=fronts)
         add_head(program, model.head, add_trunk(program, model))
     except Unknown:
         return None
     softmax: Any = model.softmax
     mixture = getattr(model.head, "mixture", None)
     return program.finish(softmax.table if softmax.exact else None, getattr(mixture, "sigmoids", None))
-
-
-def by_fronts(model: ImageModel) -> bool:
-    """Whether the order of a model's entries is that of fronts."""
-    return bool(getattr(model, "fronts", False))
 
 
 def expect(layer: Any, kinds: tuple[type, ...]) -> Any:
