@@ -19,12 +19,13 @@ from chainrule.models import (
     GatedPixelCNNMADE,
     GrayscalePixelCNN,
     Histogram,
+    ImageGPT,
     ImageModel,
     LogisticPixelCNN,
     PixelCNN,
     PixelCNNMADE,
 )
-from chainrule.nn import GatedTrunk, PredictingTrunk
+from chainrule.nn import AttentionTrunk, GatedTrunk, PredictingTrunk
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,13 @@ IMAGES = {
         ((3, 1, 2), 3, 4, 1, True, 4),
         ((2, 2, 2), 2, 5, 2, False),
         ((2, 1, 1), 19, 4, 1, True),
+    ],
+    ImageGPT: [
+        ((1, 2, 3), 2, "factorised", 7, 2, True),
+        ((3, 1, 2), 3, "made", 6, 1, True),
+        ((2, 2, 1), 3, "logistic", 5, 1, False),
+        ((1, 1, 2), 17, "factorised", 6, 1, True),
+        ((3,), 4, "made", 8, 2, True),
     ],
     ImageModel: [
         ((2, 2, 2), 3, "gated", "logistic", 5, 1, True, 0, 2),
@@ -243,11 +251,14 @@ def may_see(model):
         if isinstance(model, Histogram):
             return {index: set() for index in indices}
         return {index: set(order[:position]) for position, index in enumerate(order)}
-    channels, height, width = model.shape
+    channels, height, width = model.walk_shape
     predicts = isinstance(model.trunk, PredictingTrunk)
     trunk = model.trunk.inner if predicts else model.trunk
     reachable = reachable_pixels_gated if isinstance(trunk, GatedTrunk) else reachable_pixels
     sees = reachable(height, width, len(trunk.blocks))
+    if isinstance(trunk, AttentionTrunk):
+        pixels = list(itertools.product(range(height), range(width)))
+        sees = {pixel: set(pixels[:position]) for position, pixel in enumerate(pixels)}
     if predicts:  # each pixel that is seen is seen with its prediction, from which the conditional starts, too
         first = reachable_pixels(height, width, 0)
         sees = {pixel: found.union(first[pixel], *(first[other] for other in found)) for pixel, found in sees.items()}

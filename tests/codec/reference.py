@@ -8,6 +8,9 @@ import json
 import struct
 import zlib
 
+USUAL = b'[{"kind":"array","name":"","key":"","count":1,"dtype":"|u1","layout":"NHWC","shape":[3,28,28],"levels":256,'
+USUAL += b'"values":"pixels"},{"kind":"kept"},{"kind":"list","count":1}{"kind":"pictures","names":["1.png","2.png"]}]'
+
 
 def frequencies_of(logits):
     """The head: logits as floats → integers that sum to 2^22."""
@@ -69,19 +72,26 @@ def decode(blob):
         assert crc == struct.pack("<I", zlib.crc32(b"".join(parts)))
         seal += crc
 
+    def number():
+        value = shift = 0
+        while (byte := take(1)[0]) > 127:
+            value, shift = value | (byte & 127) << shift, shift + 7
+        return value | byte << shift
+
     prefix = take(14)
     magic, version, length = struct.unpack("<8sHI", prefix)
-    assert (magic, version) == (b"\x89CRZ\r\n\x1a\n", 1)
+    assert (magic, version) == (b"\x89CRZ\r\n\x1a\n", 2)
     packed = take(length)
     check(prefix, packed)
-    header = json.loads(zlib.decompress(packed))
-    assert header["arithmetic"] == 1
-    assert header["embedded"]
-    start = take(9)
-    tag, config_length, weights_length = struct.unpack("<cII", start)
+    header = json.loads(zlib.decompressobj(-15, USUAL).decompress(packed))
+    (member,) = header
+    assert member["kind"] == "array"
+    start = take(13)
+    tag, known_length, config_length, weights_length = struct.unpack("<cIII", start)
     assert tag == b"M"
-    config, weights = take(config_length), take(weights_length)
-    check(start, config, weights)
+    known, config, weights = take(known_length), take(config_length), take(weights_length)
+    check(start, known, config, weights)
+    assert json.loads(known)["arithmetic"] == 1
     assert json.loads(config)["class"] == "Histogram"
 
     (described,) = struct.unpack("<Q", weights[:8])
@@ -89,21 +99,21 @@ def decode(blob):
     theta = weights[8 + described + first : 8 + described + last]
     frequencies = frequencies_of(struct.unpack(f"<{len(theta) // 4}f", theta))
 
-    events, chunks = [], 0
+    events = []
     while (tag := take(1)) == b"C":
         rest = take(40)
         length, count, digest = struct.unpack("<II32s", rest)
-        payload = take(length)
-        check(tag, rest, payload)
+        begun = place
+        assert number() == 0  # the first of the archive's models
+        payload = take(begun + length - place)
+        check(tag, rest, blob[begun : begun + length])
         decoder = AnsDecoder(payload)
         levels = [decoder.symbol(frequencies) for _ in range(count)]  # one site an event
         assert (decoder.state, decoder.words) == (0, [])
         assert hashlib.sha256(bytes(levels)).digest() == digest
         events += levels
-        chunks += 1
     assert tag == b"E"
-    rest = take(12)
-    assert struct.unpack("<IQ", rest) == (chunks, len(events)) == (chunks, header["count"])
-    assert take(4) == struct.pack("<I", zlib.crc32(seal + tag + rest))
+    assert len(events) == member["count"]
+    assert take(4) == struct.pack("<I", zlib.crc32(seal + tag))
     assert place == len(blob)
     return header, events

@@ -7,7 +7,6 @@ import io
 import json
 import pickle
 import sys
-from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,12 +15,22 @@ import torch
 from PIL import Image
 
 from chainrule import data
-from chainrule.codec import archive as files
-from chainrule.codec import compress, compress_files, decompress, decompress_file, info
-from chainrule.codec.chunks import encode_chunk, make_header
-from chainrule.codec.container import Header, Writer
-from chainrule.codec.members import Images, stored_values, to_levels
+from chainrule.codec import (
+    compress,
+    compress_files,
+    container,
+    decompress,
+    decompress_file,
+    event_coding,
+    info,
+    picture_chunks,
+)
+from chainrule.codec.container import Writer
+from chainrule.codec.members import Pictures
+from chainrule.codec.model_blocks import Packing
+from chainrule.codec.picture_files import PictureFile
 from chainrule.codec.sinks import Folder
+from chainrule.codec.values import stored_values, to_levels
 from chainrule.data.idx import to_idx
 from chainrule.errors import ChainruleError, CodecError, DataError, ModelError
 from chainrule.fixedpoint import exact
@@ -60,14 +69,14 @@ def test_pictures_and_folders(model, tmp_path):
     assert result["bytes"] == (tmp_path / "a.crz").stat().st_size
     assert seen == [(2, 5), (4, 5), (5, 5)] * 2  # packed, and unpacked again
     written = decompress_file(tmp_path / "a.crz", tmp_path / "back", model)
-    expected = ["1.png", "2.bmp", "b/3.webp", "b/5.png", "b/c/4.tiff"]  # a .gif could not hold its pixels
+    expected = ["1.png", "2.bmp", "b/3.webp", "b/5.gif", "b/c/4.tiff"]
     assert sorted(path.relative_to(tmp_path / "back").as_posix() for path in written) == expected
-    for name, pixels_ in zip(names, given, strict=True):
-        with Image.open(tmp_path / "back" / name.replace(".gif", ".png")) as image:
-            if not name.endswith(".gif"):
-                assert np.array_equal(np.array(image), pixels_)
+    for name in names:
+        with Image.open(tmp_path / "back" / name) as image, Image.open(source / name) as before:
+            assert (image.mode, image.format) == (before.mode, before.format)
+            assert np.array_equal(np.array(image), np.array(before))
     assert everything_below(tmp_path / "back") == sorted([*expected, "b", "b/c"])
-    assert info(tmp_path / "a.crz")["files"] == ["1.png", "2.bmp", "b/3.webp", "b/5.png", "b/c/4.tiff"]
+    assert info(tmp_path / "a.crz")["files"] == expected
 
 
 def test_arrays_of_all_kinds_at_once(model, tmp_path):
@@ -127,15 +136,14 @@ def test_standard_input_and_output(model, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda f: Image.fromarray(pictures(1, (5, 4, 3))[0]).save(f / "x.png"), "5×4"),
-        (lambda f: Image.fromarray(pictures(1)[0][..., 0]).save(f / "x.png"), "channels"),
-        (lambda f: Image.fromarray(pictures(1)[0] | 1).save(f / "x.png"), "x.png .* nothing is rounded"),
         (lambda f: (f / "x.png").write_bytes(b"\x89PNG"), "decode"),
+        (lambda f: (f / "x.png").write_bytes(b"\x89PNG\r\n\x1a\n"), "decode"),
+        (lambda f: Image.fromarray(pictures(1)[0].astype(np.uint16)[..., 0]).save(f / "x.png"), "8 bits"),
         (lambda f: (f / "x.npy").write_bytes(b"\x93NUMPY\x01"), "damaged|holds no pictures"),
         (lambda f: (f / "x.txt").write_text("x"), "no pictures"),
     ],
 )
-def test_what_does_not_fit_leaves_nothing_behind(model, tmp_path, make, said):
+def test_what_cannot_be_packed_leaves_nothing_behind(model, tmp_path, make, said):
     (tmp_path / "source").mkdir()
     make(tmp_path / "source")
     with pytest.raises(DataError, match=said):
@@ -143,12 +151,28 @@ def test_what_does_not_fit_leaves_nothing_behind(model, tmp_path, make, said):
     assert not (tmp_path / "out").exists() or everything_below(tmp_path / "out") == []
 
 
+@pytest.mark.parametrize(
+    "image", [pictures(1, (5, 4, 3))[0], pictures(1)[0][..., 0], pictures(1)[0] | 1], ids=["size", "gray", "values"]
+)
+def test_what_does_not_suit_the_model_is_packed_without_it(model, tmp_path, image):
+    """And it is said."""
+    Image.fromarray(image).save(tmp_path / "x.png")
+    np.save(tmp_path / "x.npy", image[None])
+    figures = compress_files([tmp_path / "x.png", tmp_path / "x.npy"], model, tmp_path / "a.crz", verify=True)
+    assert figures["models"] == []
+    assert any("coded none of the pictures" in note for note in figures["notes"])
+    assert any("x.npy was packed without a model" in note for note in figures["notes"])
+    decompress_file(tmp_path / "a.crz", tmp_path / "back")  # nor is it needed any more
+    assert np.array_equal(np.load(tmp_path / "back" / "x.npy")[0], image)
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "back" / "x.png")), image)
+
+
 def test_other_sources_are_refused(model, tmp_path):
     (tmp_path / "x.txt").write_text("x")
     (tmp_path / "x.npz").write_bytes(b"PK\3\4")
     np.save(tmp_path / "float.npy", np.zeros((2, 4, 5, 3)))
     np.save(tmp_path / "object.npy", np.array([{}]), allow_pickle=True)
-    for name in ("x.txt", "missing.png", "missing", "x.npz", "float.npy", "object.npy"):
+    for name in ("x.txt", "missing.png", "missing", "x.npz", "object.npy"):
         with pytest.raises(DataError):
             compress_files(tmp_path / name, model, tmp_path / "a.crz")
     image = pictures(1)[0]
@@ -159,31 +183,34 @@ def test_other_sources_are_refused(model, tmp_path):
         compress_files([tmp_path / "a" / "1.png", tmp_path / "b" / "1.png"], model, tmp_path / "a.crz")
     compress_files([tmp_path / "a", tmp_path / "b"], model, tmp_path / "a.crz")
     assert info(tmp_path / "a.crz")["files"] == ["a/1.png", "b/1.png"]
-    with pytest.raises(DataError, match="not for pictures"):
-        compress_files(tmp_path / "b", MADE((2,), 4), tmp_path / "b.crz")
+    compress_files([tmp_path / "float.npy", tmp_path / "b"], MADE((2,), 4), tmp_path / "b.crz", verify=True)
+    decompress_file(tmp_path / "b.crz", tmp_path / "back")
+    assert everything_below(tmp_path / "back") == ["b", "b/1.png", "float.npy"]
 
 
-def test_a_gif_and_a_png_of_one_name(model, tmp_path):
-    """The one whose pixels its format could not hold comes back under a name of its own."""
-    given, names = pictures(4), ["1.gif", "1.png", "2.GIF", "1.jpg.gif"]
-    for name, image in zip(names, given, strict=True):
-        Image.fromarray(image).save(tmp_path / name, format="PNG" if name.endswith("png") else "GIF")
+def test_every_picture_keeps_its_name_and_its_format(model, tmp_path):
+    """Whatever its suffix says, a file comes back as what it is."""
+    given, names = pictures(5), ["1.gif", "1.png", "2.GIF", "1.jpg.gif", "3.jpg"]
+    formats = ["GIF", "PNG", "PNG", "BMP", "JPEG"]
+    for name, image, form in zip(names, given, formats, strict=True):
+        Image.fromarray(image).save(tmp_path / name, format=form)
     compress_files([tmp_path / name for name in names], model, tmp_path / "a.crz", verify=True)
     decompress_file(tmp_path / "a.crz", tmp_path / "back", model)
-    assert everything_below(tmp_path / "back") == ["1.gif.png", "1.jpg.png", "1.png", "2.png"]
-    assert (np.asarray(Image.open(tmp_path / "back" / "1.gif.png")) == given[0]).all()
-    Image.fromarray(given[3]).save(tmp_path / "1.gif.png")
-    with pytest.raises(DataError, match=r"'1\.gif\.png' is there twice"):
-        compress_files([tmp_path / name for name in (*names, "1.gif.png")], model, tmp_path / "b.crz")
+    assert everything_below(tmp_path / "back") == sorted(names)
+    for name, form in zip(names, formats, strict=True):
+        with Image.open(tmp_path / "back" / name) as image, Image.open(tmp_path / name) as before:
+            assert image.format == form
+            assert np.array_equal(np.array(image), np.array(before))
+    assert (tmp_path / "back" / "3.jpg").read_bytes() == (tmp_path / "3.jpg").read_bytes()
 
 
-def archive_of(model, members, path, **changes):
-    """An archive of one picture a member's name, sound but for what its header says."""
-    x = torch.zeros(sum(member.count for member in members), *model.shape, dtype=torch.long)
+def archive_of(names, path):
+    """An archive of one picture a name, sound but for its names."""
     with path.open("wb") as file, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Header, "unpack", lambda packed: None)  # which the writer would refuse to write
-        writer = Writer(file, replace(make_header(model, members, False), **changes))
-        writer.chunk(*encode_chunk(model, x))
+        patch.setattr(container, "unpack_header", lambda packed: None)  # which the writer would refuse to write
+        writer = Writer(file, [Pictures(names)])
+        items = [picture_chunks.prepared(PictureFile(b"x"), []) for _ in names]
+        writer.chunk(*picture_chunks.encode_pictures(items, Packing([], writer, False)))
         writer.end()
 
 
@@ -224,7 +251,7 @@ def archive_of(model, members, path, **changes):
     ],
 )
 def test_names_that_lead_elsewhere_are_refused(model, tmp_path, names):
-    archive_of(model, [Images(names, "scaled")], tmp_path / "a.crz")
+    archive_of(names, tmp_path / "a.crz")
     for action in (
         lambda: decompress_file(tmp_path / "a.crz", tmp_path / "in" / "back", model),
         lambda: info(tmp_path / "a.crz"),
@@ -272,7 +299,7 @@ def test_a_stop_in_the_middle_leaves_nothing_behind(model, tmp_path, monkeypatch
     with pytest.raises(KeyboardInterrupt):
         decompress_file(tmp_path / "a.crz", tmp_path / "back", model, progress=stop)
 
-    def full(self, x):
+    def full(self, chunk, found):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Folder, "add", full)
@@ -284,11 +311,8 @@ def test_a_stop_in_the_middle_leaves_nothing_behind(model, tmp_path, monkeypatch
 def test_verify_finds_an_encoder_that_errs(model, tmp_path, monkeypatch):
     np.save(tmp_path / "x.npy", pictures(5))
 
-    def wrong(twin, x):
-        count, digest, _ = encode_chunk(twin, x)
-        return count, digest, encode_chunk(twin, (x + 1) % 4)[2]
-
-    monkeypatch.setattr(files, "encode_chunk", wrong)
+    real = event_coding.encode
+    monkeypatch.setattr(event_coding, "encode", lambda parts: real([((s + 1) % 4, f) for s, f in parts]))
     with pytest.raises(CodecError, match="damaged"):
         compress_files(tmp_path / "x.npy", model, tmp_path / "a.crz", verify=True)
     assert everything_below(tmp_path) == ["x.npy"]
@@ -341,13 +365,10 @@ def test_idx_files_and_pickles(tmp_path, kind):
     [
         ([1, 2], "holds a list"),
         ({"train": pictures(2, (4, 5)), "more": {"a": 1}}, "holds object values"),
-        ({"train": pictures(2, (4, 5)), "test": pictures(2, (5, 4))}, "has shape"),
-        ({"labels": np.arange(2)}, "has shape"),
-        (pictures(2, (4, 5)) + 1, "holds the value"),
         (print, "asks for builtins.print"),
     ],
 )
-def test_pickles_that_do_not_fit(tmp_path, value, sentence):
+def test_pickles_that_cannot_be_packed(tmp_path, value, sentence):
     """Nothing of a pickle is left out without a word, and nothing of it is run."""
     (tmp_path / "x.pkl").write_bytes(pickle.dumps(value))
     with pytest.raises(DataError, match=sentence):

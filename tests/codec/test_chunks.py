@@ -13,10 +13,10 @@ import torch
 
 from chainrule import compiled as native
 from chainrule import metrics, sampling
-from chainrule.codec import chunks as images
-from chainrule.codec import compress, decompress
+from chainrule.codec import chunks, compress, decompress, model_blocks
 from chainrule.codec.coder import Decoder, encode
 from chainrule.codec.container import Chunk, Reader
+from chainrule.codec.event_coding import Encoding
 from chainrule.compiled.walk.compiled_walk import CompiledWalk
 from chainrule.contract import Chooser
 from chainrule.data import to_nhwc
@@ -120,7 +120,7 @@ def test_all_symbols_at_once_are_those_in_turn(cls, levels, monkeypatch):
     model, random = exact(small(cls, (3, 4, 5), levels)), np.random.default_rng(0)
     for n, threads in ((0, 1), (1, 1), (7, 2), (60, 2)):
         x = events(model, n)
-        payload = images.encode_chunk(model, x)[2]
+        payload = Encoding(model, x).words()
         noise = random.integers(1, 2**32, 3 * n + 1, dtype=np.uint32).tobytes()
         for words in (payload, payload[4:], noise + payload, noise, noise[:4], b""):
             at_once, in_turn = Decoder(words), Decoder(words)
@@ -222,9 +222,12 @@ def test_another_model_is_refused():
 def test_arithmetic_that_breaks_its_promise_is_refused(monkeypatch):
     model = exact(small())
     blob = compress(model, as_given(model, events(model, 5)))
+    reader = Reader(io.BytesIO(blob))
+    reader.next()
+    ((known, _),) = reader.models
     layer = model.trunk.hidden
     layer.forward = lambda x: type(layer).forward(layer, x) + 2.0**-8
-    monkeypatch.setattr(images, "fingerprint", lambda _: bytes.fromhex(Reader(io.BytesIO(blob)).header.fingerprint))
+    monkeypatch.setattr(model_blocks, "fingerprint", lambda _: bytes.fromhex(known.fingerprint))
     with pytest.raises(CodecError, match="arithmetic"):
         decompress(model, blob)
 
@@ -233,12 +236,14 @@ def test_a_wrong_symbol_is_noticed():
     """Even past all checksums: the events' own digest has the last word."""
     model = exact(small())
     x = events(model, 5)
-    count, digest, payload = images.encode_chunk(model, x)
-    other = images.encode_chunk(model, (x + 1) % 4)[2]
+    reader = Reader(io.BytesIO(compress(model, as_given(model, x))))
+    chunk, models = reader.next(), model_blocks.Unpacking(reader, [model])
+    payload, other = Encoding(model, x).words(), Encoding(model, (x + 1) % 4).words()
+    assert chunk.payload == b"\0" + payload
     for payload_ in (other, payload[:-4], payload + bytes([1, 2, 3, 4] * 3), b"", bytes(len(payload)), b"\xff" * 400):
         with pytest.raises(CodecError, match="damaged"):
-            images.decode_chunk(model, Chunk(count, digest, payload_))
-    assert torch.equal(images.decode_chunk(model, Chunk(count, digest, payload)), x)
+            chunks.decode_chunk(Chunk(chunk.member, 0, 5, chunk.digest, b"\0" + payload_), models)
+    assert chunks.decode_chunk(chunk, models) == as_given(model, x).astype(chunk.member.dtype).tobytes()
 
 
 SCRIPT = """

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import chainrule as cr
-from chainrule.codec.chunks import label_frequencies, likeliest_labels
+from chainrule.codec.event_coding import label_frequencies, likeliest_labels
 from chainrule.fixedpoint import exact, frequencies
 from chainrule.models import GatedPixelCNNMADE, GrayscalePixelCNN, LogisticPixelCNN
 from chainrule.sampling import score

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+import lzma
 import resource
 import struct
 import tempfile
 import time
 import zlib
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +20,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chainrule.codec import chunks as chunks_module
-from chainrule.codec import compress, decompress, info
-from chainrule.codec.chunks import encode_chunk, make_header
-from chainrule.codec.container import MAGIC, PREFIX, Header, Reader, Writer
+from chainrule.codec import compress, container, decompress, decompress_file, event_coding, info
+from chainrule.codec.arrays_in import array_member
+from chainrule.codec.chunks import encode_events, encode_piece
+from chainrule.codec.container import MAGIC, PREFIX, USUAL, Known, Reader, Writer, pack_header, unpack_header
 from chainrule.codec.embedding import model_bytes, shapes_of
 from chainrule.codec.members import Kept, packed
-from chainrule.codec.sources import array_member
+from chainrule.codec.model_blocks import Packing, known_of
 from chainrule.errors import CodecError
 from chainrule.fixedpoint import exact
 from chainrule.models import MADE, Histogram
@@ -45,28 +47,40 @@ def refused(blob, model=MODEL):
 
 
 class Crafted:
-    """A header that says whatever somebody wants it to."""
+    """What a model is known by, as somebody wants it to be."""
 
-    def __init__(self, header, changes):
-        self.embedded, self.fields = (
-            changes.get("embedded", header.embedded),
-            json.loads(zlib.decompress(header.pack())),
-        )
-        self.fields = {name: value for name, value in (self.fields | changes).items() if value is not ...}
-
-    def pack(self):
-        return zlib.compress(json.dumps(self.fields).encode())
+    def __init__(self, known, changes):
+        self.fields = {name: value for name, value in (asdict(known) | changes).items() if value is not ...}
 
 
-def build(chunks=None, inside=None, of=MODEL, events=EVENTS, **changes):
-    """An archive, all checksums right, with changes to its header (... takes a field away) or chunks."""
-    x = torch.from_numpy(events).long()
-    sound = make_header(of, [array_member(events, of)], inside is not None)
+def deflated(text):
+    """A header of this text."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15, zdict=USUAL)
+    return packer.compress(text) + packer.flush()
+
+
+def encoded(of, events, number=0):
+    """Events as a chunk of the model with this number."""
+
+    class Fixed(Packing):
+        def number(self, place):
+            return number
+
+    return encode_events(Fixed([of], None, False), 0, events)
+
+
+def build(chunks=None, inside=None, of=MODEL, events=EVENTS, members=None, count=None, **changes):
+    """An archive, all checksums right, with changes to its members, its model (... takes a field away) or chunks."""
+    member = packed(array_member(events, of)) | ({} if count is None else {"count": count})
+    stored = deflated(json.dumps([member] if members is None else members).encode())
     stream = io.BytesIO()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Header, "unpack", lambda packed: None)  # which the writer would refuse to write
-        writer = Writer(stream, Crafted(sound, changes), inside)
-    for chunk in [encode_chunk(of, x)] if chunks is None else chunks:
+        patch.setattr(container, "pack_header", lambda members: stored)
+        patch.setattr(container, "unpack_header", lambda stored: [])  # which the writer would refuse to write
+        writer = Writer(stream, [])
+        patch.setattr(container, "asdict", lambda known: known.fields)
+        writer.model(Crafted(known_of(of), changes), inside)
+    for chunk in [encoded(of, events)] if chunks is None else chunks:
         writer.chunk(*chunk)
     writer.end()
     return stream.getvalue()
@@ -76,7 +90,7 @@ def test_golden_histogram_by_the_plain_decoder_and_by_the_library():
     blob = (GOLDEN / "histogram.crz").read_bytes()
     header, events = reference.decode(blob)
     assert events == make.histogram_events()[:, 0].tolist()
-    assert header["members"][0]["dtype"] == "|u1"
+    assert header[0]["dtype"] == "|u1"
     assert np.array_equal(decompress(None, blob), make.histogram_events())
 
 
@@ -151,8 +165,8 @@ def test_random_edits(data):
 
 def test_other_versions():
     newer = bytearray(BLOB)
-    newer[8] = 2
-    assert "version 2" in refused(bytes(newer))
+    newer[8] = 3
+    assert "version 3" in refused(bytes(newer))
     assert "arithmetic 2" in refused(build(arithmetic=2))
     assert decompress(MODEL, build()).tolist() == EVENTS.tolist()
 
@@ -160,20 +174,19 @@ def test_other_versions():
 @pytest.mark.parametrize(
     "changes",
     [
-        *({"count": count} for count in (61, 59, 10**18, -1, 60.0, True, None, "60")),
+        *({"count": count} for count in (61, 59, 10**18, -1, 60.0, True, "60")),
         *({"levels": levels} for levels in (2**40, 1, 5.0, [5])),
-        *({"shape": shape} for shape in ([], [2**31, 2**31], [0], [1] * 20, ["1"], [True], 1, {"1": 1}, [[1]])),
-        *({"members": members} for members in ([], 3, [3], [{"kind": "video"}], [{}], {}, None, [[]])),
-        {"members": [{"kind": "images", "names": ["a.png"] * 60, "values": "scaled"}]},
+        *({"shape": shape} for shape in ([], [2**31, 2**31], [0], [1] * 20, ["1"], [True], 1, {"1": 1}, [[1]], [None])),
+        *({"members": members} for members in (3, [3], [{"kind": "video"}], [{}], {}, [[]], [])),
+        {"members": [{"kind": "pictures", "names": ["a.png"] * 60}]},
         *({name: value} for name in ("fingerprint", "probe") for value in ("00" * 31, "0" * 64, "AB" * 32, 7, "é")),
-        *({"embedded": value} for value in (1, True, None)),
-        *({"model": name} for name in ("\ud800", "a\x1b[31m", "", "x" * 65, 7, "a b", "Ω")),
+        *({"model": name} for name in ("\ud800", "a\x1b[31m", "", "x" * 65, 7, "a b", "Ω", "x" * 5000)),
         *({"arithmetic": value} for value in (0, -1, "1", 1.0, [1])),
         {"unknown": 1},
-        *({name: ...} for name in ("count", "members", "model", "embedded")),
+        *({name: ...} for name in ("arithmetic", "model", "shape", "levels", "probe")),
     ],
 )
-def test_headers_that_cannot_be(changes):
+def test_headers_and_models_that_cannot_be(changes):
     refused(build(**changes))
 
 
@@ -186,8 +199,10 @@ SOUND = packed(array_member(EVENTS, MODEL))
         *({"count": count} for count in (10**15, True, -1, 59, "60")),
         *({"dtype": dtype} for dtype in ("|O", "<f8", "|u1,|u1", 7, "|u1 ", "<U1", "<M8[s]")),
         *({"layout": layout} for layout in ("NHWC", "NHW", "flat", "", None, ["events"])),
-        *({"values": values} for values in ("rounded", ["levels"], [], list(range(9)), [True, 2], {})),
-        *({"kind": kind} for kind in ([], {}, None, "array ", "images", "kept")),
+        *({"values": values} for values in ("rounded", "pixels", ["levels"], [], list(range(9)), [True, 2], {})),
+        *({"kind": kind} for kind in ([], {}, None, "array ", "pictures", "kept", "list")),
+        *({"shape": shape} for shape in ([], [2], [1, 1], ["1"], 1, [True], [0], [None], [1] * 20)),
+        *({"levels": levels} for levels in (4, 6, 1, 5.0, 2**40)),
         *({"name": name} for name in (3, "../a.npy", "a" * 256, "/".join("a" * 1000), "nul.npy", "\ud800.npy", None)),
         *({"name": "a.npz", "key": key} for key in ("../b", 4, None, "b" * 300, "\x1b[2J")),
         {"key": "b"},
@@ -201,25 +216,54 @@ def test_members_that_cannot_be(change):
     refused(build(members=[{name: value for name, value in (SOUND | change).items() if value is not ...}]))
 
 
-KEPT = packed(Kept.of("a.npz", "y", np.array([1, 2], np.uint8)))
+LABELS = np.array([1, 2], np.uint8)
+KEPT = packed(Kept("a.npz", "y", "|u1", [2]))
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        *({"dtype": dtype} for dtype in ("|O", "|V8", "|u3", "<U999999", "|S0", 1)),
-        *({"shape": shape} for shape in ([3], [2**31], [-2], [2.0], [1] * 40, 2, [[2]])),
-        *({"data": data} for data in ("", "####", "eJwDAAAAAAE=", "AAAA", None, "é")),
+        *({"dtype": dtype} for dtype in ("|O", "|V8", "|u3", "<U999999", "|S0", 1, "<u2")),
+        *({"shape": shape} for shape in ([3], [2**31], [-2], [2.0], [1] * 40, 2, [[2]], [2**47, 2**47])),
         *({"name": name} for name in ("", "../a.npz", 3)),
-        *({"key": key} for key in ("", "../y")),
+        *({"key": key} for key in ("../y", 3, None)),
+        {"data": "eJwDAAAAAAE="},
     ],
 )
-def test_kept_arrays_that_cannot_be(change):
+def test_kept_arrays_that_cannot_be(change, tmp_path):
     """What lies beside the images is as it says, and nothing is unpacked that does not end there."""
-    file = SOUND | {"name": "a.npz", "key": "x"}
-    assert info(io_file(build(members=[file, KEPT])))["files"] == ["a.npz"]
+    file, chunks = SOUND | {"name": "a.npz", "key": "x"}, [encoded(MODEL, EVENTS), encode_piece(LABELS.tobytes())]
+    assert info(io_file(build(chunks, members=[file, KEPT])))["files"] == ["a.npz"]
     with pytest.raises(CodecError):
-        info(io_file(build(members=[file, KEPT | change])))
+        decompress_file(io_file(build(chunks, members=[file, KEPT | change])), tmp_path / "back", MODEL)
+    assert not (tmp_path / "back").exists()
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"",
+        b"\0",
+        b"\0abc",
+        b"\3ab",
+        b"\1" + zlib.compress(b"abc"),
+        b"\1" + zlib.compress(b"a"),
+        b"\1" + zlib.compress(b"ab")[:-1],
+        b"\1" + zlib.compress(bytes(2**26)),
+        b"\2" + lzma.compress(bytes(2**26)),
+        b"\2" + lzma.compress(b"ab") + b"x",
+        b"\2\xfd7zXZ",
+    ],
+)
+def test_pieces_that_cannot_be(payload, tmp_path):
+    """Two bytes come out, or nothing does, and nothing longer is unpacked."""
+    one, digest, _ = encode_piece(b"ab")
+    member = KEPT | {"name": "y.npy", "key": ""}
+    sound = build([(one, digest, b"\0ab")], members=[member])
+    assert decompress(MODEL, sound).tobytes() == b"ab"
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    refused(build([(one, digest, payload)], members=[member]))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 30_000  # kilobytes
 
 
 def io_file(blob):
@@ -234,8 +278,8 @@ def io_file(blob):
     [
         "[" + "{}," * 2**22 + "{}]",
         "[" + "[]," * 2**22 + "[]]",
-        '[{"kind":"images","values":"scaled","names":[' + '"",' * 2**23 + '""]}]',
-        '[{"kind":"images","values":[' + "0," * 2**23 + '0],"names":[]}]',
+        '[{"kind":"pictures","names":[' + '"",' * 2**23 + '""]}]',
+        '[{"kind":"pictures","names":[' + "0," * 2**23 + "0]}]",
         "[" * 2**23 + "]" * 2**23,
     ],
     ids=["objects", "lists", "names", "numbers", "brackets"],
@@ -244,53 +288,57 @@ def test_a_header_of_millions_is_counted_before_it_is_parsed(members, monkeypatc
     """In well under the time, and the memory, that Python's objects for it would take."""
     parsed = []
     monkeypatch.setattr(json, "loads", lambda text: parsed.append(text))
-    packed_header = zlib.compress(('{"members":' + members + "}").encode(), 1)
+    packed_header = deflated(members.encode())
     began = time.process_time()
     with pytest.raises(CodecError):
-        Header.unpack(packed_header)
+        unpack_header(packed_header)
     assert time.process_time() - began < 5
     assert not parsed
 
 
 @pytest.mark.parametrize("length", [2**26 + 1, 2**31, 2**32 - 1, 2**26])
 def test_absurd_header_lengths(length):
-    said = refused(PREFIX.pack(MAGIC, 1, length) + b"x" * 100)
+    said = refused(PREFIX.pack(MAGIC, 2, length) + b"x" * 100)
     assert "impossible" in said or "truncated" in said
 
 
 def test_a_header_that_unpacks_to_gigabytes():
     """It is not unpacked."""
-    packer = zlib.compressobj(9)
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
     packed = b"".join(packer.compress(bytes(2**24)) for _ in range(40)) + packer.flush()
-    prefix = PREFIX.pack(MAGIC, 1, len(packed))
+    prefix = PREFIX.pack(MAGIC, 2, len(packed))
     assert "header" in refused(prefix + packed + struct.pack("<I", zlib.crc32(prefix + packed)))
 
 
 @pytest.mark.parametrize(
-    "text", [b"[]", b"{}", b"null", b"{", b"\xff", b"[" * 10**5, b'{"count":' + b"9" * 10**4 + b"}"]
+    "text", [b"[1]", b"{}", b"null", b"{", b"\xff", b"[" * 10**5, b'{"count":' + b"9" * 10**4 + b"}"]
 )
 def test_headers_that_are_no_header(text):
-    packed = zlib.compress(text)
-    prefix = PREFIX.pack(MAGIC, 1, len(packed))
+    packed = deflated(text)
+    prefix = PREFIX.pack(MAGIC, 2, len(packed))
     refused(prefix + packed + struct.pack("<I", zlib.crc32(prefix + packed)))
 
 
 def test_a_chunk_of_more_than_any_writer_writes(monkeypatch):
     """It is refused before a walk over it takes memory."""
     big = exact(Histogram(5))
-    monkeypatch.setattr(chunks_module, "TABLE_BYTES", 4 * 5 * 30)
-    assert "more images than any has" in refused(build(chunks=[encode_chunk(big, torch.from_numpy(EVENTS))]))
+    blob = build(chunks=[encoded(big, EVENTS)])
+    monkeypatch.setattr(event_coding, "TABLE_BYTES", 4 * 5 * 30)
+    assert "more images than any has" in refused(blob)
 
 
 def test_chunks_of_absurd_sizes():
-    _, digest, payload = encode_chunk(MODEL, torch.from_numpy(EVENTS))
+    _, digest, payload = encoded(MODEL, EVENTS)
     for chunks in (
         [(0, digest, payload)],
         [(61, digest, payload)],
         [(2001, digest, payload)],
         [(60, digest, payload + b"\0")],
         [(60, digest, payload + bytes(4 * 60 + 64))],
+        [(60, digest, payload + bytes(2**20))],
         [(60, bytes(32), payload)],
+        [(60, digest, b"\1" + payload[1:])],
+        [(60, digest, b"")],
         [],
     ):
         assert "damaged" in refused(build(chunks=chunks))
@@ -352,8 +400,9 @@ def test_an_embedded_model_that_claims_sizes_takes_no_memory(claims):
     config = {name: value for name, value in config.items() if value is not ...}
     weights = safetensors.torch.save({"theta": torch.zeros(500)})
     shape = config.get("shape", [1])
-    member = SOUND | {"layout": "flat" if len(shape) == 3 else "events"}
-    changes = {"shape": shape, "members": [member], "model": str(claims["class"])}
+    member = dict(SOUND)
+    member |= {"shape": shape, "layout": "NHWC" if len(shape) == 3 else "events"}
+    changes = {"shape": shape, "members": [member], "model": str(claims.get("class", "PixelCNN"))}
     began, before = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     refused(build(inside=(json.dumps(config).encode(), weights), **changes), None)
     assert time.process_time() - began < 20
@@ -377,13 +426,16 @@ def test_an_embedded_model_is_no_way_around_the_fingerprint():
 def test_info_needs_no_model(tmp_path):
     (tmp_path / "a.crz").write_bytes(BLOB)
     found = info(tmp_path / "a.crz")
-    assert (found["images"], found["chunks"], found["bytes"], found["model"]) == (60, 3, len(BLOB), "Histogram")
+    assert (found["images"], found["chunks"], found["bytes"]) == (60, 3, len(BLOB))
+    assert [model["model"] for model in found["models"]] == ["Histogram"]
+    assert sum(row["count"] for row in found["coders"].values()) == 60
     (tmp_path / "a.crz").write_bytes(BLOB[:-1])
     with pytest.raises(CodecError, match="truncated"):
         info(tmp_path / "a.crz")
 
 
 def test_headers_survive():
-    model = exact(MADE((2,), 4))
-    header = make_header(model, [], False)
-    assert Header.unpack(header.pack()) == header
+    members = [array_member(np.zeros((3, 2), int), exact(MADE((2,), 4)))]
+    assert unpack_header(pack_header(members)) == members
+    known = known_of(exact(MADE((2,), 4)))
+    assert Known.read(json.dumps(asdict(known)).encode()) == known

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chainrule.codec import compress, decompress
-from chainrule.codec.chunks import encode_chunk
 from chainrule.codec.container import Reader
+from chainrule.codec.event_coding import Encoding
 from chainrule.errors import ModelError
 from chainrule.fixedpoint import ExactSoftmax, calibrate, exact, fingerprint
 from chainrule.fixedpoint.exact_logistic import MOST_COMPONENTS, ExactLogisticMixture, sigmoid_table
@@ -220,8 +220,10 @@ def test_archives(trained):
     blob = compress(twin, images, embed_model=True, chunk=4)
     assert np.array_equal(decompress(None, blob), images)
     assert np.array_equal(decompress(twin, blob), images)
-    header = Reader(io.BytesIO(blob)).header
-    assert header.fingerprint == fingerprint(twin).hex()
-    assert header.model == "LogisticPixelCNN"
+    reader = Reader(io.BytesIO(blob))
+    reader.next()
+    ((known, _),) = reader.models
+    assert known.fingerprint == fingerprint(twin).hex()
+    assert known.model == "LogisticPixelCNN"
     ideal = -float(twin.log_prob(x[:9]).sum()) / math.log(2)
-    assert ideal < 8 * len(encode_chunk(twin, x[:9])[2]) < ideal * 1.001 + 64
+    assert ideal < 8 * len(Encoding(twin, x[:9]).words()) < ideal * 1.001 + 64

@@ -132,7 +132,7 @@ def test_gradients_reach_every_parameter(case):
     gray = isinstance(model, GrayscalePixelCNN)
     for prefix, part in {"gray.": model.gray, "colors.": model.colors}.items() if gray else [("", model)]:
         for side, name in ((1, "vertical_input.weight"), (2, "horizontal_input.weight")):
-            if isinstance(part, ImageModel) and part.shape[side] == 1:
+            if isinstance(part, ImageModel) and part.walk_shape[side] == 1:
                 found.pop(f"{prefix}trunk.{name}", None)
     if model.shape[1:] == (1, 1):
         for name in ("input", "predict", "inner.input"):

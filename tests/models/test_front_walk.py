@@ -56,7 +56,7 @@ def test_the_conditionals_are_those_of_the_parallel_pass(kind, size, exact) -> N
 
 def test_gated_trunks_and_contexts_have_none() -> None:
     """Their refusal says why."""
-    with pytest.raises(ModelError, match="looks to the right"):
+    with pytest.raises(ModelError, match="looks far to the right"):
         FrontWalk(ImageModel((1, 3, 3), 3, "gated", filters=4, blocks=1))
     with pytest.raises(ModelError, match="context"):
         FrontWalk(ImageModel((1, 3, 3), 3, "gated", filters=4, blocks=1, classes=2))

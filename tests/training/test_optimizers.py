@@ -72,6 +72,7 @@ def test_a_new_optimiser_is_one_line(monkeypatch):
 SHAPE = ((2, 3, 4), 3, 6, 1)
 MASKED = [(3, 6, 1, 1), (3, 3, 2, 3), (6, 3, 1, 1), (6, 6, 1, 1)]
 GATED = [(12, 6, 2, 3), (12, 12, 1, 1), (12, 6, 1, 2), (6, 6, 1, 1), (6, 6, 1, 1)]
+ATTENTION = [(18, 6, 1, 1), (6, 6, 1, 1), (24, 6, 1, 1), (6, 24, 1, 1), (6, 6, 1, 1)]
 CHANNELS = [(12, 6), (12, 6)]
 HIDDEN = {
     "Histogram": ((4,), []),
@@ -83,6 +84,7 @@ HIDDEN = {
     "GatedPixelCNNMADE": ((*SHAPE, True, 5), GATED + CHANNELS),
     "GrayscalePixelCNN": (SHAPE, GATED + GATED + CHANNELS + 2 * [(6, 6, 3, 3)]),
     "LogisticPixelCNN": (SHAPE, MASKED),
+    "ImageGPT": ((*SHAPE[:2], "factorised", *SHAPE[2:]), ATTENTION),
     "ImageModel": ((*SHAPE[:2], "gated", "logistic", *SHAPE[2:]), GATED),
     "PixelIQN": (SHAPE, [*MASKED, (10, 6), (5, 5)]),
 }

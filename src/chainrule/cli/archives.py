@@ -7,41 +7,41 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import tyro
 
 from chainrule.cli.common import Device, parse, placed, report_figures
 from chainrule.errors import DataError
 
-if TYPE_CHECKING:
-    from chainrule.models import AutoregressiveModel
-
 MODEL = tyro.conf.arg(aliases=["-m"], metavar="MODEL")
 
 
 def compress(args: list[str]) -> None:
-    """Pack images into an archive, losslessly: chainrule compress IMG... -m MODEL -o F.crz"""
+    """Pack pictures into an archive, losslessly: chainrule compress IMG... -o F.crz [-m MODEL]"""
 
     def compress(
         images: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMG...")],
-        model: Annotated[str, MODEL],
         out: Annotated[str, tyro.conf.arg(aliases=["-o"])],
+        model: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], MODEL] = (),
         embed_model: bool = False,
         verify: bool = False,
+        skip: bool = False,
         overwrite: bool = False,
         chunk: int | None = None,
         device: Device = "cpu",
         json: bool = False,
     ) -> None:
-        """Pack images into a .crz archive that decodes bit for bit on any machine.
+        """Pack pictures of any size and kind into a .crz archive that decodes bit for bit on any machine.
 
         Args:
             images: Pictures, folders of pictures, .npy, .npz, IDX or pickle files, a dataset's name (its test images),
                 or - for an .npy on standard input.
-            model: A run folder, a folder written by save_pretrained, or the name of a shipped model.
+            model: A run folder, a folder written by save_pretrained, or the name of a shipped model; may be repeated.
+                What it does not suit, a usual codec takes. Without it the shipped models of photographs are tried.
             out: The archive; - for standard output.
             embed_model: Put the exact model into the archive, so that it can be unpacked without anything else.
+            skip: Leave out, and list, pictures that cannot be packed (animated, damaged, of 16 bits).
             verify: Unpack the whole archive into files again and compare them before it gets its name.
             overwrite: Replace an archive that is there already.
             chunk: Images that are coded together.
@@ -58,13 +58,14 @@ def compress(args: list[str]) -> None:
             )
         began = time.perf_counter()
         with progress("packing") as tell:
-            loaded = placed(zoo.load(model), device)
+            loaded = [placed(zoo.load(name), device) for name in model] or None
             figures = codec.compress_files(
                 images,
                 loaded,
                 out,
                 embed_model=embed_model,
                 verify=verify,
+                skip=skip,
                 overwrite=overwrite,
                 chunk=chunk,
                 progress=tell,
@@ -74,6 +75,7 @@ def compress(args: list[str]) -> None:
             say(note)
         if not json:
             del figures["notes"]
+            flatten(figures)
         if out != "-":
             report_figures({"archive": out, **figures}, json)
 
@@ -86,7 +88,7 @@ def decompress(args: list[str]) -> None:
     def decompress(
         archive: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="F.crz")],
         out: Annotated[str, tyro.conf.arg(aliases=["-o"])],
-        model: Annotated[str | None, MODEL] = None,
+        model: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], MODEL] = (),
         overwrite: bool = False,
         device: Device = "cpu",
     ) -> None:
@@ -95,14 +97,15 @@ def decompress(args: list[str]) -> None:
         Args:
             archive: Its path; - for standard input.
             out: A folder; - writes the .npy of an archive of one array to standard output.
-            model: The model that packed it. Not needed if the archive holds its model or a shipped one packed it.
+            model: The model that packed it; may be repeated. Not needed if the archive holds its models, if shipped
+                ones packed it, or none.
             overwrite: Replace files that are there already.
             device: Where the model computes: cpu, cuda (a GPU), or auto for a GPU if there is one.
         """
         from chainrule import codec, zoo
 
         with progress("unpacking") as tell:
-            loaded = shipped_model(archive) if model is None else zoo.load(model)
+            loaded = [zoo.load(name) for name in model]
             files = codec.decompress_file(
                 archive, out, loaded, overwrite=overwrite, progress=tell, place=lambda twin: placed(twin, device)
             )
@@ -131,25 +134,20 @@ def info(args: list[str]) -> None:
             names = figures.pop("files")
             more = f" … {len(names) - 4:,} more … {names[-1]}" if len(names) > 5 else ""
             figures["files"] = (", ".join(names[:4]) + more) if more else ", ".join(names)
+            flatten(figures)
         report_figures(figures, json)
 
     parse(info, "info", args)
 
 
-def shipped_model(archive: str) -> AutoregressiveModel | None:
-    """The shipped model that packed an archive, found by its fingerprint; None if none did, or it needs none."""
-    from chainrule import codec, zoo
-    from chainrule.fixedpoint import fingerprint
-
-    if archive == "-":
-        return None
-    found = codec.info(archive)
-    if not found["embedded_model_bytes"]:
-        for folder in set(zoo.shipped().values()):
-            model = zoo.load(folder)
-            if fingerprint(model).hex() == found["fingerprint"]:
-                return model
-    return None
+def flatten(figures: dict[str, Any]) -> None:
+    """Spell out, for a person, what coders and models an archive has."""
+    for name, row in figures.pop("coders").items():
+        figures[f"coded by {name}"] = f"{row['count']:,} in {row['bytes']:,} bytes"
+    models = figures.pop("models")
+    for number, model in enumerate(models, 1):
+        text = model if isinstance(model, str) else " ".join(f"{name} {value}" for name, value in model.items())
+        figures["model" if len(models) == 1 else f"model {number}"] = text
 
 
 @contextmanager

@@ -11,15 +11,17 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-import torch
 
 from chainrule.atomic import as_path, replacing, temporary
-from chainrule.codec.chunks import chunk_events, decode_chunk, encode_chunk, in_chunks, make_header, model_for
+from chainrule.codec.chunks import decode_chunk, pieces_of
 from chainrule.codec.container import Reader, Writer
-from chainrule.codec.embedding import model_bytes
-from chainrule.codec.members import Array, Images, files_of
+from chainrule.codec.members import Array, Kept, Pictures, files_of
+from chainrule.codec.model_blocks import Packing, Unpacking, as_list, usual_models
+from chainrule.codec.picture_files import read_file
+from chainrule.codec.pool import Pool
 from chainrule.codec.sinks import Folder, Standard
-from chainrule.codec.sources import Source, open_sources, read_picture
+from chainrule.codec.sources import Source, open_sources
+from chainrule.codec.tally import Tally, images_of
 from chainrule.data.reading import opened, read_npy
 from chainrule.errors import CodecError, DataError
 from chainrule.fixedpoint import exact
@@ -31,62 +33,82 @@ Progress = Callable[[int, int], None]
 
 def compress_files(
     given: str | Path | Sequence[str | Path],
-    model: AutoregressiveModel,
-    out: str | Path,
+    models: Any = None,
+    out: str | Path = "-",
     *,
     embed_model: bool = False,
     verify: bool = False,
+    skip: bool = False,
     overwrite: bool = False,
     chunk: int | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Compress files into a `.crz` archive, written under a temporary name and renamed.
 
+    Every picture is coded by the first of the models that suits it, unless a usual codec makes less of it. It comes
+    back under its name, in its format, with the same pixels and the same palette; what cannot be written back so (a
+    JPEG's pixels, say) is stored as the file's bytes.
+
     Args:
         given: pictures, folders of pictures, .npy, .npz, IDX or pickle files, a dataset's name (its test split), "-"
-            for an .npy on standard input, or several of them. Pictures of a folder keep their path below it; those of
-            a lossy format come back as .png, IDX files as .npy, pickles as .npy or .npz.
-        model: float or exact.
+            for an .npy on standard input, or several of them. Pictures of a folder keep their path below it; IDX files
+            come back as .npy, pickles as .npy or .npz.
+        models: float or exact; one, several, or None for those that ship with the package.
         out: the archive; "-" for standard output.
-        embed_model: put the exact model in.
+        embed_model: put the exact models in.
         verify: unpack the whole archive to files again and compare them, before it gets its name.
+        skip: leave out pictures that cannot be packed (animated, damaged, of 16 bits), rather than refuse them all.
         overwrite: replace a file that is there already; never one that is compressed.
-        chunk: images that are coded together.
+        chunk: events or pictures that are coded together.
         progress: told of each chunk.
 
     Returns:
-        images, bytes, bits_per_dim, the model's fingerprint, and notes: sentences about what was left out.
+        images, bytes, coders: what became of pictures and arrays, by coder {count, bytes}, bits_per_dim of all that
+        models could code, models: fingerprints of those used, and notes: sentences about what was left out.
 
     Raises:
-        DataError: something cannot be read, or does not fit the model, or `out` is in use; nothing is left behind.
+        DataError: something cannot be read, or `out` is in use; nothing is left behind.
     """
     names = [given] if isinstance(given, str | Path) else list(given)
     _check_output(out, names, overwrite)
-    twin = exact(model)
-    size = chunk_events(twin, chunk)
-    sources, notes = open_sources(names, twin)
-    total = sum(source.member.count for source in sources)
-    header = make_header(twin, [source.member for source in sources], embed_model)
-    with _output(out, verify) as (stream, path):
-        writer = Writer(stream, header, model_bytes(twin) if embed_model else None)
-        blocks = (block for source in sources for block in source.blocks(twin))
-        for block in in_chunks(blocks, size):
-            writer.chunk(*encode_chunk(twin, torch.from_numpy(block)))
-            if progress is not None:
-                progress(writer.events, total)
-        writer.end()
-        if path is not None and verify:
-            stream.flush()
-            _verify(path, sources, twin, progress)
-    bits = 8 * writer.size / (total * twin.dims) if total else 0.0
-    found = {"images": total, "bytes": writer.size, "bits_per_dim": bits, "fingerprint": header.fingerprint}
-    return {**found, "notes": notes}
+    if chunk is not None and chunk < 1:
+        raise CodecError(f"chunks of {chunk} images hold nothing: use at least 1")
+    chosen = [exact(model) for model in (usual_models() if models is None else as_list(models))]
+    with Pool() as pool:
+        sources, notes = open_sources(names, chosen, pool, skip)
+        members = [source.member for source in sources]
+        total, tally = sum(map(images_of, members)), Tally()
+        with _output(out, verify) as (stream, path):
+            writer = Writer(stream, members)
+            packing = Packing(chosen, writer, embed_model)
+            done = 0
+            for source in sources:
+                for count, digest, payload in source.chunks(packing, pool, chunk):
+                    writer.chunk(count, digest, payload)
+                    tally.add(source.member, count, payload)
+                    done += count if images_of(source.member) else 0
+                    if progress is not None:
+                        progress(done, total)
+            writer.end()
+            if path is not None and verify:
+                stream.flush()
+                _verify(path, sources, chosen, progress)
+    if models is not None and tally.without_model and not tally.with_model:
+        notes.append("The models coded none of the pictures: they suit none, or usual codecs make less of them.")
+    return {
+        "images": total,
+        "bytes": writer.size,
+        "bits_per_dim": 8 * writer.size / tally.entries if tally.entries else 0.0,
+        "coders": tally.named(packing.used),
+        "models": [known.fingerprint for known in packing.used],
+        "notes": notes,
+    }
 
 
 def decompress_file(
     archive: str | Path,
     out: str | Path,
-    model: AutoregressiveModel | None = None,
+    models: Any = None,
     *,
     overwrite: bool = False,
     progress: Progress | None = None,
@@ -97,10 +119,11 @@ def decompress_file(
     Args:
         archive: its path; "-" for standard input.
         out: the folder; "-" writes the .npy of an archive of one array to standard output, chunk by verified chunk.
-        model: the model that compressed it, float or exact; None for an archive that holds its model.
+        models: those that compressed it, float or exact, one or several; None for an archive that holds its models, or
+            needs none or shipped ones.
         overwrite: replace files that are there already.
         progress: told of each chunk.
-        place: moves the exact model to where it shall compute; by default it stays where it is.
+        place: moves an exact model to where it shall compute; by default it stays where it is.
 
     Returns:
         The files written.
@@ -111,49 +134,57 @@ def decompress_file(
     """
     with contextlib.ExitStack() as stack:
         stream = stack.enter_context(_input(archive))
+        pool = stack.enter_context(Pool())
         reader = Reader(stream)
         try:
             if str(out) == "-":
-                sink: Standard | Folder = Standard(reader.header)
+                sink: Standard | Folder = Standard(reader.members)
             else:
                 folder = as_path(out)
                 part = stack.enter_context(temporary(_nearest(folder)))  # on the same disk: files are renamed
-                sink = stack.enter_context(contextlib.closing(Folder(part, folder, reader.header, overwrite)))
-            twin = model_for(reader, model, place)
+                sink = Folder(part, folder, reader.members, overwrite, pool.map)
+            unpacking = Unpacking(reader, as_list(models), place)
+            done, total = 0, sum(map(images_of, reader.members))
             while (chunk := reader.next()) is not None:
-                sink.add(decode_chunk(twin, chunk).numpy())
+                sink.add(chunk, decode_chunk(chunk, unpacking, pool.map))
+                done += chunk.count if images_of(chunk.member) else 0
                 if progress is not None:
-                    progress(reader.events, reader.header.count)
+                    progress(done, total)
             return sink.finish()
         except OSError as error:
             raise DataError(f"{out} cannot be written ({error.strerror or error}): choose another place") from None
 
 
 def info(archive: str | Path) -> dict[str, Any]:
-    """What is in an archive, found without the model; all checksums are looked at.
+    """What is in an archive, found without a model; all checksums are looked at.
 
     Raises:
         CodecError: the archive is damaged.
     """
+    tally = Tally()
     with _input(archive) as stream:
         reader = Reader(stream)
-        payload = 0
         while (chunk := reader.next()) is not None:
-            payload += len(chunk.payload)
-    header = reader.header
+            tally.add(chunk.member, chunk.count, chunk.payload)
     return {
-        "images": header.count,
-        "shape": tuple(header.shape),
-        "levels": header.levels,
+        "images": sum(map(images_of, reader.members)),
         "bytes": reader.size,
-        "payload_bytes": payload,
-        "bits_per_dim": 8 * reader.size / (header.count * header.dims) if header.count else 0.0,
+        "payload_bytes": tally.bytes,
+        "bits_per_dim": 8 * reader.size / tally.entries if tally.entries else 0.0,
         "chunks": reader.chunks,
-        "model": header.model,
-        "fingerprint": header.fingerprint,
-        "embedded_model_bytes": sum(map(len, reader.model)) if reader.model else 0,
-        "arithmetic": header.arithmetic,
-        "files": [name or "(an array)" for name in files_of(header.members)],
+        "coders": tally.named([known for known, _ in reader.models]),
+        "models": [
+            {
+                "model": known.model,
+                "shape": known.shape,
+                "levels": known.levels,
+                "fingerprint": known.fingerprint,
+                "arithmetic": known.arithmetic,
+                "embedded_bytes": sum(map(len, inside)) if inside else 0,
+            }
+            for known, inside in reader.models
+        ],
+        "files": [name or "(an array)" for name in files_of(reader.members)],
     }
 
 
@@ -171,24 +202,28 @@ def _check_output(out: str | Path, given: Sequence[str | Path], overwrite: bool)
         raise DataError(f"{path} is there already: move it away, or pass --overwrite")
 
 
-def _verify(archive: Path, sources: list[Source], twin: AutoregressiveModel, progress: Progress | None) -> None:
+def _verify(archive: Path, sources: list[Source], models: list[Any], progress: Progress | None) -> None:
     """Unpack an archive into files beside it, and compare each with what it was made of."""
     with temporary(archive.parent) as folder:
-        decompress_file(archive, folder, twin, progress=progress)
+        decompress_file(archive, folder, models, progress=progress)
         for source in sources:
             member, name = source.member, ""
-            if isinstance(member, Images):
-                pairs = zip(member.names, source.paths, strict=True)
+            if isinstance(member, Pictures):
                 same = True
-                for name, path in pairs:
-                    same = same and np.array_equal(read_picture(folder / name, twin), read_picture(path, twin))
-            else:
+                for name, path in zip(member.names, source.paths, strict=True):
+                    same = same and read_file(folder / name).same(read_file(path))
+            elif isinstance(member, Array | Kept):
                 name = member.name
                 back = np.load(folder / name)[member.key] if member.key else read_npy(folder / name)
-                array = source.array if isinstance(member, Array) else member.array()
-                same = array is not None and back.dtype == array.dtype and np.array_equal(back, array)
+                array = source.array
+                same = back.dtype.str == array.dtype.str and back.shape == array.shape and _equal(back, array)
             if not same:
                 raise CodecError(f"{name} would not come back as it was: nothing was written")
+
+
+def _equal(back: np.ndarray, array: np.ndarray) -> bool:
+    """Whether two arrays hold the same bits (a float that is no number is not its own equal)."""
+    return all(a == b for a, b in zip(pieces_of(back), pieces_of(array), strict=True))
 
 
 @contextlib.contextmanager

@@ -1,204 +1,120 @@
-"""Events to chunks and back: the parallel pass encodes, the cached walk decodes; and whole arrays in memory."""
+"""Chunks of every kind of member, to bytes and back."""
 
 from __future__ import annotations
 
 import hashlib
-import io
-import itertools
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+import lzma
+import zlib
+from collections.abc import Iterator
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from chainrule import sampling
-from chainrule.codec.coder import Decoder, encode
-from chainrule.codec.container import Chunk, Header, Reader, Writer
-from chainrule.codec.embedding import model_bytes, model_from
-from chainrule.codec.members import Array, Member
-from chainrule.codec.sources import array_blocks, array_member
+from chainrule.codec import varints
+from chainrule.codec.container import Chunk
+from chainrule.codec.event_coding import Encoding, decode_events, digest_of
+from chainrule.codec.members import PIECE, Array, Kept, Loose, Pictures
+from chainrule.codec.model_blocks import Packing, Unpacking
+from chainrule.codec.picture_chunks import Mapper, Unpacked, decode_pictures
+from chainrule.codec.picture_coding import DAMAGED
+from chainrule.codec.picture_files import ARRAY, ARRAY_WITH_AXIS
 from chainrule.errors import CodecError
-from chainrule.evaluation import log_probs
-from chainrule.fixedpoint import ARITHMETIC_VERSION, TOTAL_BITS, exact, fingerprint, frequencies, order_of, probe
-from chainrule.models import AutoregressiveModel
 
-CHUNK = 2000
-"""Images that are coded together, if their tables fit the memory below."""
+Coded = tuple[int, bytes, bytes]
+"""What `Writer.chunk` takes: a count, a SHA-256, a payload."""
 
-TABLE_BYTES = 2**28
-"""Memory for the frequencies of a chunk while it is encoded."""
-
-
-def chunk_events(model: AutoregressiveModel, asked: int | None = None) -> int:
-    """How many events go into a chunk: what was asked for, or as many as fit the memory."""
-    if asked is not None and asked < 1:
-        raise CodecError(f"chunks of {asked} images hold nothing: use at least 1")
-    entries = len(sites := model.sites()) * max(site.levels for site in sites)
-    return max(1, min(asked or CHUNK, CHUNK, TABLE_BYTES // (4 * entries)))
+PLAIN, DEFLATED, XZ = range(3)
+"""How a piece of a kept array is coded."""
+MOST_MEMORY = 2**27
+"""Bytes that unpacking xz may take: its presets up to 9 take less."""
 
 
-def make_header(model: AutoregressiveModel, members: list[Member], embedded: bool) -> Header:
-    """The header of an archive by an exact model."""
-    count, known = sum(member.count for member in members), (fingerprint(model).hex(), probe(model).hex())
-    name, shape = type(model).__name__, list(model.shape)
-    return Header(ARITHMETIC_VERSION, *known, name, shape, model.levels, count, members, embedded)
+def encode_events(packing: Packing, place: int, x: np.ndarray) -> Coded:
+    """Events (N, *shape) of the model at a place of the list."""
+    model = packing.models[place]
+    events = torch.from_numpy(x)
+    model = model.sized(*x.shape[2:]) if model.any_size else model
+    encoding = Encoding(model, events)
+    payload = varints.pack([packing.number(place)]) + encoding.words()
+    return len(x), digest_of(events, model.levels), payload
 
 
-def model_for(
-    reader: Reader,
-    model: AutoregressiveModel | None,
-    place: Callable[[AutoregressiveModel], AutoregressiveModel] | None = None,
-) -> AutoregressiveModel:
-    """The exact model that decodes an archive: the one given, or the one inside; `place` moves it to a device.
-
-    Raises:
-        CodecError: it is another model, there is none, or its arithmetic is not what it was when the archive was made.
-    """
-    header = reader.header
-    if header.arithmetic != ARITHMETIC_VERSION:
-        raise CodecError(
-            f"the archive was made with exact arithmetic {header.arithmetic}, this program has {ARITHMETIC_VERSION}: "
-            f"use the version of chainrule that made it"
-        )
-    if model is None:
-        if reader.model is None:
-            raise CodecError(f"the archive holds no model: give the {header.model} that it was made with")
-        model = model_from(*reader.model, header)
-    twin = exact(model)
-    same = (list(twin.shape), twin.levels) == (header.shape, header.levels)
-    if not same or fingerprint(twin).hex() != header.fingerprint:
-        raise CodecError(
-            f"the archive was made with another model (a {header.model}, fingerprint {header.fingerprint[:12]}): "
-            f"give that one"
-        )
-    twin = twin if place is None else place(twin)
-    if probe(twin).hex() != header.probe:
-        raise CodecError("this machine's arithmetic gives other probabilities than the one that made the archive: stop")
-    return twin
+def encode_piece(raw: bytes) -> Coded:
+    """A piece of a kept array: the smallest of its bytes, deflated, and xz's."""
+    tries = [(PLAIN, raw), (DEFLATED, zlib.compress(raw, 9)), (XZ, lzma.compress(raw, preset=6))]
+    coder, payload = min(tries, key=lambda tried: len(tried[1]))
+    return 1, hashlib.sha256(raw).digest(), bytes([coder]) + payload
 
 
-def digest_of(x: Tensor, levels: int) -> bytes:
-    """SHA-256 of events: their levels in memory order, one byte each, or two, little-endian, beyond 256 levels."""
-    return hashlib.sha256(x.cpu().numpy().astype("u1" if levels <= 256 else "<u2").tobytes()).digest()
+def pieces_of(array: np.ndarray) -> Iterator[bytes]:
+    """The bytes of an array in C order, piece by piece."""
+    width = max(1, PIECE // max(array.dtype.itemsize, 1))
+    if PIECE % max(array.dtype.itemsize, 1):  # words of an odd length
+        raw = np.ascontiguousarray(array).tobytes()
+        yield from (raw[start : start + PIECE] for start in range(0, len(raw), PIECE))
+        return
+    flat = array.reshape(-1)
+    for start in range(0, len(flat), width):
+        yield np.ascontiguousarray(flat[start : start + width]).tobytes()
 
 
-def likeliest_labels(model: Any, x: Tensor) -> Tensor:
-    """For a model that is conditioned on labels: the label under which each event is shortest, int64 (N,) on the CPU.
-
-    Nobody need know the labels of what is to be compressed; they are coded in front of the events.
-    """
-    labels = [torch.full((len(x),), label) for label in range(model.classes)]
-    return torch.stack([log_probs(model, x, given) for given in labels]).argmax(0)
-
-
-def label_frequencies(model: Any) -> Tensor:
-    """All labels alike: integers (1, classes) with sum 2^22, the first takes what is left over."""
-    frequency = torch.full((1, model.classes), (1 << TOTAL_BITS) // model.classes)
-    frequency[0, 0] += (1 << TOTAL_BITS) - int(frequency.sum())
-    return frequency
-
-
-def encode_chunk(model: AutoregressiveModel, x: Tensor) -> tuple[int, bytes, bytes]:
-    """Events (N, *shape) of an exact model → (N, SHA-256 of them, payload)."""
-    x = model.checked(x)
-    parts, start, labels = [], 0, None
-    if model.needs_context:
-        labels = likeliest_labels(model, x)
-        parts.append((labels, label_frequencies(model).expand(len(x), -1)))
-    table = frequencies(model, x, labels)
-    symbols = model.with_auxiliaries(x).cpu().flatten(1)[:, order_of(model)].T
-    for levels, sites in itertools.groupby(model.sites(), key=lambda site: site.levels):
-        end = start + len(list(sites))
-        parts.append((symbols[start:end].reshape(-1), table[start:end, :, :levels].reshape(-1, levels)))
-        start = end
-    return len(x), digest_of(x, model.levels), encode(parts)
-
-
-def decode_chunk(model: AutoregressiveModel, chunk: Chunk) -> Tensor:
-    """The events of a chunk, int64 (N, *shape), on the CPU.
+def decode_chunk(chunk: Chunk, models: Unpacking, mapper: Mapper = map) -> bytes | list[Unpacked]:
+    """What a chunk adds to its member: bytes of an array, or pictures, found to be those that were packed.
 
     Raises:
-        CodecError: they are not those that were encoded, or more than a writer puts into a chunk.
+        CodecError: they are not.
     """
-    if chunk.count > chunk_events(model):
-        raise CodecError("the archive is damaged: a chunk claims more images than any has")
-    decoder, labels = Decoder(chunk.payload), None
-    if model.needs_context:
-        pmf = label_frequencies(model).double().mul(2.0**-TOTAL_BITS)
-        labels = decoder.decode(pmf.repeat(chunk.count, 1)).to(model.device)
-    x = sampling.walk(model, chunk.count, decoder, context=labels).cpu()
-    decoder.finish()
+    member = chunk.member
+    if isinstance(member, Kept):
+        return _piece(chunk, min(PIECE, member.size - chunk.start * PIECE))
+    if isinstance(member, Array) and not member.pixels:
+        return _events(chunk, member, models)
+    found = decode_pictures(chunk.payload, chunk.count, chunk.digest, models, mapper)
+    for picture in found:
+        loose = picture.record.form in (ARRAY, ARRAY_WITH_AXIS)
+        if loose == isinstance(member, Pictures):
+            raise CodecError(DAMAGED)
+        if isinstance(member, Array):
+            assert picture.raster is not None
+            if picture.raster.samples.transpose(2, 0, 1).shape != tuple(member.shape):
+                raise CodecError(DAMAGED)
+    if isinstance(member, Array):
+        samples = np.stack([picture.raster.samples for picture in found if picture.raster])
+        return member.restored(samples.transpose(0, 3, 1, 2)).tobytes()
+    assert isinstance(member, Pictures | Loose)
+    return found
+
+
+def _events(chunk: Chunk, member: Array, models: Unpacking) -> bytes:
+    try:
+        (number,), place = varints.take(chunk.payload, 1, 0)
+    except ValueError:
+        raise CodecError(DAMAGED) from None
+    model = models[number]
+    if not model.takes(tuple(member.shape), member.levels):
+        raise CodecError("the archive is damaged: it names a model of other events")
+    sized = model.sized(*member.shape[1:]) if model.any_size else model
+    x = decode_events(sized, chunk.payload[place:], chunk.count)
     if digest_of(x, model.levels) != chunk.digest:
         raise CodecError("the archive is damaged: a chunk's images are not those that were encoded")
-    return x
+    return member.restored(x.numpy()).tobytes()
 
 
-def in_chunks(blocks: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
-    """Arrays along their first axis, joined and cut anew into pieces of `size` (the last may be shorter)."""
-    waiting: list[np.ndarray] = []
-    held = 0
-    for block in blocks:
-        while held + len(block) >= size:
-            part, block = block[: size - held], block[size - held :]
-            yield np.concatenate([*waiting, part])
-            waiting, held = [], 0
-        if len(block):
-            waiting.append(block)
-            held += len(block)
-    if held:
-        yield np.concatenate(waiting)
-
-
-def compress(model: AutoregressiveModel, images: Any, *, embed_model: bool = False, chunk: int | None = None) -> bytes:
-    """Compress images, losslessly, into a `.crz` archive.
-
-    Args:
-        model: any model with an exact twin; a float model is made exact first.
-        images: integers (N, H, W, C), or (N, H, W) for one channel; for other events (N, *shape). They hold levels, or
-            8-bit pixels on the levels' grid, v · 255 // (levels - 1), or the model's `pixel_values`.
-        embed_model: put the model in, so that the archive explains itself.
-        chunk: images that are coded together, at most 2,000.
-
-    Raises:
-        DataError: the images do not fit the model, or hold values that it has no level for; nothing is ever rounded.
-        ModelError: the model has no exact twin.
-
-    Example:
-        >>> import chainrule as cr, numpy as np
-        >>> images = np.random.default_rng(0).integers(0, 4, (10, 5, 5, 1), dtype=np.uint8)
-        >>> model = cr.PixelCNN((1, 5, 5), 4, filters=8, blocks=1)
-        >>> bool((decompress(model, compress(model, images)) == images).all())
-        True
-    """
-    twin = exact(model)
-    array = np.asarray(images.cpu() if isinstance(images, Tensor) else images)
-    member = array_member(array, twin)
-    size = chunk_events(twin, chunk)
-    stream = io.BytesIO()
-    writer = Writer(stream, make_header(twin, [member], embed_model), model_bytes(twin) if embed_model else None)
-    for block in in_chunks(array_blocks(array, member, twin, size), size):
-        writer.chunk(*encode_chunk(twin, torch.from_numpy(block)))
-    writer.end()
-    return stream.getvalue()
-
-
-def decompress(model: AutoregressiveModel | None, blob: bytes) -> np.ndarray:
-    """The array that `compress` was given, of the same shape and type.
-
-    Args:
-        model: the one that compressed, float or exact; None for an archive that holds its model.
-        blob: an archive of one array. What holds files is for `decompress_file`.
-
-    Raises:
-        CodecError: the archive is damaged, of another model or version; no array is returned then.
-    """
-    reader = Reader(io.BytesIO(bytes(blob)))
-    (member,) = reader.header.members if len(reader.header.members) == 1 else [None]
-    if not isinstance(member, Array):
-        raise CodecError("the archive holds files, not one array: use decompress_file")
-    twin = model_for(reader, model)
-    parts = [member.restored(np.zeros((0, *twin.shape), np.int64), twin.levels)]
-    while (chunk := reader.next()) is not None:
-        parts.append(member.restored(decode_chunk(twin, chunk).numpy(), twin.levels))
-    return np.concatenate(parts).astype(member.dtype, copy=False)  # which would lose the order of bytes
+def _piece(chunk: Chunk, size: int) -> bytes:
+    coder, stored = chunk.payload[:1], chunk.payload[1:]
+    try:
+        if coder == bytes([XZ]):
+            unpacker = lzma.LZMADecompressor(lzma.FORMAT_XZ, MOST_MEMORY)
+            raw = unpacker.decompress(stored, size + 1)
+            whole = unpacker.eof and not unpacker.unused_data
+        elif coder == bytes([DEFLATED]):
+            inflater = zlib.decompressobj()
+            raw = inflater.decompress(stored, size + 1)
+            whole = inflater.eof and not inflater.unused_data
+        else:
+            raw, whole = stored, coder == bytes([PLAIN])
+    except (lzma.LZMAError, zlib.error, EOFError):
+        raise CodecError(DAMAGED) from None
+    if chunk.count != 1 or not whole or len(raw) != size or hashlib.sha256(raw).digest() != chunk.digest:
+        raise CodecError(DAMAGED)
+    return raw

@@ -1,55 +1,94 @@
-"""The `.crz` container: a header, perhaps a model, chunks, an end; docs/format.md is its specification.
+"""The `.crz` container: a header, models, chunks, an end; docs/format.md is its specification.
 
 Every byte is under a checksum, every size is checked before anything is read or allocated for it, and what is missing
-is noticed: the end marker counts chunks and events and seals the order of all checksums.
+is noticed: the members say how much there must be, and the end seals the order of all checksums.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import re
 import struct
 import zlib
-from dataclasses import dataclass
-from typing import BinaryIO
+from dataclasses import asdict, dataclass
+from typing import Any, BinaryIO
 
-from chainrule.codec.members import Images, Malformed, built, check, packed, require, unpacked
+from chainrule.codec.members import (
+    MOST_MEMBERS,
+    MOST_NAMES,
+    Array,
+    Malformed,
+    Member,
+    built,
+    check,
+    packed,
+    require,
+    unpacked,
+)
 from chainrule.errors import CodecError
 
 MAGIC = b"\x89CRZ\r\n\x1a\n"
-VERSION = 1
+VERSION = 2
 
 MOST_HEADER = 2**26
 """Bytes of the header, packed and unpacked: enough for a million file names."""
-MOST_NAMES, MOST_MEMBERS, MOST_CONFIG = 2**20, 2**12, 2**20
-"""File names and members of an archive, and bytes of an embedded model's config.json."""
-MOST_MODEL = 2**32 - 1
+MOST_MODELS, MOST_SELF, MOST_CONFIG, MOST_WEIGHTS = 64, 2**12, 2**20, 2**32 - 1
+"""Models of an archive; bytes of what one is known by, of its config.json and of its weights."""
 MOST_EVENTS = 2000
-"""Events of a chunk."""
+"""Events or pictures of a chunk."""
 WORST_BYTES = 4
-"""No entry takes more: 24 bits, and the coder's words."""
+"""No entry takes more with a model: 24 bits, and the coder's words."""
 
 PREFIX = struct.Struct("<8sHI")
-MODEL = struct.Struct("<cII")
+MODEL = struct.Struct("<cIII")
 CHUNK = struct.Struct("<cII32s")
-END = struct.Struct("<cIQ")
 CRC = struct.Struct("<I")
 STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
+USUAL = b'[{"kind":"array","name":"","key":"","count":1,"dtype":"|u1","layout":"NHWC","shape":[3,28,28],"levels":256,'
+USUAL += b'"values":"pixels"},{"kind":"kept"},{"kind":"list","count":1}{"kind":"pictures","names":["1.png","2.png"]}]'
+"""What a header usually says: the preset dictionary of its compression."""
 
 
-@dataclass
-class Header:
-    """What an archive says about itself.
+def pack_header(members: list[Member]) -> bytes:
+    """A header as the archive holds it: JSON, deflated."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15, zdict=USUAL)
+    text = json.dumps([packed(member) for member in members], separators=(",", ":")).encode()
+    return packer.compress(text) + packer.flush()
+
+
+def unpack_header(stored: bytes) -> list[Member]:
+    """Read and check a header, before anything is made of it.
+
+    Raises:
+        CodecError: no writer writes it, or it names files that may not be.
+    """
+    try:
+        inflater = zlib.decompressobj(-15, zdict=USUAL)
+        text = inflater.decompress(stored, MOST_HEADER + 1)
+        require(inflater.eof and not inflater.unused_data and len(text) <= MOST_HEADER)
+        require(text.count(b'"') <= 2 * (MOST_NAMES + 32 * MOST_MEMBERS))
+        bare = STRING.sub(b"", text)  # what is left are the brackets and commas that make lists and objects
+        require(bare.count(b"{") + bare.count(b"[") <= 4 * MOST_MEMBERS + 8 and bare.count(b",") <= 2 * MOST_NAMES)
+        given = json.loads(text)
+        require(type(given) is list and len(given) <= MOST_MEMBERS)
+        members = [unpacked(member) for member in given]
+        unsafe = check(members)
+    except (zlib.error, ValueError, Malformed, RecursionError):
+        raise CodecError("the archive's header cannot be read: the file is damaged") from None
+    if unsafe:
+        raise CodecError(f"the archive holds files that may not be, {unsafe}: it is refused")
+    return members
+
+
+@dataclass(frozen=True)
+class Known:
+    """What an exact model is known by.
 
     Args:
         arithmetic: version of the exact arithmetic.
-        fingerprint, probe: of the exact model, 32 bytes each, in hexadecimal.
-        model: the model's class, for people.
-        shape, levels: of one event.
-        count: events in all.
-        members: what the events came from, in order; see docs/format.md.
-        embedded: whether the model follows.
+        fingerprint, probe: 32 bytes each, in hexadecimal.
+        model: its class, for people.
+        shape, levels: of its events; a side may be None, for any.
     """
 
     arithmetic: int
@@ -58,69 +97,39 @@ class Header:
     model: str
     shape: list
     levels: int
-    count: int
-    members: list
-    embedded: bool
-
-    @property
-    def dims(self) -> int:
-        """Entries of an event."""
-        return math.prod(self.shape)
-
-    def pack(self) -> bytes:
-        """As the archive holds it: packed JSON."""
-        given = {**vars(self), "members": [packed(member) for member in self.members]}
-        return zlib.compress(json.dumps(given, separators=(",", ":")).encode(), 9)
 
     @classmethod
-    def unpack(cls, stored: bytes) -> Header:
-        """Read and check, before anything is made of it.
+    def read(cls, text: bytes) -> Known:
+        """Read and check.
 
         Raises:
-            CodecError: no writer writes it, or it names files that may not be.
+            CodecError: no writer writes it.
         """
         try:
-            inflater = zlib.decompressobj()
-            text = inflater.decompress(stored, MOST_HEADER + 1)
-            require(inflater.eof and not inflater.unused_data and len(text) <= MOST_HEADER)
-            require(text.count(b'"') <= 2 * (MOST_NAMES + 32 * MOST_MEMBERS))
-            bare = STRING.sub(b"", text)  # what is left are the brackets and commas that make lists and objects
-            require(bare.count(b"{") + bare.count(b"[") <= 4 * MOST_MEMBERS + 8 and bare.count(b",") <= 2 * MOST_NAMES)
-            header = built(cls, json.loads(text))
-            header.members = [unpacked(member) for member in header.members]
-            header._check()
-            unsafe = check(header.members, tuple(header.shape), header.levels, header.count)
-        except (zlib.error, ValueError, Malformed, RecursionError):
-            raise CodecError("the archive's header cannot be read: the file is damaged") from None
-        if unsafe:
-            raise CodecError(f"the archive holds files that may not be, {unsafe}: it is refused")
-        return header
-
-    def _check(self) -> None:
-        require(1 <= len(self.shape) <= 8 and all(type(side) is int and 1 <= side < 2**32 for side in self.shape))
-        require(self.dims < 2**32 and 2 <= self.levels <= 2**16)
-        require(all(0 <= number < 2**48 for number in (self.arithmetic, self.count)))
-        require(all(re.fullmatch(r"[0-9a-f]{64}", digest) for digest in (self.fingerprint, self.probe)))
-        require(bool(re.fullmatch(r"[A-Za-z]\w{0,63}", self.model, re.ASCII)))
-        require(len(self.members) <= MOST_MEMBERS)
-        require(sum(len(member.names) for member in self.members if isinstance(member, Images)) <= MOST_NAMES)
+            require(text.count(b"[") == 1 and text.count(b"{") == 1)
+            known: Known = built(cls, json.loads(text))
+            sides = known.shape[1:] if known.shape[1:] != [None, None] else []
+            require(
+                1 <= len(known.shape) <= 8 and all(type(s) is int and 1 <= s < 2**32 for s in known.shape[:1] + sides)
+            )
+            require(2 <= known.levels <= 2**16 and 0 <= known.arithmetic < 2**48)
+            require(all(re.fullmatch(r"[0-9a-f]{64}", digest) for digest in (known.fingerprint, known.probe)))
+            require(bool(re.fullmatch(r"[A-Za-z]\w{0,63}", known.model, re.ASCII)))
+        except (ValueError, Malformed, RecursionError):
+            raise CodecError("the archive's account of a model cannot be read: the file is damaged") from None
+        return known
 
 
 class Writer:
     """Writes an archive to a stream, front to back; nothing is written twice."""
 
-    def __init__(self, stream: BinaryIO, header: Header, model: tuple[bytes, bytes] | None = None) -> None:
-        self.stream, self.header = stream, header
-        self.chunks = self.events = self.size = 0
-        stored = header.pack()
-        Header.unpack(stored)  # what we write, we must be able to read
+    def __init__(self, stream: BinaryIO, members: list[Member]) -> None:
+        self.stream = stream
+        self.models = self.chunks = self.size = 0
+        stored = pack_header(members)
+        unpack_header(stored)  # what we write, we must be able to read
         self._seal = b""
         self._emit(PREFIX.pack(MAGIC, VERSION, len(stored)), stored)
-        if model is not None:
-            config, weights = model
-            if len(config) > MOST_CONFIG or len(weights) > MOST_MODEL:
-                raise CodecError("the model is too large to be embedded")
-            self._emit(MODEL.pack(b"M", len(config), len(weights)), config, weights)
 
     def _emit(self, *parts: bytes) -> None:
         crc = 0
@@ -137,24 +146,37 @@ class Writer:
         self.size += CRC.size
         return stored
 
+    def model(self, known: Known, inside: tuple[bytes, bytes] | None = None) -> int:
+        """Append a model, perhaps with its two files; the number by which chunks call it."""
+        text, (config, weights) = json.dumps(asdict(known), separators=(",", ":")).encode(), inside or (b"", b"")
+        if len(config) > MOST_CONFIG or len(weights) > MOST_WEIGHTS:
+            raise CodecError("the model is too large to be embedded: leave --embed-model out")
+        if self.models == MOST_MODELS:
+            raise CodecError(f"an archive has at most {MOST_MODELS} models: give fewer")
+        self._emit(MODEL.pack(b"M", len(text), len(config), len(weights)), text, config, weights)
+        self.models += 1
+        return self.models - 1
+
     def chunk(self, count: int, digest: bytes, payload: bytes) -> None:
-        """Append a chunk of `count` events whose levels have this SHA-256."""
+        """Append a chunk: so many events, pictures or pieces of the member at hand, and their SHA-256."""
+        if len(payload) >= 2**32:
+            raise CodecError("a picture is too large for an archive: leave it out")
         self._emit(CHUNK.pack(b"C", len(payload), count, digest), payload)
         self.chunks += 1
-        self.events += count
 
     def end(self) -> None:
         """Append the end marker."""
-        end = END.pack(b"E", self.chunks, self.events)
-        self.stream.write(end)
-        self.size += len(end)
-        self._crc(zlib.crc32(self._seal + end))
+        self.stream.write(b"E")
+        self.size += 1
+        self._crc(zlib.crc32(self._seal + b"E"))
 
 
 @dataclass
 class Chunk:
-    """One chunk as read, its checksum found right."""
+    """One chunk as read, its checksum found right: `count` of the member's, from the one numbered `start`."""
 
+    member: Member
+    start: int
     count: int
     digest: bytes
     payload: bytes
@@ -165,29 +187,21 @@ class Reader:
 
     def __init__(self, stream: BinaryIO) -> None:
         self.stream = stream
-        self.chunks = self.events = self.size = 0
+        self.chunks = self.size = self.place = self.done = 0  # the member at hand, and how much of it there was
+        self.models: list[tuple[Known, tuple[bytes, bytes] | None]] = []
         prefix = self._read(PREFIX.size)
         magic, version, length = PREFIX.unpack(prefix)
         if magic != MAGIC:
             raise CodecError("this is no .crz archive, or its first bytes were damaged")
         if version != VERSION:
             raise CodecError(
-                f"the archive has format version {version}, this program reads {VERSION}: update chainrule"
+                f"the archive has format version {version}, this program reads {VERSION}: use the chainrule of its time"
             )
         if length > MOST_HEADER:
             raise CodecError("the archive's header claims an impossible size: the file is damaged")
         stored = self._read(length)
         self._seal = self._check(prefix, stored)
-        self.header = Header.unpack(stored)
-        self.model: tuple[bytes, bytes] | None = None
-        if self.header.embedded:
-            start = self._read(MODEL.size)
-            tag, config_length, weights_length = MODEL.unpack(start)
-            if tag != b"M" or config_length > MOST_CONFIG:
-                raise CodecError("the archive's embedded model is damaged")
-            config, weights = self._read(config_length), self._read(weights_length)
-            self._seal += self._check(start, config, weights)
-            self.model = config, weights
+        self.members = unpack_header(stored)
 
     def _read(self, length: int) -> bytes:
         """Exactly so many bytes, piece by piece, so that a false length never makes us ask for memory."""
@@ -212,7 +226,10 @@ class Reader:
 
     def next(self) -> Chunk | None:
         """The next chunk; None after the last, once the end is found to be right."""
-        tag = self._read(1)
+        while (tag := self._read(1)) == b"M":
+            self._model(tag)
+        while self.place < len(self.members) and self.done == self.members[self.place].count:
+            self.place, self.done = self.place + 1, 0
         if tag == b"E":
             self._end(tag)
             return None
@@ -220,21 +237,31 @@ class Reader:
             raise CodecError("the archive is damaged: there is neither a chunk nor the end where one should be")
         start = tag + self._read(CHUNK.size - 1)
         _, length, count, digest = CHUNK.unpack(start)
-        possible = 1 <= count <= MOST_EVENTS and self.events + count <= self.header.count
-        if not possible or length % 4 or length > count * self.header.dims * WORST_BYTES + 64:
+        member: Any = self.members[self.place] if self.place < len(self.members) else None
+        possible = member is not None and 1 <= count <= min(MOST_EVENTS, member.count - self.done)
+        if possible and isinstance(member, Array) and not member.pixels:
+            possible = length <= count * (member.dims + 4) * WORST_BYTES + 64
+        if not possible:
             raise CodecError("the archive is damaged: a chunk claims an impossible size")
         payload = self._read(length)
         self._seal += self._check(start, payload)
         self.chunks += 1
-        self.events += count
-        return Chunk(count, digest, payload)
+        self.done += count
+        return Chunk(member, self.done - count, count, digest, payload)
+
+    def _model(self, tag: bytes) -> None:
+        start = tag + self._read(MODEL.size - 1)
+        _, length, config_length, weights_length = MODEL.unpack(start)
+        if length > MOST_SELF or config_length > MOST_CONFIG or len(self.models) == MOST_MODELS:
+            raise CodecError("the archive's account of a model cannot be read: the file is damaged")
+        text, config, weights = self._read(length), self._read(config_length), self._read(weights_length)
+        self._seal += self._check(start, text, config, weights)
+        self.models.append((Known.read(text), (config, weights) if config or weights else None))
 
     def _end(self, tag: bytes) -> None:
-        end = tag + self._read(END.size - 1)
-        if self._read(CRC.size) != CRC.pack(zlib.crc32(self._seal + end)):
+        if self._read(CRC.size) != CRC.pack(zlib.crc32(self._seal + tag)):
             raise CodecError("the archive is damaged: its last checksum is wrong")
-        _, chunks, events = END.unpack(end)
-        if (chunks, events) != (self.chunks, self.events) or events != self.header.count:
-            raise CodecError("the archive is damaged: its end does not count what it holds")
+        if self.place < len(self.members):
+            raise CodecError("the archive is damaged: it does not hold all that its header names")
         if self.stream.read(1):
             raise CodecError("the archive is followed by bytes that are not its own: cut them off")

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from chainrule import zoo
-from chainrule.codec.container import Header
+from chainrule.codec.container import Known
 from chainrule.errors import ChainruleError, CodecError
 from chainrule.models import REGISTRY, AutoregressiveModel
 
@@ -30,7 +30,7 @@ def model_bytes(model: AutoregressiveModel) -> tuple[bytes, bytes]:
     return json.dumps(model.config, sort_keys=True).encode(), safetensors.torch.save(tensors)
 
 
-def model_from(config_bytes: bytes, weights_bytes: bytes, header: Header) -> AutoregressiveModel:
+def model_from(config_bytes: bytes, weights_bytes: bytes, known: Known) -> AutoregressiveModel:
     """The exact model inside an archive.
 
     Raises:
@@ -40,14 +40,15 @@ def model_from(config_bytes: bytes, weights_bytes: bytes, header: Header) -> Aut
     try:
         config: dict[str, Any] = json.loads(config_bytes)
         weights = safetensors.torch.load(weights_bytes)
-        sizes = header.dims <= MOST_ENTRIES and header.dims * header.levels <= MOST_TABLE
-        if not sizes or not config.get("exact") or config.get("class") != header.model:
+        dims = math.prod(side for side in known.shape if side is not None)
+        sizes = dims <= MOST_ENTRIES and dims * known.levels <= MOST_TABLE
+        if not sizes or not config.get("exact") or config.get("class") != known.model:
             raise CodecError(f"{what} is not one that the archive can be of: the file is damaged")
         shapes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
         if shapes_of(config, shapes) != shapes:
             raise CodecError(f"{what} claims sizes that it does not have: the file is damaged")
         model = zoo.assemble(config, weights, what, what)
-        if (model.shape, model.levels) != (tuple(header.shape), header.levels):
+        if (model.shape, model.levels) != (tuple(known.shape), known.levels):
             raise CodecError(f"{what} is for other images than the archive's")
         return model
     except CodecError:

@@ -1,29 +1,25 @@
 """What an archive holds, as its header says it: one schema, checked once, when the header is read.
 
-An archive's events come from *members*: an array each, or a list of pictures. A member's values are levels as they
-stand ("levels"), bytes on the levels' grid ("scaled"), or the model's own pixel values, listed; a value that is none of
-these is refused, never rounded. Labels and other small arrays that came with images are kept beside them.
+A member is a list of pictures with names, an array of events that a model codes, an array or a list of pictures without
+names, or an array of anything else, kept as it is. `values` holds how the stored values of an array of events are
+levels of a model.
 """
 
 from __future__ import annotations
 
-import base64
 import math
 import re
-import zlib
 from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar, get_type_hints
 
 import numpy as np
 
 from chainrule.codec import names
-from chainrule.data.levels import checked_values
-from chainrule.data.pictures import is_lossless
-from chainrule.errors import DataError
+from chainrule.codec.values import is_mapping, stored_values, to_levels
 
-Mapping = str | list[int]
-MOST_KEPT = 2**24
-"""Bytes of a small array that is kept beside images."""
+MOST_NAMES, MOST_MEMBERS = 2**20, 2**12
+PIECE = 2**24
+"""Bytes of a kept array that are coded together."""
 
 
 class Malformed(Exception):
@@ -50,8 +46,42 @@ def built(cls: Any, given: Any) -> Any:
 
 
 @dataclass(frozen=True)
+class Pictures:
+    """Pictures of any size and kind, or files stored as they are, with a name each."""
+
+    kind: ClassVar[str] = "pictures"
+    names: list
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return len(self.names)
+
+    def check(self) -> None:
+        """Raise Malformed unless a writer writes it."""
+        require(len(self.names) <= MOST_NAMES and all(type(name) is str and name for name in self.names))
+
+
+@dataclass(frozen=True)
+class Loose:
+    """Pictures of any size without names: arrays that were in memory."""
+
+    kind: ClassVar[str] = "list"
+    count: int
+
+    @property
+    def names(self) -> list[str]:
+        """Those of the files that they can be unpacked to."""
+        return [f"{number:06}.png" for number in range(1, self.count + 1)]
+
+    def check(self) -> None:
+        """Raise Malformed unless a writer writes it."""
+        require(0 <= self.count <= MOST_NAMES)
+
+
+@dataclass(frozen=True)
 class Array:
-    """An array of events: it takes the next `count` of the archive's."""
+    """An array of events: levels of a model; or, where its values are "pixels", of pictures."""
 
     kind: ClassVar[str] = "array"
     name: str  # of its file; "" for an array that never had one
@@ -59,96 +89,90 @@ class Array:
     count: int
     dtype: str
     layout: str  # "events" (N, *shape); of images "NHWC", "NHW" for one channel, or "flat", (N, C·H·W)
-    values: Any  # a Mapping
+    shape: list  # of an event
+    levels: int
+    values: Any  # a Mapping, or "pixels"
 
-    def check(self, shape: tuple[int, ...], levels: int) -> None:
-        """Raise Malformed unless events of this shape can be such an array."""
-        image = len(shape) == 3
-        layouts = {"NHWC", "flat", *(["NHW"] if shape[0] == 1 else [])} if image else {"events"}
-        require(0 <= self.count < 2**48 and self.layout in layouts and is_mapping(self.values, levels))
+    @property
+    def pixels(self) -> bool:
+        """Whether its images are coded as pictures are."""
+        return bool(self.values == "pixels")
+
+    @property
+    def dims(self) -> int:
+        """Entries of an event."""
+        return math.prod(self.shape)
+
+    def check(self) -> None:
+        """Raise Malformed unless a writer writes it."""
+        require(1 <= len(self.shape) <= 8 and all(type(side) is int and 1 <= side < 2**32 for side in self.shape))
+        require(self.dims < 2**32 and 2 <= self.levels <= 2**16 and 0 <= self.count < 2**48)
+        image = len(self.shape) == 3
+        require(self.layout in ({"NHWC", "flat", *(["NHW"] * (self.shape[0] == 1))} if image else {"events"}))
         require(bool(re.fullmatch(r"[<>|][ui][1248]", self.dtype)))
-        require(int(stored_values(self.values, levels)[-1]) <= np.iinfo(self.dtype).max)
+        if self.pixels:
+            require(image and self.shape[0] <= 4 and self.dtype == "|u1" and self.levels == 256)
+            return
+        require(is_mapping(self.values, self.levels))
+        require(int(stored_values(self.values, self.levels)[-1]) <= np.iinfo(self.dtype).max)
 
-    def shape_of(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """The shape of the whole array, for events of this shape."""
-        each = {"events": shape, "NHWC": (*shape[1:], shape[0]), "NHW": shape[1:], "flat": (math.prod(shape),)}
+    @property
+    def whole_shape(self) -> tuple[int, ...]:
+        """The shape of the array."""
+        shape = tuple(self.shape)
+        each = {"events": shape, "NHWC": (*shape[1:], shape[0]), "NHW": shape[1:], "flat": (self.dims,)}
         return (self.count, *each[self.layout])
 
-    def events(self, block: np.ndarray, shape: tuple[int, ...], levels: int) -> np.ndarray:
-        """Some of the array → events (n, *shape), levels."""
-        block = block.transpose(0, 3, 1, 2) if self.layout == "NHWC" else block.reshape(len(block), *shape)
-        return to_levels(block, self.values, levels)
+    def events(self, block: np.ndarray) -> np.ndarray:
+        """Some of the array → events (n, *shape), levels; of pictures their pixels."""
+        block = block.transpose(0, 3, 1, 2) if self.layout == "NHWC" else block.reshape(len(block), *self.shape)
+        return block if self.pixels else to_levels(block, self.values, self.levels)
 
-    def restored(self, x: np.ndarray, levels: int) -> np.ndarray:
+    def restored(self, x: np.ndarray) -> np.ndarray:
         """Events (n, *shape) → the array's own values, layout and type."""
         x = x.transpose(0, 2, 3, 1) if self.layout == "NHWC" else x
         x = x.reshape(len(x), -1) if self.layout == "flat" else x[:, 0] if self.layout == "NHW" else x
-        return np.ascontiguousarray(stored_values(self.values, levels)[x].astype(self.dtype))
-
-
-@dataclass(frozen=True)
-class Images:
-    """Pictures: an event each, and a name each."""
-
-    kind: ClassVar[str] = "images"
-    names: list
-    values: Any  # a Mapping
-
-    @property
-    def count(self) -> int:
-        """Events that it takes."""
-        return len(self.names)
-
-    def check(self, shape: tuple[int, ...], levels: int) -> None:
-        """Raise Malformed unless events of this shape can be such pictures."""
-        require(len(shape) == 3 and shape[0] in (1, 3) and is_mapping(self.values, levels) and self.values != "levels")
-        require(all(type(name) is str and is_lossless(name) for name in self.names))
+        x = x if self.pixels else stored_values(self.values, self.levels)[x]
+        return np.ascontiguousarray(x.astype(self.dtype))
 
 
 @dataclass(frozen=True)
 class Kept:
-    """A small array that is no event (labels, say), as it is; it lies beside others in an .npz file."""
+    """An array that no model codes (labels, say), as it is, in pieces of 2^24 bytes."""
 
     kind: ClassVar[str] = "kept"
     name: str
     key: str
     dtype: str
     shape: list
-    data: str  # its bytes, packed by zlib, in base 64
-    count: ClassVar[int] = 0
 
-    @classmethod
-    def of(cls, name: str, key: str, array: np.ndarray) -> Kept:
-        """An array as such a member."""
-        data = base64.b64encode(zlib.compress(np.ascontiguousarray(array).tobytes(), 9)).decode()
-        return cls(name, key, array.dtype.str, list(array.shape), data)
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
-    def check(self, shape: tuple[int, ...], levels: int) -> None:
-        """Raise Malformed unless it is whole."""
-        require(bool(self.name and self.key and re.fullmatch(r"[<>|][biufSU]\d{1,6}", self.dtype)))
-        require(len(self.shape) <= 8 and all(type(side) is int and 0 <= side < 2**32 for side in self.shape))
-        self.array()
+    @property
+    def count(self) -> int:
+        """Pieces."""
+        return -(-self.size // PIECE)
 
-    def array(self) -> np.ndarray:
-        """The array.
+    @property
+    def whole_shape(self) -> tuple[int, ...]:
+        """The shape of the array."""
+        return tuple(self.shape)
 
-        Raises:
-            Malformed: its bytes are not those of such an array.
-        """
+    def check(self) -> None:
+        """Raise Malformed unless a writer writes it."""
+        require(bool(self.name and re.fullmatch(r"[<>|][biufcSU]\d{1,6}", self.dtype)))
+        require(len(self.shape) <= 32 and all(type(side) is int and 0 <= side < 2**48 for side in self.shape))
         try:
-            dtype = np.dtype(self.dtype)
-            size = math.prod(self.shape) * dtype.itemsize
-            require(size <= MOST_KEPT)
-            inflater = zlib.decompressobj()
-            raw = inflater.decompress(base64.b64decode(self.data, validate=True), size + 1)
-            require(len(raw) == size and inflater.eof)
-            return np.frombuffer(raw, dtype).reshape(self.shape)
-        except (ValueError, TypeError, zlib.error):
+            require(self.size < 2**48)
+        except (TypeError, ValueError):
             raise Malformed from None
 
 
-Member = Array | Images | Kept
-KINDS = {cls.kind: cls for cls in (Array, Images, Kept)}
+Member = Array | Pictures | Loose | Kept
+KINDS = {cls.kind: cls for cls in (Array, Pictures, Loose, Kept)}
 
 
 def packed(member: Member) -> dict[str, Any]:
@@ -166,17 +190,17 @@ def unpacked(given: Any) -> Member:
     return built(KINDS[given["kind"]], {name: value for name, value in given.items() if name != "kind"})
 
 
-def check(members: list[Member], shape: tuple[int, ...], levels: int, count: int) -> str | None:
+def check(members: list[Member]) -> str | None:
     """Whether an archive may hold these: what is wrong with its names, if anything is, as a part of a sentence.
 
     Raises:
         Malformed: no writer writes them.
     """
     for member in members:
-        member.check(shape, levels)
-    require(sum(member.count for member in members) == count)
-    require(len(members) == 1 or all(isinstance(member, Images) or member.name for member in members))
-    keys = [(member.name, member.key) for member in members if not isinstance(member, Images) and member.key]
+        member.check()
+    require(len(members) == 1 or all(isinstance(m, Pictures) or getattr(m, "name", "") for m in members))
+    require(sum(member.count for member in members if isinstance(member, Pictures)) <= MOST_NAMES)
+    keys = [(member.name, member.key) for member in members if isinstance(member, Array | Kept) and member.key]
     require(len(set(keys)) == len(keys) and all(name and names.is_safe(key) for name, key in keys))
     return names.problem(name for name in files_of(members) if name)
 
@@ -186,60 +210,10 @@ def files_of(members: list[Member]) -> list[str]:
     files: list[str] = []
     boxes: dict[str, None] = {}
     for member in members:
-        if isinstance(member, Images):
+        if isinstance(member, Pictures | Loose):
             files += member.names
         elif member.key:
             boxes[member.name] = None
         else:
             files.append(member.name)
     return [*files, *boxes]
-
-
-# ---------------------------------------------------------------------------------------------------------- the values
-
-
-def stored_values(mapping: Mapping, levels: int) -> np.ndarray:
-    """The stored value of each level, int64 (levels,).
-
-    >>> stored_values("scaled", 4).tolist(), stored_values([0, 128, 255], 3).tolist()
-    ([0, 85, 170, 255], [0, 128, 255])
-    """
-    if not isinstance(mapping, str):
-        return np.array(mapping, np.int64)
-    return np.arange(levels) if mapping == "levels" else np.arange(levels) * 255 // (levels - 1)
-
-
-def is_mapping(values: Any, levels: int) -> bool:
-    """Whether an archive's `values` can be understood: levels, scaled, or a list of one byte for each level.
-
-    >>> is_mapping([0, 128, 255], 3), is_mapping([0, 255, 128], 3), is_mapping("scaled", 300)
-    (True, False, False)
-    """
-    if type(values) is list:
-        try:
-            return len(checked_values(values, levels)) == levels
-        except DataError:
-            return False
-    return values == "levels" or (values == "scaled" and levels <= 256)
-
-
-def to_levels(values: np.ndarray, mapping: Mapping, levels: int) -> np.ndarray:
-    """Stored values → levels, uint8 or int32.
-
-    Raises:
-        DataError: there is a value that no level has.
-    """
-    stored = stored_values(mapping, levels)
-    unknown = np.setdiff1d(distinct(values), stored)
-    if len(unknown):
-        raise DataError(f"the value {unknown[0]} is no level of the model: nothing is rounded")
-    table = np.zeros(int(stored[-1]) + 1, np.uint8 if levels <= 256 else np.int32)
-    table[stored] = np.arange(levels)
-    return table[values]
-
-
-def distinct(values: np.ndarray) -> np.ndarray:
-    """The distinct values of an array of integers, sorted; bytes are counted, which is quicker than sorting them."""
-    if values.dtype == np.uint8:
-        return np.bincount(values.reshape(-1), minlength=256).nonzero()[0]
-    return np.unique(values)

@@ -11,32 +11,34 @@ from typing import BinaryIO
 
 import numpy as np
 
-from chainrule import data
-from chainrule.codec.container import Header
-from chainrule.codec.members import Array, Images, Kept, Member, files_of
+from chainrule.codec.container import Chunk
+from chainrule.codec.members import Array, Kept, Loose, Member, Pictures, files_of
+from chainrule.codec.picture_chunks import Mapper, Unpacked
+from chainrule.codec.picture_coding import DAMAGED
 from chainrule.errors import CodecError, DataError
 
 
-def npy_header(file: BinaryIO, member: Array, shape: tuple[int, ...]) -> None:
-    """Write the head of an .npy file for an array of events of this shape; its numbers follow as they come."""
-    fields = {"descr": member.dtype, "fortran_order": False, "shape": member.shape_of(shape)}
+def npy_header(file: BinaryIO, member: Array | Kept) -> None:
+    """Write the head of an .npy file; its numbers follow as they come."""
+    fields = {"descr": member.dtype, "fortran_order": False, "shape": member.whole_shape}
     np.lib.format.write_array_header_1_0(file, fields)
 
 
 class Standard:
     """One array to standard output."""
 
-    def __init__(self, header: Header) -> None:
-        if len(header.members) != 1 or not isinstance(header.members[0], Array):
+    def __init__(self, members: list[Member]) -> None:
+        if len(members) != 1 or not isinstance(members[0], Array | Kept):
             raise CodecError("the archive holds several files: only one array can go to standard output, give a folder")
-        self.member: Array = header.members[0]
-        self.levels, self.shape, self.begun = header.levels, tuple(header.shape), False
+        self.member = members[0]
+        self.begun = False
         self.file: BinaryIO = sys.stdout.buffer
 
-    def add(self, x: np.ndarray) -> None:
-        """Write events, levels (n, *shape)."""
+    def add(self, chunk: Chunk, found: bytes | list[Unpacked]) -> None:
+        """Write what a chunk holds."""
+        assert isinstance(found, bytes)
         self._begin()
-        self.file.write(self.member.restored(x, self.levels).tobytes())
+        self.file.write(found)
 
     def finish(self) -> list[Path]:
         """All has been written."""
@@ -46,7 +48,7 @@ class Standard:
 
     def _begin(self) -> None:
         if not self.begun:
-            npy_header(self.file, self.member, self.shape)
+            npy_header(self.file, self.member)
             self.begun = True
 
 
@@ -56,72 +58,64 @@ class Folder:
     Args:
         temporary: a folder of our own on the same disk.
         folder: where the files are to be.
-        header: the archive's.
+        members: of the archive.
         overwrite: whether files may be replaced.
+        mapper: writes pictures.
 
     Raises:
         DataError: something is in the way of a file.
     """
 
-    def __init__(self, temporary: Path, folder: Path, header: Header, overwrite: bool) -> None:
-        self.temporary, self.folder, self.header = temporary, folder, header
-        self.names = [name or "images.npy" for name in files_of(header.members)]
+    def __init__(
+        self, temporary: Path, folder: Path, members: list[Member], overwrite: bool, mapper: Mapper = map
+    ) -> None:
+        self.temporary, self.folder, self.members, self.mapper = temporary, folder, members, mapper
+        self.names = [name or "images.npy" for name in files_of(members)]
         for name in self.names:
             _check_free(folder, name, overwrite)
         (temporary / "files").mkdir(parents=True)
-        self.place = self.done = 0  # the member at hand, and how many of its events are written
-        self.file: BinaryIO | None = None
+        self.paths: dict[int, Path] = {}  # of arrays, by their member's place
+        for place, member in enumerate(members):
+            if isinstance(member, Array | Kept):
+                path = temporary / (f"{place}.npy" if member.key else f"files/{member.name or 'images.npy'}")
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with path.open("wb") as file:
+                    npy_header(file, member)
+                self.paths[place] = path
 
-    def add(self, x: np.ndarray) -> None:
-        """Write events, levels (n, *shape)."""
-        while len(x):
-            member: Member = self.header.members[self.place]
-            part, x = x[: member.count - self.done], x[member.count - self.done :]
-            if isinstance(member, Images):
-                values = None if member.values == "scaled" else member.values
-                for number, event in enumerate(part, self.done):
-                    data.write_image(event, self.header.levels, self.temporary / "files" / member.names[number], values)
-            elif isinstance(member, Array) and len(part):
-                self._array(member).write(member.restored(part, self.header.levels).tobytes())
-            self.done += len(part)
-            if self.done == member.count:
-                self._next()
+    def add(self, chunk: Chunk, found: bytes | list[Unpacked]) -> None:
+        """Write what a chunk holds."""
+        if isinstance(found, bytes):
+            place = next(place for place, member in enumerate(self.members) if member is chunk.member)
+            with self.paths[place].open("ab") as file:
+                file.write(found)
+            return
+        assert isinstance(chunk.member, Pictures | Loose)
+        names = chunk.member.names[chunk.start : chunk.start + chunk.count]
+        for _ in self.mapper(self._write, zip(names, found, strict=True)):
+            pass
 
-    def _array(self, member: Array) -> BinaryIO:
-        """The file of the array at hand."""
-        if self.file is None:
-            path = self._path(self.place)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self.file = path.open("wb")
-            npy_header(self.file, member, tuple(self.header.shape))
-        return self.file
-
-    def _path(self, place: int) -> Path:
-        """The file that a member is written to; what goes into an .npz is put there at the end."""
-        member = self.header.members[place]
-        return self.temporary / (f"{place}.npy" if member.key else f"files/{member.name or 'images.npy'}")
-
-    def _next(self) -> None:
-        member = self.header.members[self.place]
-        if isinstance(member, Array):
-            self._array(member).close()  # also one without events
-        elif isinstance(member, Kept):
-            np.save(self._path(self.place), member.array())
-        self.file = None
-        self.place, self.done = self.place + 1, 0
+    def _write(self, pair: tuple[str, Unpacked]) -> None:
+        name, picture = pair
+        path = self.temporary / "files" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            content = picture.file()
+        # a crafted picture can fail in any way that Pillow's encoders can
+        except (ValueError, TypeError, SystemError, KeyError):
+            raise CodecError(DAMAGED) from None
+        path.write_bytes(content)
 
     def finish(self) -> list[Path]:
         """Move everything to where it belongs, or nothing."""
-        while self.place < len(self.header.members):  # members without events
-            self._next()
-        boxes = [(i, m) for i, m in enumerate(self.header.members) if not isinstance(m, Images) and m.key]
+        boxes = [(i, m) for i, m in enumerate(self.members) if isinstance(m, Array | Kept) and m.key]
         for name in {member.name for _, member in boxes}:
             path = self.temporary / "files" / name
             path.parent.mkdir(parents=True, exist_ok=True)
             with zipfile.ZipFile(path, "w") as box:
                 for place, member in boxes:
                     if member.name == name:
-                        box.write(self._path(place), f"{member.key}.npy")
+                        box.write(self.paths[place], f"{member.key}.npy")
         moved: list[tuple[Path, Path | None]] = []
         made: list[Path] = []
         try:
@@ -145,11 +139,6 @@ class Folder:
                     folder.rmdir()
             raise
         return [self.folder / name for name in self.names]
-
-    def close(self) -> None:
-        """Let go of the file at hand."""
-        if self.file is not None:
-            self.file.close()
 
 
 def _check_free(folder: Path, name: str, overwrite: bool) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from chainrule.errors import ModelError
 from chainrule.fixedpoint.arithmetic import CARRIERS
+from chainrule.fixedpoint.exact_attention import ExactCausalAttention
 from chainrule.fixedpoint.exact_gates import ExactGate, ExactLeftConv2d, ExactRowConv2d
 from chainrule.fixedpoint.exact_layers import (
     ExactConv2d,
@@ -28,6 +29,7 @@ from chainrule.fixedpoint.grid import Grids, Part, choose_rows, inputs_from
 from chainrule.heads import LogisticMixture, Softmax
 from chainrule.models import AutoregressiveModel
 from chainrule.nn import (
+    CausalAttention,
     ChannelLayerNorm,
     FullConv2d,
     Gate,
@@ -50,6 +52,7 @@ PRODUCTS: dict[type[nn.Module], Callable[[Any, Grids], nn.Module]] = {
 """The layers that multiply by weights, and what makes an exact one of each."""
 
 OTHERS: dict[type[nn.Module], Callable[[Any], nn.Module]] = {
+    CausalAttention: lambda attention: ExactCausalAttention(),
     Gate: lambda gate: ExactGate(),
     LogisticMixture: ExactLogisticMixture,
     Residuals: lambda residuals: ExactResiduals(residuals.levels),
@@ -57,8 +60,8 @@ OTHERS: dict[type[nn.Module], Callable[[Any], nn.Module]] = {
 }
 """What has no weights but computes more than sums: its exact form works on integers."""
 
-AS_THEY_ARE = {nn.ModuleList, nn.Sequential, nn.ReLU}
-"""PyTorch's modules that only put others together, or choose. Ours say so by an own attribute `composes_exactly`."""
+AS_THEY_ARE = {nn.ModuleList, nn.Sequential, nn.ReLU, nn.Embedding}
+"""PyTorch's modules that only put others together, choose or look up. Ours say so by `composes_exactly`."""
 
 
 def refuse(model: Any) -> None:

@@ -65,7 +65,7 @@ def measure(
         arrays["truth"], arrays["model_joint"] = dataset.truth, np.exp2(log2_q)
     if model.shape == (2,) and "encoding" in model.config:
         result["encoding"] = model.config["encoding"]
-    if model.walk_shape != model.shape:
+    if hasattr(model, "gray"):
         measure_gray(model, dataset, result, arrays, generator)
 
 

@@ -7,6 +7,7 @@ from chainrule.models.gated_pixelcnn_made import GatedPixelCNNMADE
 from chainrule.models.grayscale_pixelcnn import GrayscalePixelCNN
 from chainrule.models.histogram import Histogram
 from chainrule.models.image import ImageModel
+from chainrule.models.image_gpt import ImageGPT
 from chainrule.models.logistic_pixelcnn import LogisticPixelCNN
 from chainrule.models.made import MADE
 from chainrule.models.pixel_iqn import PixelIQN
@@ -24,6 +25,7 @@ CLASSES = (
     GatedPixelCNNMADE,
     GrayscalePixelCNN,
     LogisticPixelCNN,
+    ImageGPT,
     PixelIQN,
 )
 REGISTRY: dict[str, type[AutoregressiveModel]] = {cls.__name__: cls for cls in CLASSES}
@@ -37,6 +39,7 @@ __all__ = [
     "GatedPixelCNNMADE",
     "GrayscalePixelCNN",
     "Histogram",
+    "ImageGPT",
     "ImageModel",
     "LogisticPixelCNN",
     "PixelCNN",

@@ -98,8 +98,8 @@ class EventModel(StoredModel):
             ModelError: events have any size.
         """
         self._need_size()
-        if len(self.shape) == 3:
-            channels, height, width = self.shape
+        if len(self.walk_shape) == 3:
+            channels, height, width = self.walk_shape
             order = itertools.product(range(height), range(width), range(channels))
             return [Site((c, i, j), self.levels) for i, j, c in order]
         return [Site(index, self.levels) for index in itertools.product(*map(range, self.shape))]

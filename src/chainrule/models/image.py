@@ -20,12 +20,12 @@ from chainrule.errors import DataError, ModelError
 from chainrule.heads import HEADS
 from chainrule.models import checking
 from chainrule.models.base import AutoregressiveModel
-from chainrule.nn import GatedTrunk, LevelEncoding, MaskedTrunk, PredictingTrunk, Trunk
+from chainrule.nn import AttentionTrunk, GatedTrunk, LevelEncoding, MaskedTrunk, PredictingTrunk, Trunk
 
 STRIP = 2**16
 """Pixels of a picture of any size whose features are computed at a time, where no gradient is asked for."""
 
-TRUNKS: dict[str, type[Trunk]] = {"masked": MaskedTrunk, "gated": GatedTrunk}
+TRUNKS: dict[str, type[Trunk]] = {"masked": MaskedTrunk, "gated": GatedTrunk, "attention": AttentionTrunk}
 
 
 class ImageModel(AutoregressiveModel):
@@ -34,13 +34,13 @@ class ImageModel(AutoregressiveModel):
     Args:
         shape: (C, H, W), or (C, None, None) for images of any size.
         levels: values of every channel, 0 … levels - 1.
-        trunk: "masked" (PixelCNN) or "gated" (Gated PixelCNN).
+        trunk: "masked" (PixelCNN), "gated" (Gated PixelCNN) or "attention" (ImageGPT).
         head: "factorised", "made", "logistic" or "quantile".
         filters: channels of the residual stream; of each stack, in a gated trunk.
         blocks: residual blocks, each of which widens the receptive field by one pixel.
         layer_norm: normalise over the channels of a pixel in front of every block.
-        classes: labels that a gated trunk is conditional on, 0 for none; the `context` is then integers of shape (B,)
-            in [0, classes). Weights of the same seed are the same but for the labels' own.
+        classes: labels that a gated or attention trunk is conditional on, 0 for none; the `context` is then integers of
+            shape (B,) in [0, classes). Weights of the same seed are the same but for the labels' own.
         components: logistics in each pixel's mixture, for the logistic head; None for its default.
         embedding: cosines that τ is embedded in, for the quantile head; None for its default.
         encoding: how levels enter the network: "onehot" (also for codes without an order), "number", or "auto".
@@ -97,11 +97,11 @@ class ImageModel(AutoregressiveModel):
         if prediction and not can_predict:
             raise ModelError("a prediction is for a logistic head over levels that enter as numbers: leave it out")
         if can_predict and prediction is not False:
-            inner = TRUNKS[trunk](2 * inputs, filters, blocks, layer_norm)
+            inner = TRUNKS[trunk](2 * inputs, filters, blocks, layer_norm, size=self.shape[1:])
             self.trunk: Trunk | PredictingTrunk = PredictingTrunk(channels, self.levels, inner)
             options["predicted"] = True
         else:
-            self.trunk = TRUNKS[trunk](inputs, filters, blocks, layer_norm, one_hot=one_hot)
+            self.trunk = TRUNKS[trunk](inputs, filters, blocks, layer_norm, one_hot=one_hot, size=self.shape[1:])
         self.head = HEADS[head](channels, self.levels, filters, self.encoding, **options)
         self.has_likelihood, self.loss_unit = self.head.has_likelihood, self.head.loss_unit
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -218,14 +218,15 @@ class ImageWalk(Walk):
     """A walk of an image model: the trunk goes from pixel to pixel, the head from channel to channel."""
 
     def __init__(self, model: ImageModel, batch: int, context: Tensor | None) -> None:
-        channels, height, width = model.shape
+        channels, height, width = model.walk_shape
         self.model, self.channels, self.channel = model, channels, 0
         self.state = model.trunk.start(batch, height, width, context)
         self.table = model.encoding.table(next(model.parameters()))  # how each level of a channel enters
         self.values = torch.zeros(batch, channels, dtype=torch.long, device=model.device)
         self.pixel: Any = None  # the head's state
         self.begun = False  # whether the features of the pixel at hand have been computed
-        self.period = channels * width if context is None or context.shape[2] == 1 else 0  # a row
+        repeats = model.trunk.periodic and (context is None or context.shape[2] == 1)
+        self.period = channels * width if repeats else 0  # a row
 
     def logits(self) -> Tensor | InverseCDF:
         """What the head has to say of the next site."""

@@ -1,5 +1,7 @@
 """Masked layers, and trunks made of them. What sees neighbours has a pass over images and steps side by side."""
 
+from chainrule.nn.attention import AttentionBlock, CausalAttention
+from chainrule.nn.attention_trunk import AttentionTrunk
 from chainrule.nn.conv import MaskedConv2d, WindowCache
 from chainrule.nn.encoding import LevelEncoding, one_hot
 from chainrule.nn.full import FullConv2d, ImageEncoder
@@ -15,6 +17,9 @@ from chainrule.nn.stacks import LeftCache, LeftConv2d, RowCache, RowConv2d
 from chainrule.nn.trunk import Trunk
 
 __all__ = [
+    "AttentionBlock",
+    "AttentionTrunk",
+    "CausalAttention",
     "ChannelLayerNorm",
     "FullConv2d",
     "Gate",

@@ -92,7 +92,7 @@ class PredictingTrunk(nn.Module):
                 self.predict.weight[range(channels), range(channels), row - 1, KERNEL // 2 + column] = weight
         self.residuals = Residuals(levels)
         self.inner = inner
-        self.reach = KERNEL // 2 + inner.reach
+        self.reach, self.periodic = KERNEL // 2 + inner.reach, inner.periodic
 
     @property
     def hidden(self) -> MaskedConv2d:

@@ -32,6 +32,7 @@ class Trunk(nn.Module):
         blocks: residual blocks.
         layer_norm: normalise over the channels of a pixel in front of every block, and at the end.
         one_hot: length of the one-hot vectors that a pixel is encoded as; 0 if it is something else.
+        size: height and width of the images, for a trunk that needs to know; None for any.
 
     Raises:
         ModelError: no such network can be made.
@@ -41,11 +42,23 @@ class Trunk(nn.Module):
     reach: int
     """Rows above a pixel that its features know of, at most."""
 
-    def __init__(self, inputs: int, filters: int, blocks: int, layer_norm: bool, *, one_hot: int = 0) -> None:
+    periodic = True
+    """Whether every row is walked over alike."""
+
+    def __init__(
+        self,
+        inputs: int,
+        filters: int,
+        blocks: int,
+        layer_norm: bool,
+        *,
+        one_hot: int = 0,
+        size: tuple[int | None, ...] = (None, None),
+    ) -> None:
         super().__init__()
         if filters < 1 or blocks < 0:
             raise ModelError(f"{filters} filters and {blocks} blocks make no network: use at least 1 and 0")
-        self.inputs, self.filters = inputs, filters
+        self.inputs, self.filters, self.size = inputs, filters, size
         self.reach = KERNEL // 2 + blocks  # a 7×7 kernel first, then one of 3×3 in each block
         self._layers(blocks, layer_norm, one_hot)
         self.norm = ChannelLayerNorm(filters) if layer_norm else None
@@ -89,7 +102,7 @@ class Trunk(nn.Module):
         Raises:
             ModelError: this trunk has no fronts.
         """
-        raise ModelError("a gated trunk has no fronts, since it looks to the right in rows above: use a masked one")
+        raise ModelError(f"a {type(self).__name__} has no fronts, as it looks far to the right: use a masked trunk")
 
     @abstractmethod
     def step(self, state: Any) -> Tensor:

@@ -68,7 +68,7 @@ def lower(model: Model, *, fronts: bool = False) -> Program | None:
     if own or type(model.softmax) not in SOFTMAXES:
         return None
     try:
-        program = Program(model.shape, model.levels, fronts=fronts)
+        program = Program(model.walk_shape, model.levels, fronts=fronts)
         add_head(program, model.head, add_trunk(program, model))
     except Unknown:
         return None

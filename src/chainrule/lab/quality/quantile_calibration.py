@@ -96,7 +96,7 @@ def distribution_functions(model: Any, x: Tensor, context: Any = None) -> Tensor
     Raises:
         ModelError: the model does not go entry by entry of the event.
     """
-    if model.walk_shape != model.shape:
+    if len(model.walk_shape) == len(model.shape) and model.walk_shape != model.shape:
         raise ModelError(f"{type(model).__name__} does not go entry by entry: its calibration is not defined")
     if model.has_likelihood:
         return model.log_pmf(x, context).double().exp().cumsum(-1)
