@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from chainrule.compiled.library import library
+from chainrule.compiled.library import available, library
 from chainrule.compiled.walk.fronts import CompiledFronts, all_finite, front_edges, to_draw, words_left
 from chainrule.compiled.walk.lowering import lower
 from chainrule.compiled.walk.program import GROUP, Program
@@ -132,9 +132,18 @@ class Compiled(Engine):
         program = lower(model) if context is None else None
         return None if program is None else CompiledWalk(program, batch)
 
-    def fronts(self, model: Model) -> Walk | None:
+    def fronts(self, model: Model, pictures: int) -> Walk | None:
         program = lower(model, fronts=True)
-        return None if program is None else CompiledFronts(program, model)
+        return None if program is None else CompiledFronts(program, model, pictures)
+
+    def push(self, state: int, symbols: Tensor, edges: Tensor, levels: int) -> tuple[int, np.ndarray] | None:
+        if (code := library()) is None or not available():
+            return None
+        symbols, edges = symbols.to(torch.int64).contiguous(), edges.to(torch.int32).contiguous()
+        words, kept = np.empty(len(symbols), np.uint32), np.array([state], np.uint64)
+        where = symbols.data_ptr(), edges.data_ptr(), kept.ctypes.data, words.ctypes.data
+        written = code.chainrule_encode(len(symbols), levels, *where)
+        return int(kept[0]), words[:written]
 
     def frequencies(self, model: Model, y: Tensor, context: Any = None) -> Tensor | None:
         program = lower(model) if context is None and model.softmax.exact else None

@@ -39,10 +39,10 @@ class FrontSpace:
 
 
 class CompiledFronts(FrontWalk):
-    """A walk over the fronts of one picture that is taken as a whole; single steps are the model's own."""
+    """A walk over the fronts of pictures that is taken as a whole; single steps are the model's own."""
 
-    def __init__(self, program: Program, model: Any) -> None:
-        self.program, self.model, self.begun = program, model, False
+    def __init__(self, program: Program, model: Any, pictures: int) -> None:
+        self.program, self.model, self.pictures, self.begun = program, model, pictures, False
         self.code: Any = library()
 
     def draw(self, u: Tensor, given: Tensor | None = None, known: Tensor | None = None) -> Tensor:
@@ -52,20 +52,23 @@ class CompiledFronts(FrontWalk):
             IndexError: a known entry is no level.
             ModelError: a distribution is not finite.
         """
-        x, mask = to_draw(self.program, 1, given, known)
-        u = u.to("cpu", torch.float64).broadcast_to(1, x[0].numel()).contiguous()
-        place = None if mask is None else mask.data_ptr()
-        space = FrontSpace(self.program, 1)
-        self.code.chainrule_fronts_draw(*space.places, u.data_ptr(), place, x.data_ptr())
+        x, mask = to_draw(self.program, self.pictures, given, known)
+        if self.pictures:
+            u = u.to("cpu", torch.float64).broadcast_to(self.pictures, x[0].numel()).contiguous()
+            place = None if mask is None else mask.data_ptr()
+            space = FrontSpace(self.program, self.pictures)
+            self.code.chainrule_fronts_draw(*space.places, u.data_ptr(), place, x.data_ptr())
         return all_finite(x)
 
     def decode(self, words: np.ndarray) -> tuple[Tensor, np.ndarray] | None:
         """As the contract says, for exact programs."""
         if not self.program.record.exact:
             return None
-        x = torch.empty(1, *self.program.shape, dtype=torch.int64, device="cpu")
+        x = torch.empty(self.pictures, *self.program.shape, dtype=torch.int64, device="cpu")
+        if not self.pictures:
+            return x, words
         words, rest = np.ascontiguousarray(words, np.uint32), np.zeros(2, np.uint64)
-        space = FrontSpace(self.program, 1)
+        space = FrontSpace(self.program, self.pictures)
         where = words.ctypes.data, len(words), x.data_ptr(), rest.ctypes.data
         self.code.chainrule_fronts_decode(*space.places, *where)
         return x, words_left(words, rest)
@@ -80,7 +83,7 @@ class CompiledFronts(FrontWalk):
 
     def _begin(self) -> None:
         if not self.begun:
-            super().__init__(self.model)
+            super().__init__(self.model, self.pictures)
             self.begun = True
 
 
