@@ -24,6 +24,7 @@ from chainrule.errors import CodecError
 from chainrule.fixedpoint.exact_softmax import CODER_BITS, TOTAL_BITS
 from chainrule.sampling import engines
 
+
 def _family() -> Any:
     return constriction.stream.model.Categorical(perfect=False)
 
@@ -107,7 +108,7 @@ class Decoder(Chooser):
 
     def decode(self, pmf: Tensor) -> Tensor:
         """The next symbols, int64 (N,), of probabilities that are multiples of 2^-22, float64 (N, levels)."""
-        if pmf.shape[1] == 1:
+        if pmf.shape[1] == 1 or not len(pmf):
             return torch.zeros(len(pmf), dtype=torch.int64)
         table = np.ascontiguousarray(pmf.cpu().numpy())
         return torch.from_numpy(self._coder.decode(self._model, table).astype(np.int64))

@@ -76,7 +76,8 @@ class FrontCache:
         """Remember the layer's input at the pixels of front t, (pixels · pictures, in); beside them lies nothing."""
         first, end = self.fronts.rows(t)
         self.ring[:, t % self.columns] = 0
-        self.ring[self.border + first : self.border + end, t % self.columns] = x.view(end - first, self.fronts.pictures, -1)
+        pixels = x.view(end - first, self.fronts.pictures, x.shape[-1])
+        self.ring[self.border + first : self.border + end, t % self.columns] = pixels
 
     def output(self, t: int) -> Tensor:
         """The convolution at the pixels of front t, (pixels · pictures, out)."""

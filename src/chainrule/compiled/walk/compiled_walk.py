@@ -36,10 +36,13 @@ class Workspace:
 
 
 class CompiledWalk(Walk):
-    """A walk over `batch` images by a program."""
+    """A walk over `batch` images by a program in raster order.
 
-    def __init__(self, program: Program, batch: int) -> None:
-        self.program, self.batch = program, batch
+    Whole draws of few images go by fronts where there is a program for it: the values are the same.
+    """
+
+    def __init__(self, program: Program, batch: int, fronts: CompiledFronts | None = None) -> None:
+        self.program, self.batch, self.fronts = program, batch, fronts
         self.code: Any = library()
         self.site = 0
         self.values: Tensor | None = None  # what was chosen at the site before
@@ -61,6 +64,8 @@ class CompiledWalk(Walk):
             IndexError: a known entry is no level.
             ModelError: a distribution is not finite.
         """
+        if self.fronts is not None:
+            return self.fronts.draw(u, given, known)
         x, mask = to_draw(self.program, self.batch, given, known)
         if self.batch:
             u = u.to("cpu", torch.float64).broadcast_to(self.batch, x[0].numel()).contiguous()
@@ -115,7 +120,9 @@ def score(program: Program, x: Tensor, *, edges: bool = False) -> Tensor:
     """
     code: Any = library()
     x = x.to(torch.int64).contiguous()
-    table = torch.empty(math.prod(program.shape), len(x), 2 if edges else program.levels, dtype=torch.int32, device="cpu")
+    table = torch.empty(
+        math.prod(program.shape), len(x), 2 if edges else program.levels, dtype=torch.int32, device="cpu"
+    )
     if len(x):
         space = Workspace(program, len(x), whole=False)
         places = (None, table.data_ptr()) if edges else (table.data_ptr(), None)
@@ -130,9 +137,12 @@ class Compiled(Engine):
 
     def walk(self, model: Model, batch: int, context: Any = None) -> Walk | None:
         program = lower(model) if context is None else None
-        return None if program is None else CompiledWalk(program, batch)
+        if program is None:
+            return None
+        ahead = self.fronts(model, batch) if batch < GROUP else None
+        return CompiledWalk(program, batch, ahead)
 
-    def fronts(self, model: Model, pictures: int) -> Walk | None:
+    def fronts(self, model: Model, pictures: int) -> CompiledFronts | None:
         program = lower(model, fronts=True)
         return None if program is None else CompiledFronts(program, model, pictures)
 

@@ -109,9 +109,7 @@ def front_edges(program: Program, x: Tensor, *, raster: bool = False) -> Tensor:
 # --------------------------------------------------------------------------------------- what both kinds of walks need
 
 
-def to_draw(
-    program: Program, batch: int, given: Tensor | None, known: Tensor | None
-) -> tuple[Tensor, Tensor | None]:
+def to_draw(program: Program, batch: int, given: Tensor | None, known: Tensor | None) -> tuple[Tensor, Tensor | None]:
     """Where events are to be drawn: integers (batch, C, H, W), the known entries in their places; and which they are.
 
     Raises:

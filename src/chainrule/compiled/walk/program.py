@@ -168,9 +168,7 @@ class Program:
             **_grid(grid),
         )
 
-    def activate(
-        self, layer: Any, source: int, target: int | Window, length: int, *, positive: bool = True
-    ) -> None:
+    def activate(self, layer: Any, source: int, target: int | Window, length: int, *, positive: bool = True) -> None:
         """`target = relu(source)` (or `source`), put on the grid of the layer that reads it, if there is one."""
         grid = _grid(getattr(layer, "inputs", None))
         self._add(ACTIVATE, source, target, inputs=length, positive=int(positive), **grid)
@@ -263,8 +261,9 @@ class Program:
 
     def finish(self, exponentials: Tensor | None, sigmoids: Tensor | None = None) -> Program:
         """The program is complete; the tables are those of an exact model's softmax and mixture."""
-        self.arrays = (OperationRecord * len(self.operations))(*self.operations), (EntryRecord * len(self.entries))(
-            *self.entries
+        self.arrays = (
+            (OperationRecord * len(self.operations))(*self.operations),
+            (EntryRecord * len(self.entries))(*self.entries),
         )
         record = self.record
         record.count, record.operations = len(self.operations), ctypes.addressof(self.arrays[0])
