@@ -10,7 +10,7 @@ from chainrule import compiled, sampling
 from chainrule.codec.coder import Decoder
 from chainrule.codec.event_coding import Encoding, decode_events
 from chainrule.compiled.library import library
-from chainrule.compiled.walk.lowering import lower
+from chainrule.compiled.walk.lowering import by_fronts, lower
 from chainrule.errors import ModelError
 from chainrule.fixedpoint import calibrate, edges
 from chainrule.models import ImageModel
@@ -159,3 +159,11 @@ def test_the_order_of_several_pictures(models):
     for n in range(2):
         assert torch.equal(both[:, n : n + 1], edges(model, x[n : n + 1], fronts=True))
     assert sorted(front_order(3, 3, 6).tolist()) == list(range(54))
+
+
+def test_programs_of_exact_models_are_kept(models):
+    """One serves pictures of every size; a float model's may change, and is made anew."""
+    _, model = models
+    with torch.no_grad():
+        assert by_fronts(model.sized(3, 4)) is by_fronts(model.sized(9, 2)) is not None
+        assert by_fronts(models[0].sized(3, 4)) is not by_fronts(models[0].sized(3, 4))

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from chainrule.compiled.library import available, library
-from chainrule.compiled.walk.fronts import CompiledFronts, all_finite, front_edges, to_draw, words_left
-from chainrule.compiled.walk.lowering import lower
+from chainrule.compiled.walk.compiled_fronts import CompiledFronts, all_finite, front_edges, to_draw, words_left
+from chainrule.compiled.walk.lowering import by_fronts, lower
 from chainrule.compiled.walk.program import GROUP, Program
 from chainrule.contract import Engine, Model, Walk
 
@@ -66,7 +66,7 @@ class CompiledWalk(Walk):
         """
         if self.fronts is not None:
             return self.fronts.draw(u, given, known)
-        x, mask = to_draw(self.program, self.batch, given, known)
+        x, mask = to_draw((self.batch, *self.program.shape), self.program.levels, given, known)
         if self.batch:
             u = u.to("cpu", torch.float64).broadcast_to(self.batch, x[0].numel()).contiguous()
             space = Workspace(self.program, self.batch, whole=False)
@@ -143,7 +143,7 @@ class Compiled(Engine):
         return CompiledWalk(program, batch, ahead)
 
     def fronts(self, model: Model, pictures: int) -> CompiledFronts | None:
-        program = lower(model, fronts=True)
+        program = by_fronts(model)
         return None if program is None else CompiledFronts(program, model, pictures)
 
     def push(self, state: int, symbols: Tensor, edges: Tensor, levels: int) -> tuple[int, np.ndarray] | None:
@@ -162,7 +162,7 @@ class Compiled(Engine):
     def edges(self, model: Model, y: Tensor, context: Any = None, *, fronts: bool = False) -> Tensor | None:
         if context is not None or not model.softmax.exact:
             return None
-        if (program := lower(model, fronts=True)) is not None:
+        if (program := by_fronts(model)) is not None:
             return front_edges(program, y.cpu(), raster=not fronts)
         program = None if fronts else lower(model)
         return None if program is None else score(program, y.cpu(), edges=True)

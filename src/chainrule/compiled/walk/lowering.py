@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -59,13 +60,7 @@ def lower(model: Model, *, fronts: bool = False) -> Program | None:
     That is for models without one, on other devices than the CPU, in other types than float32, while gradients are
     recorded, and where chainrule was installed without a compiler.
     """
-    if not isinstance(model, ImageModel) or not available() or torch.is_grad_enabled() or model.classes:
-        return None
-    cls, numbers = type(model), model.trunk.hidden.weight
-    if (numbers.device.type, numbers.dtype) != ("cpu", torch.float32):
-        return None
-    own = (cls.start, cls._logits, cls.features) != (ImageModel.start, ImageModel._logits, ImageModel.features)
-    if own or type(model.softmax) not in SOFTMAXES:
+    if not isinstance(model, ImageModel) or not lowers(model):
         return None
     try:
         program = Program(model.walk_shape, model.levels, fronts=fronts)
@@ -75,6 +70,32 @@ def lower(model: Model, *, fronts: bool = False) -> Program | None:
     softmax: Any = model.softmax
     mixture = getattr(model.head, "mixture", None)
     return program.finish(softmax.table if softmax.exact else None, getattr(mixture, "sigmoids", None))
+
+
+def lowers(model: Model) -> bool:
+    """Whether a model is of a kind, type and place that programs are for."""
+    if not isinstance(model, ImageModel) or not available() or torch.is_grad_enabled() or model.classes:
+        return False
+    cls, numbers = type(model), model.trunk.hidden.weight
+    own = (cls.start, cls._logits, cls.features) != (ImageModel.start, ImageModel._logits, ImageModel.features)
+    placed = (numbers.device.type, numbers.dtype) == ("cpu", torch.float32)
+    return placed and not own and type(model.softmax) in SOFTMAXES
+
+
+FRONTS: WeakKeyDictionary[nn.Module, Program] = WeakKeyDictionary()
+"""Programs by the heads of exact models, which never change: a picture may be small, and there may be many."""
+
+
+def by_fronts(model: Model) -> Program | None:
+    """The program of a model's walk by fronts, the same for pictures of every size; None where there is none."""
+    head = getattr(model, "head", None)
+    if not model.softmax.exact or not isinstance(head, nn.Module):
+        return lower(model, fronts=True)
+    if not lowers(model):
+        return None
+    if head not in FRONTS and (found := lower(model, fronts=True)) is not None:
+        FRONTS[head] = found
+    return FRONTS.get(head)
 
 
 def expect(layer: Any, kinds: tuple[type, ...]) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -24,8 +24,8 @@ MOST_THREADS = 64
 class FrontSpace:
     """Memory for a program that goes by fronts: for all lines of the pictures, and for the longest front."""
 
-    def __init__(self, program: Program, batch: int) -> None:
-        _, height, width = program.shape
+    def __init__(self, program: Program, shape: Sequence[int]) -> None:
+        batch, _, height, width = shape
         record, self.threads = program.record, max(1, min(torch.get_num_threads(), MOST_THREADS))
         pixels = batch * min(height, (width - 1) // SKEW + 1)
         floats: Any = {"dtype": torch.float32, "device": "cpu"}
@@ -43,6 +43,7 @@ class CompiledFronts(FrontWalk):
 
     def __init__(self, program: Program, model: Any, pictures: int) -> None:
         self.program, self.model, self.pictures, self.begun = program, model, pictures, False
+        self.shape = pictures, *model.walk_shape
         self.code: Any = library()
 
     def draw(self, u: Tensor, given: Tensor | None = None, known: Tensor | None = None) -> Tensor:
@@ -52,11 +53,11 @@ class CompiledFronts(FrontWalk):
             IndexError: a known entry is no level.
             ModelError: a distribution is not finite.
         """
-        x, mask = to_draw(self.program, self.pictures, given, known)
+        x, mask = to_draw(self.shape, self.program.levels, given, known)
         if self.pictures:
             u = u.to("cpu", torch.float64).broadcast_to(self.pictures, x[0].numel()).contiguous()
             place = None if mask is None else mask.data_ptr()
-            space = FrontSpace(self.program, self.pictures)
+            space = FrontSpace(self.program, self.shape)
             self.code.chainrule_fronts_draw(*space.places, u.data_ptr(), place, x.data_ptr())
         return all_finite(x)
 
@@ -64,11 +65,11 @@ class CompiledFronts(FrontWalk):
         """As the contract says, for exact programs."""
         if not self.program.record.exact:
             return None
-        x = torch.empty(self.pictures, *self.program.shape, dtype=torch.int64, device="cpu")
+        x = torch.empty(self.shape, dtype=torch.int64, device="cpu")
         if not self.pictures:
             return x, words
         words, rest = np.ascontiguousarray(words, np.uint32), np.zeros(2, np.uint64)
-        space = FrontSpace(self.program, self.pictures)
+        space = FrontSpace(self.program, self.shape)
         where = words.ctypes.data, len(words), x.data_ptr(), rest.ctypes.data
         self.code.chainrule_fronts_decode(*space.places, *where)
         return x, words_left(words, rest)
@@ -99,9 +100,9 @@ def front_edges(program: Program, x: Tensor, *, raster: bool = False) -> Tensor:
     """
     code: Any = library()
     x = x.to(torch.int64).contiguous()
-    edges = torch.empty(math.prod(program.shape), len(x), 2, dtype=torch.int32, device="cpu")
+    edges = torch.empty(x.shape[1:].numel(), len(x), 2, dtype=torch.int32, device="cpu")
     if len(x):
-        space = FrontSpace(program, len(x))
+        space = FrontSpace(program, x.shape)
         code.chainrule_fronts_score(*space.places, x.data_ptr(), int(raster), edges.data_ptr())
     return edges
 
@@ -109,18 +110,20 @@ def front_edges(program: Program, x: Tensor, *, raster: bool = False) -> Tensor:
 # --------------------------------------------------------------------------------------- what both kinds of walks need
 
 
-def to_draw(program: Program, batch: int, given: Tensor | None, known: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """Where events are to be drawn: integers (batch, C, H, W), the known entries in their places; and which they are.
+def to_draw(
+    shape: Sequence[int], levels: int, given: Tensor | None, known: Tensor | None
+) -> tuple[Tensor, Tensor | None]:
+    """Where events are to be drawn: integers (B, C, H, W), the known entries in their places; and which they are.
 
     Raises:
         IndexError: a known entry is no level.
     """
-    x, mask = torch.zeros(batch, *program.shape, dtype=torch.int64, device="cpu"), None
+    x, mask = torch.zeros(*shape, dtype=torch.int64, device="cpu"), None
     if known is not None and given is not None:
         mask = known.to("cpu", torch.bool).broadcast_to(x.shape).contiguous()
         x.copy_(given)
-        if bool(((x < 0) | (x >= program.levels))[mask].any()):
-            raise IndexError(f"a value is none of the {program.levels} levels")
+        if bool(((x < 0) | (x >= levels))[mask].any()):
+            raise IndexError(f"a value is none of the {levels} levels")
     return x, mask
 
 
