@@ -232,7 +232,7 @@ def test_inverse_cdf(levels, rng):
 def test_gates(n, exact, rng):
     """By table, bit for bit; else up to rounding. Far beyond the table's ends too."""
     images = 3
-    table = np.array(ExactGate().table) if exact else floats(1)
+    table = ExactGate().table.numpy() if exact else floats(1)
     gate = OperationRecord(kind=GATE, source=0, target=2 * n, inputs=n, whole=int(exact), high=len(table) // 2)
     gate.weight = table.ctypes.data
     walk = Steps(images, [gate], scratch=3 * n + LANES)
@@ -241,7 +241,7 @@ def test_gates(n, exact, rng):
     walk.step()
     for k in range(images):
         expected = floats(n)
-        reference("gate", n, table, len(table) // 2, np.ascontiguousarray(walk.scratch[k, : 2 * n]), expected)
+        reference("open_gate", n, table, len(table) // 2, np.ascontiguousarray(walk.scratch[k, : 2 * n]), expected)
         found = walk.scratch[k, 2 * n : 3 * n]
         assert np.array_equal(found, expected) if exact else np.abs(found - expected).max() < 2e-6
 

@@ -57,7 +57,7 @@ void chainrule_reference_norm(int64_t n, double scale, double low, double high, 
 
 /* tanh(a) · σ(b) of a = x[0 … n - 1], b = x[n … 2n - 1]: in float64; or, if `most` is not 0, by the table of tanh at the
    multiples of 2^-11 from -most to most, with σ(b) = (1 + tanh(b / 2)) / 2 and one rounding. */
-void chainrule_reference_gate(int64_t n, const float *table, int64_t most, const float *x, float *y) {
+void chainrule_reference_open_gate(int64_t n, const float *table, int64_t most, const float *x, float *y) {
     for (int64_t i = 0; i < n; i++) {
         if (!most) {
             y[i] = (float)(tanh(x[i]) / (1 + exp(-(double)x[n + i])));
