@@ -157,3 +157,37 @@ class Engine(ABC):
             int32 (sites, B, levels) on the CPU, sites in the order of the walk; None if this is not offered.
         """
         return None
+
+    def fronts(self, model: Model, pictures: int) -> Walk | None:
+        """Optional: a walk over the fronts of pictures, whose whole decoding or drawing is offered.
+
+        `decode` takes entries in the order of the fronts (`chainrule.models.front_walk`), `draw` takes uniforms in the
+        order of the model's sites. None where this engine cannot run this model.
+        """
+        return None
+
+    def edges(self, model: Model, y: Tensor, context: Any = None, *, fronts: bool = False) -> Tensor | None:
+        """Optional: of the same conditionals only what an encoder needs, for heads over many levels.
+
+        Args:
+            y: integers (B, *walk_shape).
+            fronts: whether sites come in the order of the fronts, and not of the walk.
+
+        Returns:
+            int32 (sites, B, 2) on the CPU: the sum of the frequencies of all levels below the one that the entry takes,
+            and that level's own. None if this is not offered.
+        """
+        return None
+
+    def push(self, state: int, symbols: Tensor, edges: Tensor, levels: int) -> tuple[int, np.ndarray] | None:
+        """Optional: put symbols on the stack of the entropy coder of docs/format.md, the last one first.
+
+        Args:
+            state: of the coder.
+            symbols, edges: integers (N,) and (N, 2), as `edges` gives them.
+            levels: that each symbol is one of.
+
+        Returns:
+            The new state, and the words that were written, uint32.
+        """
+        return None

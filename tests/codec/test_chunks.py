@@ -14,7 +14,7 @@ import torch
 from chainrule import compiled as native
 from chainrule import metrics, sampling
 from chainrule.codec import chunks, compress, decompress, model_blocks
-from chainrule.codec.coder import Decoder, encode
+from chainrule.codec.coder import Decoder, edges_of, encode
 from chainrule.codec.container import Chunk, Reader
 from chainrule.codec.event_coding import Encoding
 from chainrule.compiled.walk.compiled_walk import CompiledWalk
@@ -92,7 +92,7 @@ def test_the_coder_is_within_a_word_of_the_information():
     f[:, 1] += 2**22 - f.sum(1)
     uniform = torch.rand(100_000, generator=generator) * 2**22
     symbols = (f.cumsum(1) <= uniform[:, None]).sum(1)
-    payload = encode([(symbols, f)])
+    payload = encode([(symbols, edges_of(symbols, f), f.shape[1])])
     bits = metrics.bits(-float((f.gather(1, symbols[:, None]).double() / 2**22).log().sum()))
     assert bits < 8 * len(payload) < bits * 1.0001 + 64
     assert torch.equal(Decoder(payload).decode(f.double() / 2**22), symbols)
@@ -100,13 +100,13 @@ def test_the_coder_is_within_a_word_of_the_information():
 
 @pytest.mark.parametrize("levels", [2, 3, 4, 100, 256, 3000])
 def test_the_coder_is_the_one_in_the_specification(levels):
-    """The plain decoder of docs/format.md reads what constriction wrote, for any frequencies."""
+    """The plain decoder of docs/format.md reads what was written, for any frequencies."""
     generator = torch.Generator().manual_seed(levels)
     weight = torch.rand(400, levels, generator=generator, dtype=torch.float64) ** 8
     f = 1 + (weight / weight.sum(1, keepdim=True) * (2**22 - levels)).long()
     f[:, levels // 2] += 2**22 - f.sum(1)
     symbols = torch.randint(0, levels, (400,), generator=generator)
-    decoder = AnsDecoder(encode([(symbols, f)]))
+    decoder = AnsDecoder(encode([(symbols, edges_of(symbols, f), f.shape[1])]))
     assert [decoder.symbol(row) for row in f.tolist()] == symbols.tolist()
     assert decoder.state == 0
     assert not decoder.words

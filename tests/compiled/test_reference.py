@@ -15,15 +15,18 @@ from chainrule.compiled.library import library
 from chainrule.compiled.walk.program import (
     ACTIVATE,
     ADD,
+    GATE,
     LANES,
     NORM,
     PRODUCT,
     WIDE_LANES,
     WIDE_PRODUCT,
+    EntryRecord,
     OperationRecord,
     ProgramRecord,
     WindowRecord,
 )
+from chainrule.fixedpoint.exact_gates import ExactGate
 from chainrule.fixedpoint.exact_softmax import LARGEST, LOGIT_BITS, TOTAL_BITS, exp_table
 
 pytestmark = pytest.mark.skipif(not compiled.available(), reason="chainrule was installed without a C compiler")
@@ -77,14 +80,16 @@ class Steps:
 
     def __init__(self, images, operations=(), *, scratch=512, memory=LANES, shape=(1, 1), levels=2, exact=False):
         self.images, self.kept = images, [(OperationRecord * max(1, len(operations)))(*operations)]
-        units, window = -(-levels // 8) * 8, WindowRecord(1, shape[1], 1, 1)
+        units, window = -(-levels // 8) * 8, WindowRecord(1, 0, 1, 1, shape[1])
         self.record = ProgramRecord(count=len(operations), operations=ctypes.addressof(self.kept[0]), memory=memory)
+        seen = EntryRecord(place=0, seen=window, width=1, encoding=self.address(floats(levels)))
+        self.entries = (EntryRecord * 1)(seen)
         for name, value in {
             "scratch": scratch,
-            "head": 2 * units + 2 * levels,
-            "seen": window,
-            "width": 1,
-            "encoding": self.address(floats(levels)),
+            "room": 2 * units + 2 * levels,
+            "entered": 1,
+            "entries": ctypes.addressof(self.entries),
+            "predicted": -1,
             "height": shape[0],
             "columns": shape[1],
             "channels": 1,
@@ -95,9 +100,9 @@ class Steps:
             setattr(self.record, name, value)
         if exact:
             table = np.array([*exp_table(), 0], np.int64)
-            self.record.exponentials, self.record.entries = self.address(table), len(table)
+            self.record.exponentials, self.record.exponentials_count = self.address(table), len(table)
         self.memory, self.scratch = floats(images, memory), floats(images, scratch)
-        self.heads, self.pmf = np.zeros((images, self.record.head)), np.zeros((images, levels))
+        self.heads, self.pmf = np.zeros((images, self.record.room)), np.zeros((images, levels))
         self.places = ctypes.byref(self.record), self.memory, self.scratch, self.heads, images, images, 1
 
     def address(self, array):
@@ -125,7 +130,7 @@ def test_masked_product_of_a_window(images, wide, radius, own, rng):
     panels = np.ascontiguousarray(weight.reshape(-1, lanes, inputs).swapaxes(1, 2), kind)
     shift = bias.astype(kind)
     stride = (width + 2 * radius) * channels
-    window = WindowRecord(radius + 1, stride, channels, taps)
+    window = WindowRecord(radius + 1, radius, taps, channels, stride)
     enter = OperationRecord(kind=ACTIVATE, source=0, target=0, inputs=channels, to_window=window)
     product = OperationRecord(
         kind=WIDE_PRODUCT if wide else PRODUCT, source=0, target=LANES, inputs=inputs, outputs=padded
@@ -222,6 +227,25 @@ def test_inverse_cdf(levels, rng):
     assert len(set(expected)) > 1
 
 
+@pytest.mark.parametrize("n", LENGTHS)
+@pytest.mark.parametrize("exact", [False, True])
+def test_gates(n, exact, rng):
+    """By table, bit for bit; else up to rounding. Far beyond the table's ends too."""
+    images = 3
+    table = ExactGate().table.numpy() if exact else floats(1)
+    gate = OperationRecord(kind=GATE, source=0, target=2 * n, inputs=n, whole=int(exact), high=len(table) // 2)
+    gate.weight = table.ctypes.data
+    walk = Steps(images, [gate], scratch=3 * n + LANES)
+    walk.scratch[:, : 2 * n] = 5 * normals(rng, images, 2 * n)
+    walk.scratch[:, 0] = [100, -100, 0]
+    walk.step()
+    for k in range(images):
+        expected = floats(n)
+        reference("open_gate", n, table, len(table) // 2, np.ascontiguousarray(walk.scratch[k, : 2 * n]), expected)
+        found = walk.scratch[k, 2 * n : 3 * n]
+        assert np.array_equal(found, expected) if exact else np.abs(found - expected).max() < 2e-6
+
+
 @pytest.mark.parametrize("levels", [2, 3, 17, 256])
 @pytest.mark.parametrize("words", [0, 1, 7, 40])
 def test_decoded_symbols(levels, words, rng):
@@ -232,7 +256,7 @@ def test_decoded_symbols(levels, words, rng):
     frequencies = (walk.step() * 2**TOTAL_BITS).astype(np.int64)
     code = rng.integers(1, 2**32, words, np.uint32)
     x, values, rest = np.zeros((images, sites), np.int64), np.zeros(images, np.int64), np.zeros(2, np.uint64)
-    call("chainrule_decode", *walk.places, 1, sites, levels, code, words, walk.pmf, values, x, rest)
+    call("chainrule_decode", *walk.places, code, words, values, x, rest)
     state, left, expected = np.zeros(1, np.uint64), np.array([words]), np.zeros((images, sites), np.int64)
     for site in range(sites):
         for k in range(images):

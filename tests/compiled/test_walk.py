@@ -10,20 +10,32 @@ import torch
 
 from chainrule import compiled as native
 from chainrule import sampling
+from chainrule.codec.coder import edges_of
 from chainrule.compiled.library import library
 from chainrule.compiled.walk.compiled_walk import GROUP, CompiledWalk, score
 from chainrule.compiled.walk.lowering import lower
 from chainrule.contract import Chooser
 from chainrule.errors import ModelError
-from chainrule.fixedpoint import calibrate, exact, frequencies
+from chainrule.fixedpoint import calibrate, edges, exact, frequencies
 from chainrule.fixedpoint.scoring import by_passes
 from chainrule.heads import FactorisedHead, MADEHead, Softmax
-from chainrule.models import MADE, GatedPixelCNN, ImageModel, PixelCNN, PixelCNNMADE
+from chainrule.models import (
+    MADE,
+    GatedPixelCNN,
+    GatedPixelCNNMADE,
+    ImageModel,
+    LogisticPixelCNN,
+    PixelCNN,
+    PixelCNNMADE,
+)
 from chainrule.models.image import ImageWalk
 from chainrule.nn import ChannelLayerNorm, MaskedConv2d, MaskedLinear, MaskedTrunk, ResidualBlock
-from laws import events
+from laws import events, randomised
 
 pytestmark = pytest.mark.skipif(not native.available(), reason="chainrule was installed without a C compiler")
+
+
+CLASSES = [PixelCNN, PixelCNNMADE, GatedPixelCNN, GatedPixelCNNMADE, LogisticPixelCNN]
 
 
 def image_model(cls=PixelCNNMADE, shape=(3, 5, 6), levels=4, filters=20, blocks=2, **options):
@@ -75,12 +87,12 @@ def threads(request):
 
 @pytest.mark.parametrize("threads", [1, 3], indirect=True)
 @pytest.mark.parametrize("in_exact_mode", [False, True])
-@pytest.mark.parametrize("cls", [PixelCNN, PixelCNNMADE])
+@pytest.mark.parametrize("cls", CLASSES)
 def test_all_steps_at_once_are_the_steps_in_turn(cls, in_exact_mode, threads):
     """Samples and completions, for every number of images: what the loop draws step by step from the same uniforms."""
     model = image_model(cls)
     model = exact(model) if in_exact_mode else model
-    for n in (1, 2, 7, GROUP + 1, 2 * GROUP + 5):
+    for n in (1, 2, 7, GROUP + 1, 2 * GROUP + 5) if cls in CLASSES[:2] else (3, GROUP + 1):
         u, given = torch.rand(n, len(model.sites()), dtype=torch.float64), events(model, n).long()
         u[0, :3] = torch.tensor([0.0, 0.5, 1 - 2.0**-53])
         for known in (None, torch.rand(given.shape) < 0.5, torch.ones_like(given, dtype=torch.bool)):
@@ -156,7 +168,7 @@ def test_every_kind_of_processor(registers, carrier):
     code = library()
     code.chainrule_limit(registers)
     try:
-        for cls in (PixelCNN, PixelCNNMADE):
+        for cls in CLASSES:
             model = image_model(cls)
             twin = exact(model, calibrate(model, carrier=carrier))
             x = events(twin, GROUP + 9)
@@ -165,7 +177,7 @@ def test_every_kind_of_processor(registers, carrier):
         code.chainrule_limit(2)
 
 
-@pytest.mark.parametrize("cls", [PixelCNN, PixelCNNMADE])
+@pytest.mark.parametrize("cls", CLASSES)
 def test_clamps(cls):
     """Grids far too narrow for what comes: every layer clamps, above and (layer norms) below, as PyTorch does."""
     model = image_model(cls)
@@ -181,7 +193,7 @@ def test_clamps(cls):
     assert not torch.equal(expected, passes(wide, x))
 
 
-@pytest.mark.parametrize("cls", [PixelCNN, PixelCNNMADE])
+@pytest.mark.parametrize("cls", CLASSES)
 @pytest.mark.parametrize(
     ("shape", "levels", "filters", "blocks", "layer_norm"),
     [
@@ -201,7 +213,7 @@ def test_odd_shapes(cls, shape, levels, filters, blocks, layer_norm):
     assert torch.equal((walked(twin, x) * 2.0**22).int(), expected)
 
 
-@pytest.mark.parametrize("cls", [PixelCNN, PixelCNNMADE])
+@pytest.mark.parametrize("cls", CLASSES)
 @pytest.mark.parametrize("levels", [4, 20])
 def test_float_models_agree_up_to_rounding(cls, levels):
     """Float32 sums in another order; the reference is float64."""
@@ -214,6 +226,23 @@ def test_float_models_agree_up_to_rounding(cls, levels):
     assert (compiled - walked(model, x, "steps")).abs().max() < 1e-4
     assert (compiled - walked(model.double(), x, "steps")).abs().max() < 1e-4
     assert (compiled.sum(-1) - 1).abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("trunk", ["masked", "gated"])
+@pytest.mark.parametrize("head", ["factorised", "made", "logistic"])
+@pytest.mark.parametrize(("levels", "layer_norm"), [(3, True), (20, False)])
+def test_every_trunk_with_every_head(trunk, head, levels, layer_norm):
+    """Tables, edges and walks in exact mode: those of the parallel pass, whatever stands on what."""
+    torch.manual_seed(0)
+    model = ImageModel((2, 4, 5), levels, trunk, head, filters=6, blocks=2, layer_norm=layer_norm)
+    twin = exact(randomised(model, dtype=torch.float32))
+    x = events(twin, 5)
+    expected, symbols = passes(twin, x), torch.stack([x[sampling.at(site)] for site in twin.sites()])
+    with torch.no_grad():
+        assert isinstance(started(twin, 5), CompiledWalk)
+    assert torch.equal(frequencies(twin, x), expected)
+    assert torch.equal((walked(twin, x) * 2.0**22).int(), expected)
+    assert torch.equal(edges(twin, x).flatten(0, 1), edges_of(symbols.flatten(), expected.flatten(0, 1)))
 
 
 def started(model, batch):
@@ -251,9 +280,9 @@ def test_where_pytorch_takes_the_steps(monkeypatch):
             image_model().double(),
             MADE((2,), 4),
             image_model(GatedPixelCNN, classes=2),
-            image_model(GatedPixelCNN),
+            ImageModel((3, 4, 4), 8, "masked", "quantile", 8, 1),
+            ImageModel((3, 4, 4), 8, "attention", "made", 8, 1),
         ]
-        others += [ImageModel((3, 4, 4), 8, "masked", head, 8, 1) for head in ("logistic", "quantile")]
         assert not any(lower(other) for other in others)
         monkeypatch.setenv("CHAINRULE_COMPILED", "0")
         assert lower(model) is None

@@ -9,7 +9,7 @@ from chainrule import plugins, sampling
 from chainrule.codec.coder import Decoder, encode
 from chainrule.contract import Engine, Walk
 from chainrule.errors import ModelError
-from chainrule.fixedpoint import exact, frequencies
+from chainrule.fixedpoint import edges, exact, frequencies
 from chainrule.models import MADE, GatedPixelCNN, Histogram, PixelCNNMADE
 from chainrule.sampling import engines
 from laws import events, randomised, some_known
@@ -139,7 +139,7 @@ def test_without_plugins_everything_gives_the_same(name, monkeypatch):
     def everything():
         table = frequencies(model, x, context)
         order = torch.stack([x[sampling.at(site)] for site in model.sites()])
-        decoder = Decoder(encode([(order.flatten(), table.flatten(0, 1))]))
+        decoder = Decoder(encode([(order.flatten(), edges(model, x, context).flatten(0, 1), model.levels)]))
         decoded = sampling.walk(model, 9, decoder, context=context)
         decoder.finish()
         assert torch.equal(decoded, x)
@@ -149,6 +149,7 @@ def test_without_plugins_everything_gives_the_same(name, monkeypatch):
             sampling.score(model, x, context),
             model.site_log_probs(x, context),
             table,
+            edges(model, x, context),
         ]
 
     with torch.no_grad():

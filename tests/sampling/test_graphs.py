@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from chainrule import plugins, sampling
-from chainrule.codec.coder import Decoder, encode
+from chainrule.codec.coder import Decoder, edges_of, encode
 from chainrule.contract import Engine
 from chainrule.fixedpoint import exact
 from chainrule.models import (
@@ -199,7 +199,8 @@ def test_recorded_steps_of_an_exact_twin_decode(name, tapes):
     x, context = events(twin, 3), twin.example_context(3)
     logits = twin._logits(twin._float(x), context)
     table = twin.softmax.frequencies(logits).permute(2, 3, 1, 0, 4).reshape(-1, twin.levels)
-    decoder = Decoder(encode([(x.permute(2, 3, 1, 0).reshape(-1), table)]))
+    symbols = x.permute(2, 3, 1, 0).reshape(-1)
+    decoder = Decoder(encode([(symbols, edges_of(symbols, table), twin.levels)]))
     assert torch.equal(sampling.walk(twin, 3, decoder, context=context), x)
     decoder.finish()
     assert tapes[-1].replays

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from chainrule import sampling
-from chainrule.codec.coder import Decoder, encode
+from chainrule.codec.coder import Decoder, edges_of, encode
 from chainrule.errors import CodecError
 from chainrule.evaluation import log_probs
-from chainrule.fixedpoint import TOTAL_BITS, frequencies, order_of
+from chainrule.fixedpoint import TOTAL_BITS, edges, order_of
 from chainrule.models import AutoregressiveModel
+from chainrule.models.front_walk import FrontWalk, front_order
 
 CHUNK = 2000
 """Events that are coded together, if their tables fit the memory below."""
@@ -31,7 +32,9 @@ def most_events(model: AutoregressiveModel, asked: int | None = None) -> int:
 
 
 def table_bytes(model: AutoregressiveModel) -> int:
-    """Memory for the frequencies of one event."""
+    """Memory for the frequencies of one event, or for its edges where they are all that is computed."""
+    if model.coded_by_fronts:
+        return 8 * model.dims
     levels = model.levels if len(model.shape) == 3 and model.walk_shape == model.shape else 0
     return 4 * (model.dims * levels or len(sites := model.sites()) * max(site.levels for site in sites))
 
@@ -58,33 +61,34 @@ def label_frequencies(model: Any) -> Tensor:
 
 
 class Encoding:
-    """Events (N, *shape) of an exact model with their frequencies, of which any can be encoded."""
+    """Events (N, *shape) of an exact model and where they lie in their conditionals; any of them can be encoded."""
 
     def __init__(self, model: Any, x: Tensor) -> None:
         self.model = model
         x = model.checked(x)
         self.labels = likeliest_labels(model, x) if model.needs_context else None
-        self.table = frequencies(model, x, self.labels)
-        self.symbols = model.with_auxiliaries(x).cpu().flatten(1)[:, order_of(model)].T
+        self.edges = edges(model, x, self.labels, fronts=model.coded_by_fronts)
+        order = front_order(*model.shape) if model.coded_by_fronts else order_of(model)
+        self.symbols = model.with_auxiliaries(x).cpu().flatten(1)[:, order].T
 
     def bits(self) -> Tensor:
         """The information in each event, in bits, float64 (N,)."""
-        found = torch.zeros(self.symbols.shape[1], dtype=torch.float64)
-        for symbols, table in zip(self.symbols.split(256), self.table.split(256), strict=True):
-            chosen = table.gather(2, symbols[..., None].long())[..., 0]
-            found += TOTAL_BITS * len(chosen) - chosen.double().log2().sum(0)
+        found = TOTAL_BITS * len(self.edges) - self.edges[..., 1].double().log2().sum(0)
         return found if self.labels is None else found + math.log2(self.model.classes)
 
     def words(self, chosen: Tensor | None = None) -> bytes:
         """The words of all events, or of those chosen by a mask (N,)."""
         pick = slice(None) if chosen is None or bool(chosen.all()) else chosen
-        table, symbols, parts, start = self.table[:, pick], self.symbols[:, pick], [], 0
+        found, symbols, start = self.edges[:, pick], self.symbols[:, pick], 0
+        parts: list[tuple[Tensor, Tensor, int]] = []
         if self.labels is not None:
-            labels = self.labels[pick]
-            parts.append((labels, label_frequencies(self.model).expand(len(labels), -1)))
+            labels, classes = self.labels[pick], self.model.classes
+            parts.append((labels, edges_of(labels, label_frequencies(self.model).expand(len(labels), -1)), classes))
+        if self.model.coded_by_fronts:
+            return encode([(symbols.flatten(), found.flatten(0, 1), self.model.levels)])
         for levels, sites in itertools.groupby(self.model.sites(), key=lambda site: site.levels):
             end = start + len(list(sites))
-            parts.append((symbols[start:end].reshape(-1), table[start:end, :, :levels].reshape(-1, levels)))
+            parts.append((symbols[start:end].flatten(), found[start:end].flatten(0, 1), levels))
             start = end
         return encode(parts)
 
@@ -103,6 +107,23 @@ def decode_events(model: AutoregressiveModel, payload: bytes, count: int) -> Ten
     if model.needs_context:
         pmf = label_frequencies(model).double().mul(2.0**-TOTAL_BITS)
         labels = decoder.decode(pmf.repeat(count, 1)).to(model.device)
-    x = sampling.walk(model, count, decoder, context=labels).cpu()
+    x = _by_fronts(model, decoder, count) if model.coded_by_fronts else None
+    x = sampling.walk(model, count, decoder, context=labels).cpu() if x is None else x
     decoder.finish()
     return x
+
+
+def _by_fronts(model: Any, decoder: Decoder, count: int) -> Tensor:
+    """Events whose entries come in the order of fronts, at each of them one picture after the other."""
+    with torch.no_grad(), sampling.evaluating(model):
+        quick = sampling.engines.fronts(model, count)
+        if quick is not None and (found := decoder.whole(quick)) is not None:
+            return found
+        walk, values = FrontWalk(model, count), []
+        for _ in range(len(walk.fronts) * model.shape[0]):
+            pmf: Any = walk.conditional()
+            values.append(decoder(0, None, pmf))
+            walk.observe(values[-1])
+    x = torch.empty(count, model.dims, dtype=torch.int64)
+    x[:, front_order(*model.shape)] = torch.cat(values).cpu().view(-1, count).T
+    return x.view(count, *model.shape)

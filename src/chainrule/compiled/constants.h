@@ -8,6 +8,25 @@
 #define LOGIT_BITS 10
 #define LARGEST_LOGIT 16777216
 #define CODER_BITS 24
+#define WEIGHT_BITS 31
+
+/* fixedpoint/exact_logistic.py */
+#define REACH 23
+#define STEP_BITS 7
+#define ARGUMENT_BITS 20
+#define VALUE_BITS 32
+#define LENGTH_BITS 10
+#define SHARE_BITS 20
+#define SCALED_BITS 40
+
+/* heads/mixture.py */
+#define SHARPEST 16
+#define FLATTEST 16
+#define FARTHEST 16
+#define MIXTURE_LARGEST 16384
+
+/* nn/prediction.py */
+#define SOFTNESS 16
 
 /* compiled/walk/program.py */
 #define NORM 0
@@ -15,9 +34,16 @@
 #define PRODUCT 2
 #define WIDE_PRODUCT 3
 #define ADD 4
+#define GATE 5
+#define PREDICT 6
+#define LOGITS 0
+#define MADE 1
+#define MIXTURE 2
 #define LANES 16
 #define WIDE_LANES 8
 #define MOST_TAPS 128
+#define GROUP 24
+#define SKEW 4
 
 /* compiled/training/layer_passes.py */
 #define MOST_CHANNELS 1024
@@ -27,6 +53,6 @@
 #define COLUMNS 32
 
 /* all of them, in this order */
-#define CONSTANTS TOTAL_BITS, LOGIT_BITS, LARGEST_LOGIT, CODER_BITS, NORM, ACTIVATE, PRODUCT, WIDE_PRODUCT, ADD, LANES, WIDE_LANES, MOST_TAPS, MOST_CHANNELS, MOST_ROWS, COLUMNS
+#define CONSTANTS TOTAL_BITS, LOGIT_BITS, LARGEST_LOGIT, CODER_BITS, WEIGHT_BITS, REACH, STEP_BITS, ARGUMENT_BITS, VALUE_BITS, LENGTH_BITS, SHARE_BITS, SCALED_BITS, SHARPEST, FLATTEST, FARTHEST, MIXTURE_LARGEST, SOFTNESS, NORM, ACTIVATE, PRODUCT, WIDE_PRODUCT, ADD, GATE, PREDICT, LOGITS, MADE, MIXTURE, LANES, WIDE_LANES, MOST_TAPS, GROUP, SKEW, MOST_CHANNELS, MOST_ROWS, COLUMNS
 
 #endif

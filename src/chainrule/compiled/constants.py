@@ -19,10 +19,25 @@ OWNERS = {
         "LOGIT_BITS": "LOGIT_BITS",
         "LARGEST_LOGIT": "LARGEST",
         "CODER_BITS": "CODER_BITS",
+        "WEIGHT_BITS": "WEIGHT_BITS",
     },
+    "chainrule.fixedpoint.exact_logistic": {
+        name: name
+        for name in ("REACH", "STEP_BITS", "ARGUMENT_BITS", "VALUE_BITS", "LENGTH_BITS", "SHARE_BITS", "SCALED_BITS")
+    },
+    "chainrule.heads.mixture": {
+        "SHARPEST": "SHARPEST",
+        "FLATTEST": "FLATTEST",
+        "FARTHEST": "FARTHEST",
+        "MIXTURE_LARGEST": "LARGEST",
+    },
+    "chainrule.nn.prediction": {"SOFTNESS": "SOFTNESS"},
     "chainrule.compiled.walk.program": {
         name: name
-        for name in ("NORM", "ACTIVATE", "PRODUCT", "WIDE_PRODUCT", "ADD", "LANES", "WIDE_LANES", "MOST_TAPS")
+        for name in (
+            *("NORM", "ACTIVATE", "PRODUCT", "WIDE_PRODUCT", "ADD", "GATE", "PREDICT", "LOGITS", "MADE", "MIXTURE"),
+            *("LANES", "WIDE_LANES", "MOST_TAPS", "GROUP", "SKEW"),
+        )
     },
     "chainrule.compiled.training.layer_passes": {name: name for name in ("MOST_CHANNELS", "MOST_ROWS")},
     "chainrule.compiled.training.block": {"COLUMNS": "COLUMNS"},

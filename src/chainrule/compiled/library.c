@@ -14,7 +14,7 @@ void chainrule_limit(int64_t registers) { chainrule_widest = (int)registers; }
    constants, mixed into one number as library.py does. */
 int64_t chainrule_layout(void);
 int64_t chainrule_layout(void) {
-    const uint64_t agreed[] = {sizeof(program), sizeof(operation), CONSTANTS};
+    const uint64_t agreed[] = {sizeof(program), sizeof(operation), sizeof(entry), CONSTANTS};
     uint64_t mixed = 0;
     for (unsigned k = 0; k < sizeof agreed / sizeof *agreed; k++) mixed = (mixed ^ agreed[k]) * UINT64_C(1099511628211);
     return (int64_t)(mixed >> 1);

@@ -8,7 +8,7 @@ import importlib.machinery
 import os
 from pathlib import Path
 
-from chainrule.compiled.walk.program import OperationRecord, ProgramRecord
+from chainrule.compiled.walk.program import EntryRecord, OperationRecord, ProgramRecord
 
 P, N, R = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double
 FUNCTIONS = {
@@ -25,11 +25,16 @@ FUNCTIONS = {
     "chainrule_norm_back": [N, N, N, N, N, P, P, P, P, P, P, P],
     "chainrule_limit": [N],
     "chainrule_advance": [P, P, P, P, N, N, N, N, P, P],
-    "chainrule_decode": [P, P, P, P, *[N] * 6, P, N, P, P, P, P],
+    "chainrule_decode": [P, P, P, P, N, N, N, P, N, P, P, P],
     "chainrule_relu_pad": [N, N, N, N, N, N, N, P, P, P],
     "chainrule_draw": [P, P, P, P, N, N, N, P, P, P],
-    "chainrule_score": [P, P, P, P, N, N, N, P, P],
+    "chainrule_score": [P, P, P, P, N, N, N, P, P, P],
+    "chainrule_fronts_decode": [P, P, P, P, N, N, N, N, P, P, P, N, P, P],
+    "chainrule_fronts_draw": [P, P, P, P, N, N, N, N, P, P, P, P, P],
+    "chainrule_fronts_score": [P, P, P, P, N, N, N, N, P, P, P, N, P],
 }
+COUNTING = {"chainrule_layout": [], "chainrule_multiplies": [], "chainrule_encode": [N, N, P, P, P, P]}
+"""Functions that return a number."""
 SWITCH = "CHAINRULE_COMPILED"
 AGAIN = "pip install --no-cache-dir --force-reinstall --no-deps chainrule"
 
@@ -49,11 +54,11 @@ def _load() -> tuple[ctypes.CDLL | None, str | None]:
         found = ctypes.CDLL(str(path))
         for name, types in FUNCTIONS.items():
             getattr(found, name).argtypes, getattr(found, name).restype = types, None
-        for name in ("chainrule_layout", "chainrule_multiplies"):
-            getattr(found, name).argtypes, getattr(found, name).restype = [], N
+        for name, types in COUNTING.items():
+            getattr(found, name).argtypes, getattr(found, name).restype = types, N
     except (OSError, AttributeError) as error:
         return None, f"the compiled code is of another system or version ({error}): build it again, `{AGAIN}`"
-    if found.chainrule_layout() != layout(ProgramRecord, OperationRecord):
+    if found.chainrule_layout() != layout(ProgramRecord, OperationRecord, EntryRecord):
         return None, f"the compiled code ({path.name}) is of another version of chainrule: build it again, `{AGAIN}`"
     return found, None
 

@@ -6,7 +6,7 @@ from chainrule.fixedpoint.exact_logistic import ExactLogisticMixture
 from chainrule.fixedpoint.exact_model import exact, is_exact
 from chainrule.fixedpoint.exact_softmax import TOTAL_BITS, ExactSoftmax
 from chainrule.fixedpoint.identity import Certified, certificate, fingerprint, probe
-from chainrule.fixedpoint.scoring import frequencies, order_of
+from chainrule.fixedpoint.scoring import edges, frequencies, order_of
 
 __all__ = [
     "ARITHMETIC_VERSION",
@@ -16,6 +16,7 @@ __all__ = [
     "ExactSoftmax",
     "calibrate",
     "certificate",
+    "edges",
     "exact",
     "exact_arithmetic",
     "fingerprint",

@@ -145,6 +145,33 @@ class ExactLogisticMixture(LogisticMixture):
         joint = weights * masses
         return joint.div_((joint.amax(-1, keepdim=True) >> SHARE_BITS) + 1, rounding_mode="floor")
 
+    def edges(self, raw: Tensor, v: Tensor) -> Tensor:
+        """Where the levels of whole pixels lie in their conditionals, without computing all of these.
+
+        Args:
+            raw: (..., numbers), as for `logits`.
+            v: levels, (..., C).
+
+        Returns:
+            int64 (..., C, 2): the sum of the frequencies of all lower levels, and that of the level itself.
+        """
+        mixture, found = self.split(raw), []
+        weights, v = mixture.weights, v.long()
+        for channel in range(self.channels):
+            mean, inverse = self.component(mixture, channel, v)
+            w, total = half_bins(v[..., channel, None], self.levels), weights.sum(-1, keepdim=True) << VALUE_BITS
+            divisor, sums = (total >> SCALED_BITS) + 1, []
+            for edge, outside, beyond in ((w - 1, w == 1 - self.levels, 0), (w + 1, w == self.levels - 1, ONE)):
+                cdf = self.cdf(edge, mean, inverse).masked_fill_(outside, beyond)
+                sums.append((cdf * weights).sum(-1, keepdim=True).div_(divisor, rounding_mode="floor"))
+            steps, last = torch.cat(sums, -1), total.div(divisor, rounding_mode="floor")
+            steps.mul_((1 << TOTAL_BITS) - self.levels).div_(last, rounding_mode="floor")
+            start, end = steps.unbind(-1)
+            found.append(torch.stack([start + v[..., channel], end - start + 1], -1))
+            if channel < self.channels - 1:
+                weights = self.posterior(weights, self.masses(mixture, channel, v))
+        return torch.stack(found, -2)
+
     def all_levels(self, mixture: Mixture, channel: int, v: Tensor, weights: Tensor) -> Tensor:
         mean, inverse = self.component(mixture, channel, v)
         edges = half_bins(torch.arange(self.levels - 1, device=mean.device), self.levels) + 1

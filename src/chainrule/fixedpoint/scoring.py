@@ -11,9 +11,12 @@ from torch import Tensor
 from chainrule import sampling
 from chainrule.fixedpoint.exact_model import exact
 from chainrule.models import AutoregressiveModel
+from chainrule.models.front_walk import front_order
 
 PASS_ENTRIES, PASS_EVENTS = 2**22, 64
 """A parallel pass takes so many frequencies, and so many events, at once."""
+PASS_PIXELS = 2**16
+"""Pixels that a parallel pass takes at once where no frequencies of all levels are needed."""
 
 
 def order_of(model: AutoregressiveModel) -> Tensor:
@@ -49,6 +52,58 @@ def frequencies(model: AutoregressiveModel, x: Tensor, context: Any = None) -> T
     with torch.no_grad(), sampling.evaluating(found):
         table = sampling.engines.frequencies(found, y, context)
         return by_passes(found, y, context) if table is None else table
+
+
+def edges(model: AutoregressiveModel, x: Tensor, context: Any = None, *, fronts: bool = False) -> Tensor:
+    """Where the entries of given events lie in their conditionals: all that an encoder needs.
+
+    Args:
+        model: made exact if it is not.
+        x: integers of shape (B, *shape).
+        context: what the model is conditioned on.
+        fronts: whether sites come in the order of fronts (`chainrule.models.front_walk`), and not in that of the walk.
+
+    Returns:
+        int32 (sites, B, 2) on the CPU: the sum of the frequencies of all levels below that of the entry, and its own.
+
+    Example:
+        >>> import chainrule as cr
+        >>> edges(cr.MADE((2,), levels=4), torch.zeros(3, 2, dtype=torch.long))[:, :, 0].tolist()
+        [[0, 0, 0], [0, 0, 0]]
+    """
+    found = exact(model)
+    y = found.with_auxiliaries(found.checked(x))
+    found = found.like(y)
+    context = found.checked_context(context, len(y))
+    with torch.no_grad(), sampling.evaluating(found):
+        if (quick := sampling.engines.edges(found, y, context, fronts=fronts)) is not None:
+            return quick
+        table = edges_by_passes(found, y, context)
+    if not fronts:
+        return table
+    place = torch.empty(len(table), dtype=torch.long)
+    place[order_of(found)] = torch.arange(len(table))  # of each entry, its site
+    return table[place[front_order(*found.shape)]]
+
+
+def edges_by_passes(model: AutoregressiveModel, y: Tensor, context: Any = None) -> Tensor:
+    """The same by parallel passes in the order of the walk: of few rows of large pictures, with what these know of."""
+    mixture = getattr(getattr(model, "head", None), "mixture", None)
+    if mixture is None:
+        table = by_passes(model, y, context)
+        symbols = y.cpu().flatten(1)[:, order_of(model)].T.long().unsqueeze(-1)
+        own = table.gather(-1, symbols)
+        return torch.cat([table.cumsum(-1, dtype=torch.int32).gather(-1, symbols) - own, own], -1)
+    model_: Any = model
+    (height, width), reach, parts = y.shape[2:], model_.trunk.reach, []
+    rows = max(1, PASS_PIXELS // (width * max(len(y), 1)) - reach)
+    for top in range(0, height, rows):
+        begin = max(0, top - reach)
+        v = model_._float(y[:, :, begin : top + rows])
+        numbers = model_.head._numbers(model_.features(v, context))[:, top - begin :]
+        found = mixture.edges(numbers, v.permute(0, 2, 3, 1)[:, top - begin :])
+        parts.append(found.to(torch.int32).flatten(1, 3).transpose(0, 1).cpu())
+    return torch.cat(parts)
 
 
 def by_passes(model: AutoregressiveModel, y: Tensor, context: Any = None) -> Tensor:

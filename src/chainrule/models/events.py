@@ -27,6 +27,8 @@ class EventModel(StoredModel):
 
     takes_any_size = False
     """Whether the shape may be `(C, None, None)`: no weight belongs to a position."""
+    coded_by_fronts = False
+    """Whether archives hold its events in the order of fronts (`chainrule.models.front_walk`)."""
 
     def __init__(self, shape: tuple[int | None, ...], levels: int) -> None:
         super().__init__()

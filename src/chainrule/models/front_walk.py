@@ -1,7 +1,7 @@
-"""A walk over the fronts of one picture: many pixels at a step, and the same factorisation in raster order.
+"""A walk over the fronts of pictures: many pixels at a step, and the same factorisation in raster order.
 
 The conditionals are those of the walk from pixel to pixel; only the order in which they are asked for is another: by
-fronts, in a front by channels, in a channel by rows.
+fronts, in a front by channels, in a channel by rows, at a pixel by pictures.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from chainrule.nn.fronts import LAG, Fronts
 
 
 class FrontWalk(Walk):
-    """A walk over one picture by fronts: `conditional` and `observe` take the pixels of a front as a batch.
+    """A walk by fronts: `conditional` and `observe` take the pixels of a front, of all pictures, as a batch.
 
     Args:
         model: an image model of one size, with a masked trunk and without context.
+        pictures: how many advance side by side.
 
     Raises:
         ModelError: the model has no fronts.
@@ -36,11 +37,11 @@ class FrontWalk(Walk):
         (8, torch.Size([1, 4]))
     """
 
-    def __init__(self, model: ImageModel) -> None:
+    def __init__(self, model: ImageModel, pictures: int = 1) -> None:
         if model.needs_context:
             raise ModelError("a model with a context has no fronts: walk from pixel to pixel")
         channels, height, width = model.shape
-        self.model, self.fronts = model, Fronts(height, width)
+        self.model, self.fronts = model, Fronts(height, width, pictures)
         self.state = model.trunk.start_fronts(self.fronts)
         self.table = model.encoding.table(next(model.parameters()))
         self.front, self.channel, self.channels = 0, 0, channels

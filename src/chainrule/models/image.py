@@ -104,6 +104,7 @@ class ImageModel(AutoregressiveModel):
             self.trunk = TRUNKS[trunk](inputs, filters, blocks, layer_norm, one_hot=one_hot, size=self.shape[1:])
         self.head = HEADS[head](channels, self.levels, filters, self.encoding, **options)
         self.has_likelihood, self.loss_unit = self.head.has_likelihood, self.head.loss_unit
+        self.coded_by_fronts = self.any_size and trunk == "masked" and not classes
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.classes = int(classes)
         self.needs_context = self.classes > 0

@@ -25,14 +25,14 @@ LAG = 4
 
 
 class Fronts:
-    """The fronts of a picture in turn.
+    """The fronts of a picture in turn, or of several of one size side by side.
 
     >>> [rows.tolist() for rows, columns in Fronts(2, 5)]
     [[0], [0], [0], [0], [0, 1], [1], [1], [1], [1]]
     """
 
-    def __init__(self, height: int, width: int) -> None:
-        self.height, self.width = height, width
+    def __init__(self, height: int, width: int, pictures: int = 1) -> None:
+        self.height, self.width, self.pictures = height, width, pictures
 
     def __len__(self) -> int:
         return self.width + LAG * (self.height - 1)
@@ -66,24 +66,25 @@ class FrontCache:
         self.matrix, self.bias = matrix.detach(), bias.detach()
         self.taps = [(int(i) - radius, int(j) - radius) for i, j in conv.mask.nonzero()]
         self.border, self.columns = radius, (LAG + 1) * radius + 1
-        size = fronts.height + radius, self.columns, conv.in_channels
+        size = fronts.height + radius, self.columns, fronts.pictures, conv.in_channels
         self.ring = torch.zeros(size, dtype=matrix.dtype, device=matrix.device)
 
     def next_row(self) -> None:
         """Nothing: a front begins no row."""
 
     def write(self, x: Tensor, t: int) -> None:
-        """Remember the layer's input at the pixels of front t, (pixels, in); beside them lies nothing."""
+        """Remember the layer's input at the pixels of front t, (pixels · pictures, in); beside them lies nothing."""
         first, end = self.fronts.rows(t)
         self.ring[:, t % self.columns] = 0
-        self.ring[self.border + first : self.border + end, t % self.columns] = x
+        pixels = x.view(end - first, self.fronts.pictures, x.shape[-1])
+        self.ring[self.border + first : self.border + end, t % self.columns] = pixels
 
     def output(self, t: int) -> Tensor:
-        """The convolution at the pixels of front t, (pixels, out)."""
+        """The convolution at the pixels of front t, (pixels · pictures, out)."""
         first, end = self.fronts.rows(t)
         parts = []
         for down, right in self.taps:
             rows = slice(self.border + first + down, self.border + end + down)
             parts.append(self.ring[rows, (t + right + LAG * down) % self.columns])
-        window = torch.cat(parts, 1) if parts else self.ring[first:end, 0, :0]
-        return F.linear(window, self.matrix, self.bias)
+        window = torch.cat(parts, -1) if parts else self.ring[first:end, 0, :, :0]
+        return F.linear(window.flatten(0, 1), self.matrix, self.bias)

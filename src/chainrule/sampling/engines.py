@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -95,4 +96,31 @@ def frequencies(model: Model, y: Tensor, context: Any = None) -> Tensor | None:
     for engine in FASTER.values():
         if (table := engine.frequencies(model, y, context)) is not None:
             return table
+    return None
+
+
+def edges(model: Model, y: Tensor, context: Any = None, *, fronts: bool = False) -> Tensor | None:
+    """Where given events lie in an exact model's integer conditionals, by the first engine that says so, or None."""
+    plugins.load()
+    for engine in FASTER.values():
+        if (found := engine.edges(model, y, context, fronts=fronts)) is not None:
+            return found
+    return None
+
+
+def fronts(model: Model, pictures: int) -> Walk | None:
+    """A walk over the fronts of pictures by the first engine that has one, or None."""
+    plugins.load()
+    for engine in FASTER.values():
+        if (found := engine.fronts(model, pictures)) is not None:
+            return found
+    return None
+
+
+def push(state: int, symbols: Tensor, edges: Tensor, levels: int) -> tuple[int, np.ndarray] | None:
+    """Symbols put on an entropy coder's stack by the first engine that does it, or None."""
+    plugins.load()
+    for engine in FASTER.values():
+        if (found := engine.push(state, symbols, edges, levels)) is not None:
+            return found
     return None

@@ -10,14 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from chainrule.compiled.library import library
-from chainrule.compiled.walk.lowering import lower
-from chainrule.compiled.walk.program import Program
+from chainrule.compiled.library import available, library
+from chainrule.compiled.walk.compiled_fronts import CompiledFronts, all_finite, front_edges, to_draw, words_left
+from chainrule.compiled.walk.lowering import by_fronts, lower
+from chainrule.compiled.walk.program import GROUP, Program
 from chainrule.contract import Engine, Model, Walk
-from chainrule.errors import ModelError
-
-GROUP = 24
-"""Images that the code takes together: enough to use each weight often, few enough to stay in the cache."""
 
 MOST_THREADS = 64
 
@@ -33,16 +30,19 @@ class Workspace:
         floats: Any = {"dtype": torch.float32, "device": "cpu"}
         doubles: Any = {"dtype": torch.float64, "device": "cpu"}
         self.memory = torch.zeros(held, record.memory, **floats)
-        self.heads = torch.zeros(held, record.head, **doubles)
+        self.rooms = torch.zeros(held, record.room, **doubles)
         self.scratch = torch.zeros(self.group * self.threads, record.scratch, **floats)
-        self.places = [program.address, *(tensor.data_ptr() for tensor in (self.memory, self.scratch, self.heads))]
+        self.places = [program.address, *(tensor.data_ptr() for tensor in (self.memory, self.scratch, self.rooms))]
 
 
 class CompiledWalk(Walk):
-    """A walk over `batch` images by a program."""
+    """A walk over `batch` images by a program in raster order.
 
-    def __init__(self, program: Program, batch: int) -> None:
-        self.program, self.batch = program, batch
+    Whole draws of few images go by fronts where there is a program for it: the values are the same.
+    """
+
+    def __init__(self, program: Program, batch: int, fronts: CompiledFronts | None = None) -> None:
+        self.program, self.batch, self.fronts = program, batch, fronts
         self.code: Any = library()
         self.site = 0
         self.values: Tensor | None = None  # what was chosen at the site before
@@ -64,39 +64,30 @@ class CompiledWalk(Walk):
             IndexError: a known entry is no level.
             ModelError: a distribution is not finite.
         """
-        x, mask = torch.zeros(self.batch, *self.program.shape, dtype=torch.int64, device="cpu"), None
-        if known is not None and given is not None:
-            mask = known.to("cpu", torch.bool).broadcast_to(x.shape).contiguous()
-            x.copy_(given)
-            if bool(((x < 0) | (x >= self.program.levels))[mask].any()):
-                raise IndexError(f"a value is none of the {self.program.levels} levels")
+        if self.fronts is not None:
+            return self.fronts.draw(u, given, known)
+        x, mask = to_draw((self.batch, *self.program.shape), self.program.levels, given, known)
         if self.batch:
             u = u.to("cpu", torch.float64).broadcast_to(self.batch, x[0].numel()).contiguous()
             space = Workspace(self.program, self.batch, whole=False)
-            shape = space.group, self.batch, space.threads
             place = None if mask is None else mask.data_ptr()
+            shape = space.group, self.batch, space.threads
             self.code.chainrule_draw(*space.places, *shape, u.data_ptr(), place, x.data_ptr())
-            if bool((x < 0).any()):
-                raise ModelError("a distribution of the model is not finite: its weights are damaged")
-        return x
+        return all_finite(x)
 
     def decode(self, words: np.ndarray) -> tuple[Tensor, np.ndarray] | None:
         """As the contract says, for exact programs."""
         if not self.exact:
             return None
-        channels, *sides = self.program.shape
-        x = torch.empty(self.batch, channels, *sides, dtype=torch.int64, device="cpu")
+        x = torch.empty(self.batch, *self.program.shape, dtype=torch.int64, device="cpu")
         if not self.batch:
             return x, words
         words, rest = np.ascontiguousarray(words, np.uint32), np.zeros(2, np.uint64)
-        pmf = torch.empty(self.batch, self.program.levels, dtype=torch.float64, device="cpu")
         values, space = torch.empty(self.batch, dtype=torch.int64, device="cpu"), self.space
-        shape = space.group, self.batch, space.threads, channels, math.prod(sides), self.program.levels
-        room = pmf.data_ptr(), values.data_ptr(), x.data_ptr(), rest.ctypes.data
+        shape = space.group, self.batch, space.threads
+        room = values.data_ptr(), x.data_ptr(), rest.ctypes.data
         self.code.chainrule_decode(*space.places, *shape, words.ctypes.data, len(words), *room)
-        state, left = map(int, rest)
-        last = [word for word in (state % 2**32, state >> 32) if word or state >> 32]
-        return x, np.append(words[:left], np.array(last, np.uint32))
+        return x, words_left(words, rest)
 
     def conditional(self) -> Tensor:
         """Probabilities of the next value, float64 (B, levels)."""
@@ -117,22 +108,25 @@ class CompiledWalk(Walk):
         self.site += 1
 
 
-def score(program: Program, x: Tensor) -> Tensor:
+def score(program: Program, x: Tensor, *, edges: bool = False) -> Tensor:
     """The frequencies of an exact program's conditionals along given images.
 
     Args:
         x: integers (B, C, H, W).
+        edges: whether only what lies below the level that each entry takes is wanted, and its own frequency.
 
     Returns:
-        int32 (sites, B, levels), sites in the order of the walk.
+        int32 (sites, B, levels), or (sites, B, 2); sites in the order of the walk.
     """
     code: Any = library()
     x = x.to(torch.int64).contiguous()
-    table = torch.empty(math.prod(program.shape), len(x), program.levels, dtype=torch.int32, device="cpu")
+    table = torch.empty(
+        math.prod(program.shape), len(x), 2 if edges else program.levels, dtype=torch.int32, device="cpu"
+    )
     if len(x):
         space = Workspace(program, len(x), whole=False)
-        shape = space.group, len(x), space.threads
-        code.chainrule_score(*space.places, *shape, x.data_ptr(), table.data_ptr())
+        places = (None, table.data_ptr()) if edges else (table.data_ptr(), None)
+        code.chainrule_score(*space.places, space.group, len(x), space.threads, x.data_ptr(), *places)
     return table
 
 
@@ -143,8 +137,32 @@ class Compiled(Engine):
 
     def walk(self, model: Model, batch: int, context: Any = None) -> Walk | None:
         program = lower(model) if context is None else None
-        return None if program is None else CompiledWalk(program, batch)
+        if program is None:
+            return None
+        ahead = self.fronts(model, batch) if batch < GROUP else None
+        return CompiledWalk(program, batch, ahead)
+
+    def fronts(self, model: Model, pictures: int) -> CompiledFronts | None:
+        program = by_fronts(model)
+        return None if program is None else CompiledFronts(program, model, pictures)
+
+    def push(self, state: int, symbols: Tensor, edges: Tensor, levels: int) -> tuple[int, np.ndarray] | None:
+        if (code := library()) is None or not available():
+            return None
+        symbols, edges = symbols.to(torch.int64).contiguous(), edges.to(torch.int32).contiguous()
+        words, kept = np.empty(len(symbols), np.uint32), np.array([state], np.uint64)
+        where = symbols.data_ptr(), edges.data_ptr(), kept.ctypes.data, words.ctypes.data
+        written = code.chainrule_encode(len(symbols), levels, *where)
+        return int(kept[0]), words[:written]
 
     def frequencies(self, model: Model, y: Tensor, context: Any = None) -> Tensor | None:
         program = lower(model) if context is None and model.softmax.exact else None
         return None if program is None else score(program, y.cpu())
+
+    def edges(self, model: Model, y: Tensor, context: Any = None, *, fronts: bool = False) -> Tensor | None:
+        if context is not None or not model.softmax.exact:
+            return None
+        if (program := by_fronts(model)) is not None:
+            return front_edges(program, y.cpu(), raster=not fronts)
+        program = None if fronts else lower(model)
+        return None if program is None else score(program, y.cpu(), edges=True)

@@ -8,54 +8,82 @@
 
 #include <stdint.h>
 
-/* The values of a layer at the rows and columns that a masked kernel still reaches: a ring of rows. */
+/* The values of a layer as far as a kernel still reaches them. In raster order they are a ring of rows; in a walk by
+   fronts (fronts.c) a ring of skewed columns, of all rows. */
 typedef struct {
-    int64_t rows;     /* in the ring: radius + 1; 0 for a plain vector */
-    int64_t stride;   /* numbers in a row, padding included */
+    int64_t rows;     /* of the kernel, the pixel's own included; 0 for a plain vector */
+    int64_t reach;    /* columns to each side, in the rows above */
+    int64_t taps;     /* in the pixel's own row: the pixels to the left, perhaps itself and others */
     int64_t channels; /* numbers in a pixel */
-    int64_t taps;     /* of the kernel's last row: the pixels to the left, and the centre with type B */
+    int64_t stride;   /* numbers in a row, padding included; by fronts: columns in the ring, a power of two */
 } window;
 
 typedef struct {
-    int64_t kind; /* NORM, ACTIVATE, PRODUCT, WIDE_PRODUCT or ADD of constants.h */
+    int64_t kind;  /* one of the kinds in constants.h */
+    int64_t stage; /* 0: at each pixel; 1, 2, …: at all pixels of a row before its first, one stage after the other */
     int64_t source, target; /* places in an image's scratch memory, or of windows in its memory */
     int64_t inputs, outputs;
     window from, to; /* whether source and target are windows, and what kind */
     int64_t whole;   /* whether numbers are put on a grid */
     int64_t positive; /* whether a ReLU comes first */
     double scale, low, high, constant;
-    const void *weight; /* norms: the gain, float; products: (outputs / lanes, inputs, lanes), a vector for each input */
+    const void *weight; /* norms: the gain, float; gates: the table; products: (outputs / lanes, inputs, lanes) */
     const void *bias;
 } operation;
+
+/* Where and how a pixel's channels enter a layer once they are known: by a row of a table for each level, or as the
+   softened residual of the prediction. */
+typedef struct {
+    int64_t place;
+    window seen;
+    int64_t offset, width; /* of the first channel in a pixel, and of each */
+    const float *encoding; /* (levels, width); none for residuals */
+    int64_t whole;
+    double scale, low, high;
+} entry;
 
 typedef struct {
     int64_t count;
     const operation *operations;
-    int64_t memory;  /* floats for an image */
+    int64_t stages;  /* of rows, to be done before their first pixels */
+    int64_t entered; /* how many */
+    const entry *entries;
+    int64_t fronts;  /* whether windows are those of a walk by fronts */
+    int64_t memory;  /* floats for an image; by fronts: for a row of one */
     int64_t scratch; /* floats for an image, while it is at work on a pixel */
-    int64_t head;    /* doubles for an image, from a pixel's first channel to its last */
-    /* the pixels' values, as they enter the first convolution */
-    int64_t input;
-    window seen;
-    int64_t width; /* floats for a channel */
-    const float *encoding; /* (levels, width) */
+    int64_t room;    /* numbers of 8 bytes for the head of an image, from a pixel's first channel to its last */
     int64_t height, columns, channels, levels;
-    /* the head: logits of the channels, or the hidden units of a MADE over them */
-    int64_t made, exact;
+    /* the head */
+    int64_t head, exact;         /* LOGITS, MADE or MIXTURE; whether it gives integers */
     int64_t features, inputs;    /* where the head's sums lie, or what they are still to be taken of */
-    int64_t units;               /* a multiple of 8 */
+    int64_t units;               /* sums, a multiple of 8 */
     const double *weight, *bias; /* (units / 8, inputs, 8), (units); none if the sums are ready */
-    const int64_t *ends;         /* (channels): hidden units that the channel's logits see */
+    const int64_t *ends;         /* of a MADE: (channels), hidden units that the channel's logits see */
     const double *table;         /* (channels, levels, units): what a value adds to the hidden units */
     const double *out_weight, *out_bias; /* (channels * levels, units), (channels * levels) */
     double out_scale, out_low, out_high;
-    const int64_t *exponentials;
-    int64_t entries;
+    int64_t components; /* of a mixture */
+    int64_t predicted;  /* where the predictions lie in scratch memory; -1 without */
+    double unit, shift; /* of means, in half-bins; what is subtracted from the sharpness */
+    const int64_t *sigmoids, *exponentials; /* tables of exact heads */
+    int64_t exponentials_count;
 } program;
 
-/* Where a group's memory holds a pixel of a window: that of its first image; the others' follow. */
-INLINE int64_t place(const window *w, int64_t start, int64_t group, int64_t row, int64_t column) {
-    return (start + row % w->rows * w->stride + (column + w->rows - 1) * w->channels) * group;
+/* Where a group of images is. Their memory lies side by side at each place, and so do all rows of all pictures in a walk
+   by fronts, `group` of them. */
+typedef struct {
+    int64_t group, row, column;
+    int64_t front;     /* the skewed column; -1 in raster order */
+    const int64_t *at; /* where each image of the group (pixel of the front) lies; none: one after the other */
+} spot;
+
+/* Where memory holds a pixel of a window: that of the first image, or the first row; the others' follow. */
+INLINE int64_t place(const window *w, int64_t start, const spot *s) {
+    if (s->front >= 0) return (start + (s->front & (w->stride - 1)) * w->channels) * s->group;
+    return (start + s->row % w->rows * w->stride + (s->column + w->reach) * w->channels) * s->group;
 }
+
+/* Where that of image k is, beyond the first. */
+INLINE int64_t along(const spot *s, int64_t k, int64_t channels) { return (s->at ? s->at[k] : k) * channels; }
 
 #endif

@@ -12,8 +12,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-NORM, ACTIVATE, PRODUCT, WIDE_PRODUCT, ADD = range(5)
+NORM, ACTIVATE, PRODUCT, WIDE_PRODUCT, ADD, GATE, PREDICT = range(7)
 """Kinds of operations."""
+
+LOGITS, MADE, MIXTURE = range(3)
+"""Kinds of heads."""
+
+GROUP = 24
+"""Images (or pixels of a front) that are taken together: each weight is used often, and all stays in the cache."""
+
+SKEW = 4
+"""Pixels with equal column + 4 · row make a front: a 7×7 kernel reaches 3 columns ahead in the row above."""
 
 LANES, WIDE_LANES = 16, 8
 """Outputs in a panel of a product's weights, in float32 and in float64."""
@@ -25,12 +34,12 @@ Integer, Real, Address = ctypes.c_int64, ctypes.c_double, ctypes.c_void_p
 
 
 class WindowRecord(ctypes.Structure):
-    _fields_ = [(name, Integer) for name in ("rows", "stride", "channels", "taps")]
+    _fields_ = [(name, Integer) for name in ("rows", "reach", "taps", "channels", "stride")]
 
 
 class OperationRecord(ctypes.Structure):
     _fields_ = [
-        *((name, Integer) for name in ("kind", "source", "target", "inputs", "outputs")),
+        *((name, Integer) for name in ("kind", "stage", "source", "target", "inputs", "outputs")),
         ("from_window", WindowRecord),
         ("to_window", WindowRecord),
         *((name, Integer) for name in ("whole", "positive")),
@@ -39,40 +48,54 @@ class OperationRecord(ctypes.Structure):
     ]
 
 
+class EntryRecord(ctypes.Structure):
+    _fields_ = [
+        ("place", Integer),
+        ("seen", WindowRecord),
+        *((name, Integer) for name in ("offset", "width")),
+        ("encoding", Address),
+        ("whole", Integer),
+        *((name, Real) for name in ("scale", "low", "high")),
+    ]
+
+
 class ProgramRecord(ctypes.Structure):
     _fields_ = [
         ("count", Integer),
         ("operations", Address),
-        *((name, Integer) for name in ("memory", "scratch", "head", "input")),
-        ("seen", WindowRecord),
-        ("width", Integer),
-        ("encoding", Address),
+        ("stages", Integer),
+        ("entered", Integer),
+        ("entries", Address),
+        *((name, Integer) for name in ("fronts", "memory", "scratch", "room")),
         *((name, Integer) for name in ("height", "columns", "channels", "levels")),
-        *((name, Integer) for name in ("made", "exact", "features", "inputs", "units")),
+        *((name, Integer) for name in ("head", "exact", "features", "inputs", "units")),
         *((name, Address) for name in ("weight", "bias", "ends", "table", "out_weight", "out_bias")),
         *((name, Real) for name in ("out_scale", "out_low", "out_high")),
-        ("exponentials", Address),
-        ("entries", Integer),
+        *((name, Integer) for name in ("components", "predicted")),
+        *((name, Real) for name in ("unit", "shift")),
+        *((name, Address) for name in ("sigmoids", "exponentials")),
+        ("exponentials_count", Integer),
     ]
 
 
 @dataclass(frozen=True)
 class Window:
-    """Where an image's memory holds the rows of a layer's values that a masked kernel still reaches."""
+    """Where an image's memory holds what a kernel still reaches of a layer's values."""
 
     place: int
     rows: int
-    stride: int
-    channels: int
+    reach: int
     taps: int
+    channels: int
+    stride: int
 
     @property
     def record(self) -> WindowRecord:
-        return WindowRecord(self.rows, self.stride, self.channels, self.taps)
+        return WindowRecord(self.rows, self.reach, self.taps, self.channels, self.stride)
 
 
 class Program:
-    """The operations of one step of a walk, added layer by layer; then `images` and a head.
+    """The operations of one step of a walk, added layer by layer; then how pixels enter, and a head.
 
     Weights are copied: a program is a picture of the model as it was. Layers of an exact model carry the grid of their
     input (`layer.inputs`, with `bits`, `low` and `high`); layers of a float model have none.
@@ -80,14 +103,17 @@ class Program:
     Args:
         shape: (C, H, W).
         levels: of every channel.
+        fronts: whether the walk goes by fronts, and not in raster order.
     """
 
-    def __init__(self, shape: Sequence[int], levels: int) -> None:
-        self.shape, self.levels = tuple(shape), levels
+    def __init__(self, shape: Sequence[int], levels: int, *, fronts: bool = False) -> None:
+        self.shape, self.levels, self.fronts = tuple(shape), levels, fronts
         self.operations: list[OperationRecord] = []
+        self.entries: list[EntryRecord] = []
         self.kept: list[np.ndarray] = []
         self.record = ProgramRecord(channels=shape[0], height=shape[1], columns=shape[2], levels=levels)
-        self.memory = self.scratch = self.most = 0
+        self.record.fronts, self.record.predicted = int(fronts), -1
+        self.memory = self.scratch = self.most = self.stage = 0
 
     # -------------------------------------------------------------------------------------------------------- memory
 
@@ -104,14 +130,26 @@ class Program:
         yield
         self.scratch = before
 
-    def window(self, kernel: int, taps: int, channels: int) -> Window:
-        """Room in an image's memory for what a masked kernel of side `kernel` sees; `taps` of its last row count."""
-        radius = kernel // 2
-        if radius * kernel + taps > MOST_TAPS:
-            raise ValueError(f"a kernel of side {kernel} has more taps than compiled code has room for: {MOST_TAPS}")
-        stride = (self.shape[2] + 2 * radius) * channels
-        place, self.memory = self.memory, self.memory + _rounded((radius + 1) * stride)
-        return Window(place, radius + 1, stride, channels, taps)
+    @contextmanager
+    def rows_stage(self) -> Iterator[None]:
+        """What is added in the block is done at all pixels of a row before its first, and after the stages so far."""
+        self.record.stages += 1
+        self.stage = self.record.stages
+        with self.passing():
+            yield
+        self.stage = 0
+
+    def window(self, rows: int, reach: int, taps: int, channels: int) -> Window:
+        """Room in an image's memory for what a kernel sees: `rows` with the pixel's own, of which `taps` count."""
+        if (rows - 1) * (2 * reach + 1) + taps > MOST_TAPS:
+            raise ValueError(f"a kernel of {rows} rows has more taps than compiled code has room for: {MOST_TAPS}")
+        if self.fronts:
+            stride = 1 << (SKEW * (rows - 1) + reach).bit_length()
+            place, self.memory = self.memory, self.memory + stride * channels
+        else:
+            stride = (self.shape[2] + 2 * reach) * channels
+            place, self.memory = self.memory, self.memory + _rounded(rows * stride)
+        return Window(place, rows, reach, taps, channels, stride)
 
     # ---------------------------------------------------------------------------------------------------- operations
 
@@ -130,9 +168,10 @@ class Program:
             **_grid(grid),
         )
 
-    def activate(self, layer: Any, source: int, target: int | Window, length: int) -> None:
-        """`target = relu(source)`, put on the grid of the layer that reads it."""
-        self._add(ACTIVATE, source, target, inputs=length, positive=1, **_grid(getattr(layer, "inputs", None)))
+    def activate(self, layer: Any, source: int, target: int | Window, length: int, *, positive: bool = True) -> None:
+        """`target = relu(source)` (or `source`), put on the grid of the layer that reads it, if there is one."""
+        grid = _grid(getattr(layer, "inputs", None))
+        self._add(ACTIVATE, source, target, inputs=length, positive=int(positive), **grid)
 
     def product(self, weight: Tensor, bias: Tensor, source: int | Window, target: int) -> None:
         """`target = weight · source + bias`, with weight (O, I); in float64 if the weight is."""
@@ -152,20 +191,38 @@ class Program:
             bias=self._keep(shift.numpy()),
         )
 
-    def add(self, source: int, target: int, length: int) -> None:
+    def add(self, source: int | Window, target: int, length: int) -> None:
         """`target += source`."""
         self._add(ADD, source, target, inputs=length)
 
+    def gate(self, table: Tensor | None, source: int, target: int, length: int) -> None:
+        """`target = tanh(a) · σ(b)` of the halves of `source`; by an exact gate's table, if there is one."""
+        if table is None:
+            self._add(GATE, source, target, inputs=length)
+        else:
+            most = len(table) // 2
+            self._add(GATE, source, target, inputs=length, whole=1, high=most, weight=self._floats(table))
+
+    def predict(self, source: int, length: int, unit: float, farthest: float | None) -> None:
+        """The predictions, `source` in so many half-bins; exact ones are put on a grid, `farthest` from 0 at most."""
+        self.record.predicted = self.vector(length)
+        grid = {} if farthest is None else {"whole": 1, "low": -farthest, "high": farthest}
+        self._add(PREDICT, source, self.record.predicted, inputs=length, constant=unit, **grid)
+
     # --------------------------------------------------------------------------------------------------------- ends
 
-    def images(self, seen: Window, encoding: Tensor) -> None:
+    def enter(self, seen: Window, encoding: Tensor) -> None:
         """How a known pixel enters: each channel as a row of `encoding` (levels, width), side by side, into `seen`."""
-        self.record.input, self.record.seen = seen.place, seen.record
-        self.record.width, self.record.encoding = encoding.shape[1], self._floats(encoding)
+        self._enter(seen, width=encoding.shape[1], encoding=self._floats(encoding))
+
+    def enter_residuals(self, seen: Window, offset: int, grid: Any) -> None:
+        """And as softened residuals of the predictions, from `offset` on, put on the grid of the layer that reads."""
+        self._enter(seen, offset=offset, width=1, **_grid(grid))
 
     def logits(self, logits: int, count: int) -> None:
         """The head of channels that are independent: all their logits lie at `logits`."""
-        self.record.features, self.record.units = logits, -(-count // 8) * 8
+        self.record.head, self.record.features, self.record.units = LOGITS, logits, -(-count // 8) * 8
+        self.record.room = 2 * self.record.units + 2 * self.levels
 
     def made(
         self, weight: Tensor, bias: Tensor, source: int, *, ends: Sequence[int], table: Tensor, output: Any, grid: Any
@@ -180,7 +237,8 @@ class Program:
             grid: of that layer's input.
         """
         units = self._head(weight, bias, source)
-        self.record.made = 1
+        self.record.head = MADE
+        self.record.room = 2 * units + 2 * self.levels
         self.record.ends = self._keep(np.array(ends, np.int64))
         self.record.table = self._keep(_padded(table, units))
         self.record.out_weight = self._keep(_padded(output.weight, units))
@@ -188,17 +246,34 @@ class Program:
         if grid is not None:
             self.record.out_scale, self.record.out_low, self.record.out_high = 2.0**grid.bits, grid.low, grid.high
 
-    def finish(self, exponentials: Tensor | None) -> Program:
-        """The program is complete; `exponentials` is the table of exact mode's softmax."""
-        array = (OperationRecord * len(self.operations))(*self.operations)
-        self.array = array
+    def mixture(self, numbers: int, count: int, components: int, unit: float, shift: float) -> None:
+        """The head of channels that are tied by a mixture of logistics, whose numbers lie at `numbers`.
+
+        Args:
+            unit: of the means, in half-bins.
+            shift: what is subtracted from the sharpness.
+        """
+        record, channels = self.record, self.shape[0]
+        record.head, record.features, record.units = MIXTURE, numbers, -(-count // 8) * 8
+        record.components, record.unit, record.shift = components, unit, shift
+        pairs = channels * (channels - 1) // 2
+        record.room = record.units + components * (3 + 2 * channels + pairs) + 2 * channels + 2
+
+    def finish(self, exponentials: Tensor | None, sigmoids: Tensor | None = None) -> Program:
+        """The program is complete; the tables are those of an exact model's softmax and mixture."""
+        self.arrays = (
+            (OperationRecord * len(self.operations))(*self.operations),
+            (EntryRecord * len(self.entries))(*self.entries),
+        )
         record = self.record
-        record.count, record.operations = len(array), ctypes.addressof(array)
-        record.memory, record.scratch = self.memory, self.most
-        record.head = _rounded(2 * record.units + 2 * self.levels)
+        record.count, record.operations = len(self.operations), ctypes.addressof(self.arrays[0])
+        record.entered, record.entries = len(self.entries), ctypes.addressof(self.arrays[1])
+        record.memory, record.scratch, record.room = self.memory, self.most, _rounded(record.room)
         if exponentials is not None:
-            record.exact, record.entries = 1, len(exponentials)
+            record.exact, record.exponentials_count = 1, len(exponentials)
             record.exponentials = self._keep(exponentials.numpy().astype(np.int64))
+        if sigmoids is not None:
+            record.sigmoids = self._keep(sigmoids.numpy().astype(np.int64))
         return self
 
     @property
@@ -223,12 +298,15 @@ class Program:
         return units
 
     def _add(self, kind: int, source: int | Window, target: int | Window, **fields: Any) -> None:
-        operation = OperationRecord(kind=kind, **fields)
+        operation = OperationRecord(kind=kind, stage=self.stage, **fields)
         for name, place in (("source", source), ("target", target)):
             if isinstance(place, Window):
                 setattr(operation, {"source": "from_window", "target": "to_window"}[name], place.record)
             setattr(operation, name, place.place if isinstance(place, Window) else place)
         self.operations.append(operation)
+
+    def _enter(self, seen: Window, **fields: Any) -> None:
+        self.entries.append(EntryRecord(place=seen.place, seen=seen.record, **fields))
 
     def _keep(self, array: np.ndarray) -> int:
         """The address of an array that lives as long as the program."""

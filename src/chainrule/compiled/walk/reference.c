@@ -55,6 +55,20 @@ void chainrule_reference_norm(int64_t n, double scale, double low, double high, 
     }
 }
 
+/* tanh(a) · σ(b) of a = x[0 … n - 1], b = x[n … 2n - 1]: in float64; or, if `most` is not 0, by the table of tanh at the
+   multiples of 2^-11 from -most to most, with σ(b) = (1 + tanh(b / 2)) / 2 and one rounding. */
+void chainrule_reference_open_gate(int64_t n, const float *table, int64_t most, const float *x, float *y) {
+    for (int64_t i = 0; i < n; i++) {
+        if (!most) {
+            y[i] = (float)(tanh(x[i]) / (1 + exp(-(double)x[n + i])));
+            continue;
+        }
+        const double a = fmin(fmax(rint((double)x[i] * 2048), (double)-most), (double)most);
+        const double b = fmin(fmax(rint((double)x[n + i] * 1024), (double)-most), (double)most);
+        y[i] = (float)((double)table[most + (int64_t)a] * (0.5 + 0.5 * (double)table[most + (int64_t)b]));
+    }
+}
+
 /* Softmax as integers that sum to 2^TOTAL_BITS: fixedpoint/exact_softmax.py. */
 void chainrule_reference_frequencies(int64_t levels, const double *logits, const int64_t *table, int64_t entries,
                                      int64_t *to) {

@@ -1,4 +1,4 @@
-/* The walk of a stack of masked convolutions, pixel by pixel, for many images at once.
+/* The walk of a stack of convolutions in raster order, pixel by pixel, for many images at once.
 
    A program is a list of operations on the memory of one image. It is run for a group of images at a time, operation
    by operation, so that the weights of an operation are read into the cache once for all of them, and within the group
@@ -11,124 +11,89 @@
    single operations in a fixed order; a compiler that fused a product and a sum there would change them, which is why
    they are functions of their own. */
 
-#include "walk/walk.h"
-
 #include "threads.h"
+#include "walk/coder.h"
 #include "walk/heads.h"
 #include "walk/steps.h"
-
-/* Tell the walk of a group's image k the value of a channel. */
-INLINE void take(const program *p, float *memory, double *head, int64_t group, int64_t k, int64_t row, int64_t column,
-                 int64_t channel, int64_t value) {
-    if (p->made && channel + 1 < p->channels) {
-        const double *add = p->table + (channel * p->levels + value) * p->units;
-        for (int64_t i = 0, units = p->units; i < units; i++) head[i] += add[i];
-    }
-    float *pixel = memory + place(&p->seen, p->input, group, row, column) + k * p->seen.channels;
-    memcpy(pixel + channel * p->width, p->encoding + value * p->width, p->width * sizeof(float));
-}
-
-/* One site of a walk over images first … last - 1: take the values chosen at the site before, unless it is the first,
-   and give the probabilities of the next value, pmf (images, levels). */
-FOR_EVERY_PROCESSOR(advance,
-                    (const program *p, float *memory, float *scratch, double *heads, int64_t group, int64_t first,
-                     int64_t last, int64_t site, const int64_t *values, double *pmf),
-                    (p, memory, scratch, heads, group, first, last, site, values, pmf)) {
-    int64_t channel = site % p->channels, row = site / p->channels / p->columns, column = site / p->channels % p->columns;
-    for (int64_t b = first; b < last; b += group) {
-        int64_t count = last - b < group ? last - b : group;
-        float *own = memory + b * p->memory;
-        double *own_heads = heads + b * p->head;
-        if (values) {
-            int64_t at = site - 1, before = at / p->channels;
-            for (int64_t k = 0; k < count; k++)
-                take(p, own, own_heads + k * p->head, group, k, before / p->columns, before % p->columns,
-                     at % p->channels, values[b + k]);
-        }
-        if (!channel) pixel(tile, p, own, scratch, own_heads, group, count, row, column);
-        for (int64_t k = 0; k < count; k++) {
-            double *head = own_heads + k * p->head, *logits = head + 2 * p->units;
-            logits_of(tile, p, head, channel, logits);
-            probabilities_of(p, logits, pmf + (b + k) * p->levels);
-        }
-    }
-}
-
-/* Walk over given images of an exact program, a group after the other in the same memory: x (images, channels, height,
-   columns), and frequencies (sites, all, levels), of which the columns from `offset` on are these images'. */
-FOR_EVERY_PROCESSOR(score,
-                    (const program *p, float *memory, float *scratch, double *heads, int64_t group, int64_t images,
-                     const int64_t *x, int32_t *frequencies, int64_t all, int64_t offset),
-                    (p, memory, scratch, heads, group, images, x, frequencies, all, offset)) {
-    int64_t area = p->height * p->columns, size = p->channels * area;
-    for (int64_t b = 0; b < images; b += group) {
-        int64_t count = images - b < group ? images - b : group;
-        memset(memory, 0, group * p->memory * sizeof(float));
-        for (int64_t i = 0; i < area; i++) {
-            int64_t row = i / p->columns, column = i % p->columns;
-            pixel(tile, p, memory, scratch, heads, group, count, row, column);
-            for (int64_t c = 0; c < p->channels; c++)
-                for (int64_t k = 0; k < count; k++) {
-                    double *head = heads + k * p->head, *logits = head + 2 * p->units;
-                    int64_t *found = (int64_t *)(logits + p->levels);
-                    int32_t *to = frequencies + ((i * p->channels + c) * all + offset + b + k) * p->levels;
-                    logits_of(tile, p, head, c, logits);
-                    frequencies_of(p, logits, found);
-                    for (int64_t v = 0; v < p->levels; v++) to[v] = (int32_t)found[v];
-                    take(p, memory, head, group, k, row, column, c, x[(b + k) * size + c * area + i]);
-                }
-        }
-    }
-}
-
-/* A whole walk: x (images, channels, height, columns), of which the `known` entries are kept and the others drawn by the
-   uniforms u (images, sites); none is known without `known`. */
-FOR_EVERY_PROCESSOR(draw,
-                    (const program *p, float *memory, float *scratch, double *heads, int64_t group, int64_t images,
-                     const double *u, const uint8_t *known, int64_t *x),
-                    (p, memory, scratch, heads, group, images, u, known, x)) {
-    const int64_t area = p->height * p->columns, size = p->channels * area;
-    for (int64_t b = 0; b < images; b += group) {
-        const int64_t count = images - b < group ? images - b : group;
-        memset(memory, 0, group * p->memory * sizeof(float));
-        for (int64_t i = 0; i < area; i++) {
-            const int64_t row = i / p->columns, column = i % p->columns;
-            pixel(tile, p, memory, scratch, heads, group, count, row, column);
-            for (int64_t c = 0; c < p->channels; c++)
-                for (int64_t k = 0; k < count; k++) {
-                    const int64_t at = (b + k) * size + c * area + i;
-                    double *head = heads + k * p->head, *logits = head + 2 * p->units, *pmf = logits + p->levels;
-                    logits_of(tile, p, head, c, logits); /* which later channels build on */
-                    int finite = 1;
-                    for (int64_t v = 0; v < p->levels; v++) finite &= logits[v] < INFINITY; /* known or not */
-                    if (!known || !known[at]) {
-                        probabilities_of(p, logits, pmf);
-                        x[at] = inverse_cdf(pmf, p->levels, u[(b + k) * size + i * p->channels + c]);
-                        finite &= pmf[0] == pmf[0]; /* one number that is none makes all of them none */
-                    }
-                    take(p, memory, head, group, k, row, column, c, x[at]);
-                    if (!finite) x[at] = -1; /* for the caller to see */
-                }
-        }
-    }
-}
 
 /* What Python calls. Images lie in groups of `group`; `threads` share them, each with scratch memory for one group. */
 typedef struct {
     const program *p;
     float *memory, *scratch;
-    double *heads;
+    double *rooms;
     int64_t group, images, site;
     const int64_t *values;
     double *pmf;
-    int32_t *frequencies;
+    int32_t *frequencies, *edges;
     const double *u;
     const uint8_t *known;
     int64_t *x;
 } job;
 
+/* One site of a walk over images first … last - 1: take the values chosen at the site before, unless it is the first,
+   and prepare the next; give its probabilities, pmf (images, levels), if they are asked for. */
+FOR_EVERY_PROCESSOR(advance, (const job *j, float *scratch, int64_t first, int64_t last), (j, scratch, first, last)) {
+    const program *p = j->p;
+    const int64_t channel = j->site % p->channels, at = j->site / p->channels;
+    const int64_t last_channel = (j->site - 1) % p->channels, before = (j->site - 1) / p->channels;
+    const spot here = {j->group, at / p->columns, at % p->columns, -1, 0};
+    const spot there = {j->group, before / p->columns, before % p->columns, -1, 0};
+    for (int64_t b = first; b < last; b += j->group) {
+        const int64_t count = last - b < j->group ? last - b : j->group;
+        float *memory = j->memory + b * p->memory;
+        double *rooms = j->rooms + b * p->room;
+        if (j->values)
+            for (int64_t k = 0; k < count; k++)
+                take(p, memory, rooms + k * p->room, k, &there, last_channel, j->values[b + k]);
+        if (!channel) pixel(p, memory, scratch, rooms, count, &here);
+        for (int64_t k = 0; k < count; k++) {
+            prepare(tile, p, rooms + k * p->room, channel);
+            if (j->pmf) probabilities_at(p, rooms + k * p->room, channel, j->pmf + (b + k) * p->levels);
+        }
+    }
+}
+
+/* Whole walks over some images, a group after the other in the same memory. Of x (images, channels, height, columns)
+   all entries are known, and `frequencies` (sites, images, levels) or `edges` (sites, images, 2) of an exact program are
+   asked for; or the `known` ones are (none without `known`), and the others are drawn by the uniforms u (images, sites). */
+FOR_EVERY_PROCESSOR(whole, (const job *j, float *memory, float *scratch, double *rooms, int64_t first, int64_t last),
+                    (j, memory, scratch, rooms, first, last)) {
+    const program *p = j->p;
+    const int64_t area = p->height * p->columns, size = p->channels * area, group = j->group;
+    for (int64_t b = first; b < last; b += group) {
+        const int64_t count = last - b < group ? last - b : group;
+        memset(memory, 0, group * p->memory * sizeof(float));
+        for (int64_t i = 0; i < area; i++) {
+            const spot here = {group, i / p->columns, i % p->columns, -1, 0};
+            pixel(p, memory, scratch, rooms, count, &here);
+            for (int64_t c = 0; c < p->channels; c++)
+                for (int64_t k = 0; k < count; k++) {
+                    double *room = rooms + k * p->room;
+                    int64_t *value = j->x + (b + k) * size + c * area + i;
+                    const int64_t site = i * p->channels + c, entry = site * j->images + b + k;
+                    prepare(tile, p, room, c);
+                    int finite = 1;
+                    if (j->edges) {
+                        const int64_t start = below(p, room, c, *value);
+                        j->edges[2 * entry] = (int32_t)start;
+                        j->edges[2 * entry + 1] = (int32_t)(below(p, room, c, *value + 1) - start);
+                    } else if (j->frequencies) {
+                        frequencies_at(p, room, c, j->frequencies + entry * p->levels);
+                    } else {
+                        finite = is_finite(p, room, c);
+                        if (!j->known || !j->known[(b + k) * size + c * area + i])
+                            *value = drawn(p, room, c, j->u[(b + k) * size + site]);
+                    }
+                    take(p, memory, room, k, &here, c, *value);
+                    if (!finite) *value = -1; /* for the caller to see */
+                }
+        }
+    }
+}
+
+/* A share of groups; `whole` walks of all threads share as much memory as they need at a time. */
 static void share_of(const job *j, int64_t share, int64_t shares, int64_t *first, int64_t *last) {
-    int64_t groups = (j->images + j->group - 1) / j->group;
+    const int64_t groups = (j->images + j->group - 1) / j->group;
     *first = groups * share / shares * j->group;
     *last = groups * (share + 1) / shares * j->group;
     if (*last > j->images) *last = j->images;
@@ -138,45 +103,51 @@ static void advance_share(const void *argument, int64_t share, int64_t shares) {
     const job *j = argument;
     int64_t first, last;
     share_of(j, share, shares, &first, &last);
-    if (first < last)
-        advance(j->p, j->memory, j->scratch + share * j->group * j->p->scratch, j->heads, j->group, first, last, j->site,
-                j->values, j->pmf);
+    if (first < last) advance(j, j->scratch + share * j->group * j->p->scratch, first, last);
 }
 
-static void score_share(const void *argument, int64_t share, int64_t shares) {
+static void whole_share(const void *argument, int64_t share, int64_t shares) {
     const job *j = argument;
-    int64_t first, last, at = share * j->group;
+    const int64_t own = share * j->group;
+    int64_t first, last;
     share_of(j, share, shares, &first, &last);
     if (first < last)
-        score(j->p, j->memory + at * j->p->memory, j->scratch + at * j->p->scratch, j->heads + at * j->p->head, j->group,
-              last - first, j->values + first * j->p->channels * j->p->height * j->p->columns, j->frequencies, j->images,
-              first);
+        whole(j, j->memory + own * j->p->memory, j->scratch + own * j->p->scratch, j->rooms + own * j->p->room, first, last);
 }
 
-static void draw_share(const void *argument, int64_t share, int64_t shares) {
-    const job *j = argument;
-    const program *p = j->p;
-    int64_t first, last, at = share * j->group, size = p->channels * p->height * p->columns;
-    share_of(j, share, shares, &first, &last);
-    if (first < last)
-        draw(p, j->memory + at * p->memory, j->scratch + at * p->scratch, j->heads + at * p->head, j->group,
-             last - first, j->u + first * size, j->known ? j->known + first * size : 0, j->x + first * size);
-}
-
-void chainrule_advance(const program *p, float *memory, float *scratch, double *heads, int64_t group, int64_t images,
+void chainrule_advance(const program *p, float *memory, float *scratch, double *rooms, int64_t group, int64_t images,
                        int64_t threads, int64_t site, const int64_t *values, double *pmf) {
-    job j = {p, memory, scratch, heads, group, images, .site = site, .values = values, .pmf = pmf};
+    const job j = {p, memory, scratch, rooms, group, images, .site = site, .values = values, .pmf = pmf};
     in_parallel(advance_share, &j, threads);
 }
 
-void chainrule_score(const program *p, float *memory, float *scratch, double *heads, int64_t group, int64_t images,
-                     int64_t threads, const int64_t *x, int32_t *frequencies) {
-    job j = {p, memory, scratch, heads, group, images, .values = x, .frequencies = frequencies};
-    in_parallel(score_share, &j, threads);
+void chainrule_score(const program *p, float *memory, float *scratch, double *rooms, int64_t group, int64_t images,
+                     int64_t threads, const int64_t *x, int32_t *frequencies, int32_t *edges) {
+    const job j = {p, memory, scratch, rooms, group, images, .x = (int64_t *)x, .frequencies = frequencies, .edges = edges};
+    in_parallel(whole_share, &j, threads);
 }
 
-void chainrule_draw(const program *p, float *memory, float *scratch, double *heads, int64_t group, int64_t images,
+void chainrule_draw(const program *p, float *memory, float *scratch, double *rooms, int64_t group, int64_t images,
                     int64_t threads, const double *u, const uint8_t *known, int64_t *x) {
-    job j = {p, memory, scratch, heads, group, images, .u = u, .known = known, .x = x};
-    in_parallel(draw_share, &j, threads);
+    const job j = {p, memory, scratch, rooms, group, images, .u = u, .known = known, .x = x};
+    in_parallel(whole_share, &j, threads);
+}
+
+/* Decode x (images, channels, area) out of so many words; `rest` gets the coder's state and how many words are left.
+   There is room for the values (images) of one site. At each site the distributions of all images are made ready by as
+   many threads as there are, and their symbols decoded by one. */
+void chainrule_decode(const program *p, float *memory, float *scratch, double *rooms, int64_t group, int64_t images,
+                      int64_t threads, const uint32_t *words, int64_t count, int64_t *values, int64_t *x,
+                      uint64_t *rest) {
+    coder c = {0, words, count};
+    const int64_t area = p->height * p->columns;
+    for (int64_t site = 0; site < p->channels * area; site++) {
+        const int64_t channel = site % p->channels;
+        chainrule_advance(p, memory, scratch, rooms, group, images, threads, site, site ? values : 0, 0);
+        for (int64_t k = 0; k < images; k++)
+            x[(k * p->channels + channel) * area + site / p->channels] = values[k] =
+                decoded(p, rooms + k * p->room, channel, &c);
+    }
+    refill(&c);
+    rest[0] = c.state, rest[1] = (uint64_t)c.left;
 }
