@@ -147,8 +147,13 @@ def do(words: list[str], printed: Path | None) -> None:
     command = [sys.executable, "-m", "chainrule", *words]
     to = 2 if printed is None else subprocess.PIPE
     running: list[subprocess.Popen] = []
+
+    def forward(number: int) -> None:
+        for process in running:
+            process.send_signal(number)
+
     # signals reach the command through us alone, once each, and it is given the time for a checkpoint
-    with Interrupt(lambda number: [process.send_signal(number) for process in running]) as interrupt:
+    with Interrupt(forward) as interrupt:
         running = [subprocess.Popen(command, stdout=to, start_new_session=True)]
         output, _ = running[0].communicate()
         status = running[0].returncode
