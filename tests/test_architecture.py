@@ -18,7 +18,19 @@ from chainrule.models import PixelCNNMADE
 from laws import events
 
 TIERS = {
-    0: ["contract", "lazily", "plugins", "errors", "atomic", "stopping", "masks", "metrics", "data"],
+    0: [
+        "contract",
+        "lazily",
+        "plugins",
+        "errors",
+        "version",
+        "forking",
+        "atomic",
+        "stopping",
+        "masks",
+        "metrics",
+        "data",
+    ],
     1: ["nn", "heads", "sampling"],
     2: ["models"],
     3: ["evaluation", "training", "fixedpoint", "compiled"],

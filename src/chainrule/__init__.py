@@ -11,7 +11,6 @@ torch.Size([3])
 
 from __future__ import annotations
 
-from importlib import metadata
 from typing import TYPE_CHECKING
 
 from chainrule import lazily
@@ -37,15 +36,12 @@ if TYPE_CHECKING:
     )
     from chainrule.training.config import TrainConfig
     from chainrule.training.fitting import fit
+    from chainrule.version import __version__
     from chainrule.zoo import load
-
-try:
-    __version__ = metadata.version("chainrule")
-except metadata.PackageNotFoundError:  # run from a source tree that is not installed
-    __version__ = "0+unknown"
 
 # Names are imported when they are first used, so that `chainrule --help` need not wait for PyTorch.
 _HOMES = {
+    "__version__": "version",
     "ChainruleError": "errors",
     "CodecError": "errors",
     "ConditionalMLP": "models",

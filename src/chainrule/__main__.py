@@ -1,5 +1,15 @@
-"""`python -m chainrule` is `chainrule`; this is what launchers of several processes start."""
+"""`python -m chainrule` is `chainrule`; this is what launchers of several processes start, too."""
 
-from chainrule.cli import main
+from chainrule.stopping import at_once
 
-raise SystemExit(main())
+
+def main() -> int:
+    """Run one command, which may be stopped from the first moment on: also while its imports are under way."""
+    with at_once():
+        from chainrule.cli import main
+
+        return main()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

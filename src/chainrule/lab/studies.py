@@ -147,14 +147,14 @@ def do(words: list[str], printed: Path | None) -> None:
     command = [sys.executable, "-m", "chainrule", *words]
     to = 2 if printed is None else subprocess.PIPE
     running: list[subprocess.Popen] = []
+    # signals reach the command through us alone, once each, and it is given the time for a checkpoint
 
-    def forward(number: int) -> None:
+    def pass_on(number: int) -> None:
         for process in running:
             process.send_signal(number)
 
-    # signals reach the command through us alone, once each, and it is given the time for a checkpoint
-    with Interrupt(forward) as interrupt:
-        running = [subprocess.Popen(command, stdout=to, start_new_session=True)]
+    with Interrupt(pass_on) as interrupt:
+        running.append(subprocess.Popen(command, stdout=to, start_new_session=True))
         output, _ = running[0].communicate()
         status = running[0].returncode
     if interrupt.requested or status == 130:

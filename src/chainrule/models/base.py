@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from chainrule import plugins, sampling
+from chainrule import forking, plugins, sampling
 from chainrule.contract import Conditional, Site, Walk
 from chainrule.errors import ModelError
 from chainrule.heads import Softmax
@@ -45,6 +45,7 @@ class AutoregressiveModel(EventModel):
     def __init__(self, shape: tuple[int | None, ...], levels: int) -> None:
         super().__init__(shape, levels)
         plugins.load()
+        forking.let_children_compute()
         self.pixel_values: tuple[int, ...] | None = None
         self.scales: dict[str, Any] | None = None
         self.softmax: Softmax = Softmax()
