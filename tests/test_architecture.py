@@ -18,7 +18,7 @@ from chainrule.models import PixelCNNMADE
 from laws import events
 
 TIERS = {
-    0: ["contract", "plugins", "errors", "atomic", "masks", "metrics", "data"],
+    0: ["contract", "lazily", "plugins", "errors", "atomic", "stopping", "masks", "metrics", "data"],
     1: ["nn", "heads", "sampling"],
     2: ["models"],
     3: ["evaluation", "training", "fixedpoint", "compiled"],
@@ -90,7 +90,7 @@ class Imports(ast.NodeVisitor):
     def visit_Assign(self, node):
         if [getattr(target, "id", None) for target in node.targets] == ["_HOMES"]:  # names that are imported when used
             for home in ast.literal_eval(node.value).values():
-                self.add(f"{TOP}.{home}")
+                self.add(f"{self.module}.{home}")
         self.generic_visit(node)
 
     def is_room(self, name):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -337,6 +338,32 @@ def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(tmp_path):
     assert os.path.getsize(out / "checkpoint.pt") > 0
 
 
+@pytest.mark.parametrize("moment", ["before", "training", "after"])
+def test_training_stopped_at_any_moment_says_what_can_be_pasted(tmp_path, moment):
+    """Before the first checkpoint there is nothing to resume; after the last step the run is but to be measured."""
+    stop = "import os, signal; os.kill(os.getpid(), signal.SIGTERM); import time; time.sleep(60)"
+    where = {
+        "before": "experiment.check_init",
+        "training": "fitting.Run.evaluate",
+        "after": "experiment.measure",
+    }[moment]
+    code = (
+        "import sys; from chainrule.lab import experiment; from chainrule.training import fitting\n"
+        "from chainrule.cli import main\n"
+        f"real = {where}\ndef first(*given):\n    {where} = real\n    {stop}\n    return real(*given)\n"
+    )
+    code += f"{where} = first\nsys.exit(main(sys.argv[1:]))"
+    if moment == "training":
+        code = code.replace("time.sleep(60)", "None")
+    words = ["train", "warmup", "--out", str(tmp_path / "a run"), "--train.steps", "20", "--train.eval-every", "10"]
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=120)
+    assert done.returncode == (130 if moment == "training" else 128 + signal.SIGTERM), done.stderr
+    said = done.stderr.splitlines()[-1]
+    assert ("--resume" in said) == (moment != "before")
+    assert main(shlex.split(said.partition("with: chainrule ")[2])) == 0
+    assert json.loads((tmp_path / "a run" / "result.json").read_text())["steps"] == 20
+
+
 def test_tensorboard_gets_its_events(tmp_path, capsys):
     pytest.importorskip("tensorboard")
     args = ["train", "warmup", "--train.steps", "4", "--train.eval-every", "2", "--train.tensorboard"]
@@ -445,3 +472,37 @@ def test_a_gpu_with_too_little_memory(image_model, tmp_path, capsys, monkeypatch
     fail(RuntimeError("a bug"))
     with pytest.raises(RuntimeError, match="a bug"):
         main(["sample", str(image_model), "-o", str(tmp_path / "x.png")])
+
+
+# what a verb has no use for, and would make it wait: PyTorch takes seconds, each of the others a tenth or more
+FOREIGN = {
+    "accelerate",
+    "constriction",
+    "jinja2",
+    "matplotlib",
+    "pooch",
+    "requests",
+    "rich",
+    "sklearn",
+    "torch._dynamo",
+}
+
+
+@pytest.mark.parametrize(
+    ("words", "foreign"),
+    [
+        ([], FOREIGN | {"torch", "numpy", "typeguard"}),
+        (["--version"], FOREIGN | {"torch", "numpy", "typeguard"}),
+        (["train", "--help"], FOREIGN | {"torch", "numpy"}),
+        (["info", "--help"], FOREIGN | {"torch", "numpy"}),
+        (["sample", "colored-mnist", "-n", "1", "-o", "a.png"], FOREIGN),
+        (["sample", "colored-mnist", "-n", "1", "-o", "a.npy"], FOREIGN | {"chainrule.training"}),
+    ],
+)
+def test_a_verb_imports_what_it_needs(tmp_path, words, foreign):
+    """So it starts at once."""
+    code = "import sys, chainrule.cli as c\ntry: c.main(sys.argv[1:])\nexcept SystemExit: pass\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, cwd=tmp_path)
+    loaded = done.stdout.splitlines()[-1].split()
+    assert "chainrule.cli" in loaded
+    assert foreign & set(loaded) == set()

@@ -11,9 +11,10 @@ torch.Size([3])
 
 from __future__ import annotations
 
-import importlib
 from importlib import metadata
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from chainrule import lazily
 
 if TYPE_CHECKING:
     from chainrule.codec import compress, decompress
@@ -69,6 +70,7 @@ _HOMES = {
     "fit": "training",
     "load": "zoo",
 }
+__getattr__ = lazily.names_of(__name__, _HOMES)
 
 __all__ = [
     "MADE",
@@ -96,14 +98,6 @@ __all__ = [
     "fit",
     "load",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'chainrule' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"chainrule.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
 
 
 def __dir__() -> list[str]:

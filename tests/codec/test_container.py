@@ -226,6 +226,7 @@ KEPT = packed(Kept("a.npz", "y", "|u1", [2]))
         *({"dtype": dtype} for dtype in ("|O", "|V8", "|u3", "<U999999", "|S0", 1, "<u2")),
         *({"shape": shape} for shape in ([3], [2**31], [-2], [2.0], [1] * 40, 2, [[2]], [2**47, 2**47])),
         *({"name": name} for name in ("", "../a.npz", 3)),
+        {"name": "", "key": ""},
         *({"key": key} for key in ("../y", 3, None)),
         {"data": "eJwDAAAAAAE="},
     ],

@@ -1,52 +1,13 @@
-"""What a person sees and how Ctrl-C is heard."""
+"""What a person sees."""
 
 from __future__ import annotations
 
 import io
-import os
-import signal
-import threading
 
-import pytest
 from rich.console import Console
 
 from chainrule.training import progress
-from chainrule.training.progress import Bar, Interrupt, Lines, Silent, progress_reporter, say
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_is_a_request_first(number):
-    """Within the block Ctrl-C or SIGTERM sets a flag, a second one interrupts; afterwards all is as before."""
-    before = [signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)]
-    with Interrupt() as listening:
-        assert not listening.requested
-        os.kill(os.getpid(), number)
-        assert listening.requested
-        with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), number)
-    assert [signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)] == before
-
-
-def test_the_handler_is_given_back_after_an_error():
-    """An exception inside the block leaves no handler behind."""
-    before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(RuntimeError), Interrupt():
-        raise RuntimeError
-    assert signal.getsignal(signal.SIGINT) is before
-
-
-def test_other_threads_do_not_listen():
-    """Outside the main thread signals cannot be had, and that is no error."""
-    found = []
-
-    def inside():
-        with Interrupt() as listening:
-            found.append(listening.requested)
-
-    thread = threading.Thread(target=inside)
-    thread.start()
-    thread.join()
-    assert found == [False]
+from chainrule.training.progress import Bar, Lines, Silent, progress_reporter
 
 
 def test_lines_come_at_most_every_five_seconds_and_at_the_end(monkeypatch, capsys):
@@ -89,10 +50,3 @@ def test_the_reporter_that_fits(monkeypatch):
     assert type(progress_reporter(10)) is Lines
     monkeypatch.setattr(progress, "Console", lambda stderr: Console(file=io.StringIO(), force_terminal=True))
     assert type(progress_reporter(10)) is Bar
-
-
-def test_say_goes_to_standard_error(capsys):
-    """One line, and none when quiet."""
-    say("hello")
-    say("nothing", quiet=True)
-    assert capsys.readouterr() == ("", "hello\n")

@@ -14,13 +14,14 @@ import sys
 from collections.abc import Callable, Sequence
 
 from chainrule.cli.archives import compress, decompress, info
-from chainrule.cli.common import MODEL_HELP, at_once, plain_output
+from chainrule.cli.common import MODEL_HELP, plain_output
 from chainrule.cli.drawing_events import complete, sample
 from chainrule.cli.measuring_models import doctor, evaluate
 from chainrule.cli.quality import quality
 from chainrule.cli.results import bench, report, study
 from chainrule.cli.train import train, tune
 from chainrule.errors import ChainruleError, escaped, out_of_memory
+from chainrule.stopping import INTERRUPTED, at_once
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,8 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = list(sys.argv[1:] if argv is None else argv)
     plain_output()
     try:
-        # training leaves a checkpoint when it is interrupted; everything else has nothing to finish
-        with contextlib.nullcontext() if args[:1] in (["train"], ["tune"]) else at_once():
+        with at_once():
             try:
                 return run_verb(args)
             finally:
@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return complain("the GPU has too little memory for this: do less at a time, or compute on the CPU")
         return complain("there is too little memory for this: do less at a time")
     except KeyboardInterrupt as error:
-        print(str(error) or "chainrule: interrupted", file=sys.stderr)
+        print(str(error) or INTERRUPTED, file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of our output went away, as `head` does
         _let_go()

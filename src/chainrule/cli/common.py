@@ -5,16 +5,12 @@ from __future__ import annotations
 import codecs
 import contextlib
 import json
-import os
-import signal
 import sys
-import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import tyro
 
-from chainrule import atomic
 from chainrule.errors import ModelError, escaped
 
 if TYPE_CHECKING:
@@ -89,42 +85,3 @@ def plain_output() -> None:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError, ValueError):  # whatever stands in for it
             stream.reconfigure(errors="chainrule")  # type: ignore[union-attr]
-
-
-@contextlib.contextmanager
-def at_once() -> Iterator[None]:
-    """Leave at once when asked to (Ctrl-C, or by a scheduler), wherever the program is, with nothing half-written left.
-
-    An exception may be swallowed by whatever runs, and waits for compiled code to return; a second thread does not.
-    """
-    signals = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    reader, writer = os.pipe()
-    os.set_blocking(writer, False)
-
-    def leave(number: int) -> None:
-        atomic.remove_all()
-        shown = "\x1b[?25h\n" if sys.stderr.isatty() else ""  # the cursor, which a progress bar hides
-        os.write(2, f"{shown}chainrule: interrupted\n".encode())
-        os._exit(128 + number)
-
-    def watch() -> None:
-        if number := os.read(reader, 1)[0]:
-            leave(number)
-
-    before = {number: signal.signal(number, lambda number, _: leave(number)) for number in signals}
-    old = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
-    try:
-        yield
-    finally:
-        signal.set_wakeup_fd(old)
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        os.write(writer, b"\0")
-        watcher.join()
-        os.close(reader)
-        os.close(writer)

@@ -156,7 +156,7 @@ def write_events(x: Any, model: AutoregressiveModel, out: Path | None, offset: i
 
     from chainrule import data
     from chainrule.atomic import write_bytes
-    from chainrule.training.progress import say
+    from chainrule.data.reading import say
 
     if out is None:
         for event in x.flatten(1).tolist():

@@ -73,9 +73,9 @@ def calibration_figures(model: AutoregressiveModel, dataset: Dataset, n: int, se
     """The calibration on `n` test images that the seed chooses; nothing, and a note, where it cannot be measured."""
     import torch
 
+    from chainrule.data.reading import say
     from chainrule.evaluation import context_of
     from chainrule.lab.quality import calibration
-    from chainrule.training.progress import say
 
     rows = torch.randperm(len(dataset.test), generator=torch.Generator().manual_seed(seed))[:n]
     if not len(rows):

@@ -13,6 +13,7 @@ import tyro
 
 from chainrule.cli.common import report_figures
 from chainrule.errors import ModelError
+from chainrule.stopping import INTERRUPTED, at_once
 
 M = TypeVar("M")
 T = TypeVar("T")
@@ -63,12 +64,18 @@ def train(args: list[str]) -> None:
 
     keep_freed_memory()
     out = command.out or Path("runs") / recipe.name
+
+    def farewell() -> str:
+        words = [word for word in args if word != "--resume"]
+        if not (out / "checkpoint.pt").exists():
+            return f"{INTERRUPTED} before its first checkpoint; begin again with: {again(words)}"
+        return f"{INTERRUPTED}; a checkpoint is safe, continue with: {again([*words, '--resume'])}"
+
     try:
-        result = run(recipe, out, resume=command.resume)
+        with at_once(farewell):
+            result = run(recipe, out, resume=command.resume)
     except KeyboardInterrupt:
-        again = [] if "--resume" in args else ["--resume"]
-        words = shlex.join(["chainrule", "train", *args, *again])
-        raise KeyboardInterrupt(f"chainrule: interrupted; a checkpoint is safe, continue with: {words}") from None
+        raise KeyboardInterrupt(farewell()) from None
     leave_processes()
     if not result:
         return
@@ -77,6 +84,11 @@ def train(args: list[str]) -> None:
         wanted = (*bits, "test_quantile_loss", "validation_quantile_loss", "parameters", "train_seconds")
         result = {key: result[key] for key in wanted if key in result} | {"folder": str(out)}
     report_figures(result, command.json)
+
+
+def again(words: list[str]) -> str:
+    """A command of training that can be pasted."""
+    return shlex.join(["chainrule", "train", *words])
 
 
 def parse_recipe(verb: str, args: list[str], command_type: Any) -> tuple[Any, Any]:

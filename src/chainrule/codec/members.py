@@ -163,7 +163,7 @@ class Kept:
 
     def check(self) -> None:
         """Raise Malformed unless a writer writes it."""
-        require(bool(self.name and re.fullmatch(r"[<>|][biufcSU]\d{1,6}", self.dtype)))
+        require(bool(re.fullmatch(r"[<>|][biufcSU]\d{1,6}", self.dtype)))
         require(len(self.shape) <= 32 and all(type(side) is int and 0 <= side < 2**48 for side in self.shape))
         try:
             require(self.size < 2**48)

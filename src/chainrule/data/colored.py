@@ -15,9 +15,9 @@ import numpy as np
 import torch
 
 from chainrule.data.dataset import Dataset
+from chainrule.data.hopper import SIDE, portrait
 from chainrule.data.mnist import load_mnist
 from chainrule.data.pictures import to_nchw
-from chainrule.data.portrait import SIDE, portrait
 from chainrule.data.reading import sha256
 from chainrule.errors import DataError
 

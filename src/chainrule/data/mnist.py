@@ -22,9 +22,6 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import numpy as np
-import pooch
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from chainrule.atomic import as_path, write_bytes
 from chainrule.data.idx import from_idx, to_idx
@@ -145,6 +142,8 @@ def _from_mirrors() -> dict[str, bytes]:
 
 
 def _from_mirror(mirror: str) -> dict[str, bytes]:
+    import pooch
+
     host = urlsplit(mirror).netloc or mirror
     say(f"Fetching MNIST (11 MB) from {host} …")
     data = {}
@@ -219,6 +218,9 @@ class _ProgressBar:
     """A rich progress bar of one download on standard error, shown on a terminal only; pooch drives it like tqdm's."""
 
     def __init__(self, name: str) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
         console = Console(stderr=True)
         columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
         self.bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)

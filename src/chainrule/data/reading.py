@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import stat
+import sys
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +16,6 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import platformdirs
-from rich.console import Console
 
 from chainrule.atomic import as_path
 from chainrule.errors import DataError, escaped
@@ -31,9 +31,10 @@ def cache_folder(folder: str | os.PathLike | None = None) -> Path:
     return as_path(chosen)
 
 
-def say(sentence: str) -> None:
+def say(sentence: str, *, quiet: bool = False) -> None:
     """Print one plain sentence on standard error."""
-    Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True).print(escaped(sentence))
+    if not quiet:
+        print(escaped(sentence), file=sys.stderr, flush=True)
 
 
 def sha256(data: bytes | memoryview | np.ndarray) -> str:

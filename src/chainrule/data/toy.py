@@ -8,7 +8,7 @@ import numpy as np
 
 from chainrule.atomic import as_path
 from chainrule.data.dataset import MOST_LEVELS, Dataset, as_tensor
-from chainrule.data.portrait import gray_portrait
+from chainrule.data.hopper import gray_portrait
 from chainrule.data.reading import read_npy
 from chainrule.errors import DataError
 

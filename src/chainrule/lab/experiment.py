@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from chainrule import data, zoo
+from chainrule.data.reading import say
 from chainrule.errors import ChainruleError, DataError, ModelError, out_of_memory
 from chainrule.evaluation import context_of, splits_of, validation_loss
 from chainrule.fixedpoint import calibrate, exact
@@ -22,7 +23,6 @@ from chainrule.lab.recipes import RECIPES, Recipe, get_recipe
 from chainrule.lab.run_folder import is_main_process, new_folder, prepare_folder, save_arrays, write_json
 from chainrule.training.fitting import check_redraw, fit
 from chainrule.training.lock import holding
-from chainrule.training.progress import say
 
 CALIBRATION, PIECE = 16, 64
 """A model of pictures of any size is made exact on so many pieces of its validation pictures, of at most that side."""

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chainrule.atomic import write_bytes
+from chainrule.data.reading import say
 from chainrule.errors import ChainruleError, ModelError
 from chainrule.lab.recipes import Preset
-from chainrule.training.progress import Interrupt, say
+from chainrule.stopping import Interrupt
 
 BONUS_STEPS = 1600
 """Half the steps of the quick preset, since there are many runs."""
@@ -143,12 +144,17 @@ def run_study(name: str, out: str | Path, preset: Preset = "quick", *, dry: bool
 
 def do(words: list[str], printed: Path | None) -> None:
     """Run one command in a process of its own; what it prints goes to standard error, or into a file."""
-    with Interrupt() as interrupt:  # Ctrl-C reaches the command as well, which is given the time for a checkpoint
-        command = [sys.executable, "-m", "chainrule", *words]
-        done = subprocess.run(command, stdout=2 if printed is None else subprocess.PIPE, check=False)
-    if interrupt.requested or done.returncode == 130:
+    command = [sys.executable, "-m", "chainrule", *words]
+    to = 2 if printed is None else subprocess.PIPE
+    running: list[subprocess.Popen] = []
+    # signals reach the command through us alone, once each, and it is given the time for a checkpoint
+    with Interrupt(lambda number: [process.send_signal(number) for process in running]) as interrupt:
+        running = [subprocess.Popen(command, stdout=to, start_new_session=True)]
+        output, _ = running[0].communicate()
+        status = running[0].returncode
+    if interrupt.requested or status == 130:
         raise KeyboardInterrupt("chainrule: interrupted; the same command continues")
-    if done.returncode:
+    if status:
         raise ChainruleError(f"chainrule {shlex.join(words)} failed: put right what it says above, and repeat")
     if printed is not None:
-        write_bytes(printed, done.stdout)
+        write_bytes(printed, output)

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any, get_args
 import torch
 
 from chainrule.atomic import write_bytes
+from chainrule.data.reading import say
 from chainrule.errors import ChainruleError, ModelError
 from chainrule.lab.experiment import open_dataset
 from chainrule.lab.recipes import Recipe
 from chainrule.training.fitting import fit
-from chainrule.training.progress import say
 
 if TYPE_CHECKING:
     import optuna

@@ -16,11 +16,12 @@ from chainrule.data import Dataset
 from chainrule.errors import ModelError, out_of_memory
 from chainrule.evaluation import check_splits, splits_of, validation_loss
 from chainrule.models import AutoregressiveModel
+from chainrule.stopping import Interrupt
 from chainrule.training.checkpoint import Checkpoint, Journal
 from chainrule.training.config import TrainConfig, settings
 from chainrule.training.devices import Machine, anywhere, machine_for
 from chainrule.training.lock import holding
-from chainrule.training.progress import Interrupt, Silent, progress_reporter
+from chainrule.training.progress import Silent, progress_reporter
 from chainrule.training.step import Training
 
 NOTED = 50

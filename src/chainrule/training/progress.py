@@ -1,38 +1,13 @@
-"""Telling a person how a long run is doing, and listening for a wish to stop."""
+"""Telling a person how a long run is doing."""
 
 from __future__ import annotations
 
-import signal
 import sys
-import threading
 import time
-from types import FrameType
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-
-class Interrupt:
-    """Ctrl-C and a scheduler's SIGTERM as requests: within the block they set `requested`; a second one interrupts."""
-
-    def __init__(self) -> None:
-        self.requested = False
-
-    def __enter__(self) -> Interrupt:
-        listening = threading.current_thread() is threading.main_thread()
-        signals = (signal.SIGINT, signal.SIGTERM) if listening else ()
-        self.previous = {number: signal.signal(number, self._on_signal) for number in signals}
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        for number, handler in self.previous.items():
-            signal.signal(number, handler)
-
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self.requested:
-            raise KeyboardInterrupt
-        self.requested = True
 
 
 class Silent:
@@ -112,9 +87,3 @@ def progress_reporter(total: int, first: int = 0, *, unit: str = "bits/dim", qui
         return Silent()
     console = Console(stderr=True)
     return Bar(total, first, console, unit) if console.is_terminal else Lines(total, first, unit)
-
-
-def say(sentence: str, *, quiet: bool = False) -> None:
-    """One line on standard error."""
-    if not quiet:
-        print(sentence, file=sys.stderr, flush=True)

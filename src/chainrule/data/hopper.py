@@ -6,7 +6,6 @@ Grace Hopper, public domain (U.S. Navy), shipped inside matplotlib's sample data
 from __future__ import annotations
 
 import numpy as np
-from matplotlib import cbook
 from PIL import Image
 
 from chainrule.errors import DataError
@@ -16,6 +15,8 @@ SIDE = 200
 
 
 def _picture() -> Image.Image:
+    from matplotlib import cbook
+
     try:
         with Image.open(cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)) as photograph:
             return photograph.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BOX, box=BOX)

@@ -1,4 +1,4 @@
-"""A folder of pictures of random sizes, kinds and names: python tools/make_pictures.py DEST [COUNT] [SEED]
+"""A folder of pictures of random sizes, kinds and names; python -m codec.generator DEST [COUNT] [SEED] packs it.
 
 What an archive must take: 1-bit, gray of 1 to 8 bits, gray with alpha, RGB, RGBA with hidden colours, palettes of any
 depth with and without transparency, tRNS keys, interlaced files, other lossless formats, and JPEGs. Sizes from 1×1 to
@@ -7,12 +7,18 @@ depth with and without transparency, tRNS keys, interlaced files, other lossless
 
 from __future__ import annotations
 
+import resource
+import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from chainrule.codec import compress_files
+from chainrule.codec.picture_files import read_file
 
 KINDS = ["1", "L", "LA", "RGB", "RGBA", "P", "P transparent", "L key", "RGB key", "L2", "L4", "P4"]
 SYLLABLES = ["ka", "lo", "mi", "ru", "te", "é", "日", "x y", "-", "_", "Ω", "photo", "2024"]
@@ -65,7 +71,7 @@ def picture(rand: np.random.RandomState, kind: str, width: int, height: int) -> 
         return Image.fromarray(image), {"transparency": tuple(map(int, image[0, 0]))}
     bits = {"L2": 2, "L4": 4, "P4": 4}.get(kind, int(rand.choice([1, 2, 4, 8])))
     colors = int(rand.randint(2, 2**bits + 1))
-    index = samples(rand, height, width, 1)[..., 0] % colors
+    index = samples(rand, height, width, 1)[..., 0].astype(int) % colors
     image = Image.frombytes("P", (width, height), index.astype(np.uint8).tobytes())
     palette = rand.randint(0, 256, (colors, 3)) if kind[0] == "P" else np.arange(colors)[:, None].repeat(3, 1)
     image.putpalette(palette.astype(np.uint8).tobytes())
@@ -95,7 +101,37 @@ def make(folder: Path, count: int, seed: int, most: tuple[int, int] = (2000, 150
         yield path
 
 
+def check(folder: Path, count: int, seed: int) -> None:
+    """Make, pack and unpack so many pictures by the command line, and hold it to what is promised."""
+    folder.mkdir(parents=True)
+    paths = list(make(folder / "given", count, seed))
+    before, used = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    for words in (
+        ["compress", folder / "given", "-o", folder / "a.crz"],
+        ["decompress", folder / "a.crz", "-o", folder / "back"],
+    ):
+        subprocess.run([sys.executable, "-m", "chainrule", *map(str, words)], check=True)
+        now, usage = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds = usage.ru_utime - used.ru_utime
+        print(
+            f"{words[0]}: {now - before:.0f} s ({seconds:.0f} s of processors), at most {usage.ru_maxrss / 1e6:.2f} GB",
+            flush=True,
+        )
+        before, used = now, usage
+    back = {path.relative_to(folder / "back") for path in (folder / "back").rglob("*") if path.is_file()}
+    assert back == {path.relative_to(folder / "given") for path in paths}
+    for path in paths:
+        assert read_file(folder / "back" / path.relative_to(folder / "given")).same(read_file(path)), path
+    pngs = [path for path in paths if path.read_bytes()[1:4] == b"PNG"]
+    sizes = sum(path.stat().st_size for path in paths)
+    print(f"{len(paths):,} pictures are back; {sizes:,} bytes became {(folder / 'a.crz').stat().st_size:,}", flush=True)
+    worst = 0
+    for path in pngs[: min(len(pngs), 1000)]:
+        compress_files(path, None, folder / "one.crz", overwrite=True)
+        worst = max(worst, (folder / "one.crz").stat().st_size - path.stat().st_size - len(path.name.encode()))
+    print(f"of {min(len(pngs), 1000):,} in archives of their own, the worst takes PNG + its name + {worst} bytes")
+
+
 if __name__ == "__main__":
     destination, *numbers = sys.argv[1:]
-    total = sum(1 for _ in make(Path(destination), *([int(n) for n in numbers] + [10_000, 0][len(numbers) :])))
-    print(f"{total:,} pictures in {destination}")
+    check(Path(destination), *([int(n) for n in numbers] + [10_000, 0][len(numbers) :]))

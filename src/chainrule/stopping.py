@@ -1,0 +1,101 @@
+"""How a program is stopped: Ctrl-C, a scheduler's SIGTERM, the end of a terminal.
+
+Either it leaves at once, or, where there is something to finish, the wish to stop is a request.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+from chainrule import atomic
+
+INTERRUPTED = "chainrule: interrupted"
+
+
+def stop_signals() -> list[signal.Signals]:
+    """The signals that ask a program to stop; none outside the main thread, which alone can hear them.
+
+    A program that was told to outlive its terminal, as nohup does, is not stopped by that.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return []
+    found = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        found.append(signal.SIGHUP)
+    return found
+
+
+@contextlib.contextmanager
+def at_once(farewell: Callable[[], str] = lambda: INTERRUPTED) -> Iterator[None]:
+    """Leave at once when asked to, wherever the program is, with nothing half-written left and a last sentence.
+
+    An exception may be swallowed by whatever runs, and waits for compiled code to return; a second thread does not.
+    """
+    signals = stop_signals()
+    if not signals:
+        yield
+        return
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+
+    def leave(number: int) -> None:
+        try:
+            atomic.remove_all()
+            shown = "\x1b[?25h\n" if sys.stderr.isatty() else ""  # the cursor, which a progress bar hides
+            os.write(2, f"{shown}{farewell()}\n".encode(errors="replace"))
+        finally:  # also where the terminal is gone, which nothing can be written to any more
+            os._exit(128 + number)
+
+    def watch() -> None:
+        if number := os.read(reader, 1)[0]:
+            leave(number)
+
+    before = {number: signal.signal(number, lambda number, _: leave(number)) for number in signals}
+    old = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(old)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        os.write(writer, b"\0")
+        watcher.join()
+        os.close(reader)
+        os.close(writer)
+
+
+class Interrupt:
+    """A wish to stop as a request: within the block it sets `requested`; a second one interrupts.
+
+    Args:
+        told: called with the signal of each.
+    """
+
+    def __init__(self, told: Callable[[int], object] = lambda number: None) -> None:
+        self.requested, self.told = False, told
+
+    def __enter__(self) -> Interrupt:
+        signals = stop_signals()
+        self.previous = {number: signal.signal(number, self._on_signal) for number in signals}
+        self.woken = signal.set_wakeup_fd(-1) if signals else -1  # `at_once` hears nothing meanwhile
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self.previous.items():
+            signal.signal(number, handler)
+        if self.woken >= 0:
+            signal.set_wakeup_fd(self.woken, warn_on_full_buffer=False)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self.told(number)
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True
