@@ -8,7 +8,7 @@ import importlib.machinery
 import os
 from pathlib import Path
 
-from chainrule.compiled.walk.program import EntryRecord, OperationRecord, ProgramRecord
+from chainrule.compiled.walk.records import EntryRecord, OperationRecord, ProgramRecord
 
 P, N, R = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double
 FUNCTIONS = {

@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 
 from chainrule.compiled.library import library
-from chainrule.compiled.walk.program import GROUP, SKEW, Program
+from chainrule.compiled.walk.program import Program
+from chainrule.compiled.walk.records import GROUP
 from chainrule.contract import Conditional
 from chainrule.errors import ModelError
 from chainrule.models.front_walk import FrontWalk
+from chainrule.nn.fronts import LAG
 
 BORDER = 3
 """Lines of zeros above each picture, as many as the largest kernel reaches."""
@@ -30,7 +32,7 @@ class FrontSpace:
     def __init__(self, program: Program, shape: Sequence[int]) -> None:
         batch, _, height, width = shape
         record, self.threads = program.record, max(1, min(torch.get_num_threads(), MOST_THREADS))
-        pixels = batch * min(height, (width - 1) // SKEW + 1)
+        pixels = batch * min(height, (width - 1) // LAG + 1)
         floats: Any = {"dtype": torch.float32, "device": "cpu"}
         self.memory = torch.zeros(batch * (height + BORDER), record.memory, **floats)
         self.scratch = torch.zeros(GROUP * self.threads, record.scratch, **floats)
@@ -40,7 +42,7 @@ class FrontSpace:
         shape = batch, height, width, self.threads
         self.progress = torch.zeros(2, dtype=torch.int64, device="cpu")  # front, and sites before it
         places = (tensor.data_ptr() for tensor in (self.at, self.values, self.progress))
-        self.places, self.fronts = [program.address, *held, *shape, *places, PIXELS], width + SKEW * (height - 1)
+        self.places, self.fronts = [program.address, *held, *shape, *places, PIXELS], width + LAG * (height - 1)
 
     def run(self, code: Any, *arguments: Any) -> None:
         """All fronts by a function of the library."""
