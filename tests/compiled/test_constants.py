@@ -6,7 +6,7 @@ import pytest
 
 from chainrule import compiled
 from chainrule.compiled import constants, library
-from chainrule.compiled.walk import program
+from chainrule.compiled.walk import records
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def test_the_header_is_what_python_says():
 @pytest.mark.skipif(not compiled.available(), reason="chainrule was installed without a C compiler")
 @pytest.mark.parametrize("name", ["MOST_TAPS", "LANES", "ADD"])
 def test_a_library_with_other_constants_is_not_used(name, anew, monkeypatch):
-    monkeypatch.setattr(program, name, getattr(program, name) + 1)
+    monkeypatch.setattr(records, name, getattr(records, name) + 1)
     assert not library.available()
     assert "another version" in library.why_missing()
     assert "--no-cache-dir" in library.why_missing()

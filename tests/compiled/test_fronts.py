@@ -10,6 +10,7 @@ from chainrule import compiled, sampling
 from chainrule.codec.coder import Decoder
 from chainrule.codec.event_coding import Encoding, decode_events
 from chainrule.compiled.library import library
+from chainrule.compiled.walk import compiled_fronts
 from chainrule.compiled.walk.lowering import by_fronts, lower
 from chainrule.errors import ModelError
 from chainrule.fixedpoint import calibrate, edges
@@ -128,6 +129,16 @@ def test_a_damaged_float_model_is_refused(models):
             engines.fronts(model, 1).draw(walk_u)
         bias.copy_(before)
         assert int(engines.fronts(model, 1).draw(walk_u).min()) >= 0
+
+
+def test_interrupts_are_possible(models, monkeypatch):
+    """The C code comes back every few pixels, and goes on where it was."""
+    model = models[1].sized(8, 20)
+    x = noise_for(model, 2, (8, 20))
+    words = Encoding(model, x).words()
+    monkeypatch.setattr(compiled_fronts, "PIXELS", 3)
+    assert Encoding(model, x).words() == words
+    assert torch.equal(decode_events(model, words, 2), x)
 
 
 def test_memory_does_not_grow_with_the_width():

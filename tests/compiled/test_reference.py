@@ -12,7 +12,7 @@ import pytest
 
 from chainrule import compiled
 from chainrule.compiled.library import library
-from chainrule.compiled.walk.program import (
+from chainrule.compiled.walk.records import (
     ACTIVATE,
     ADD,
     GATE,

@@ -22,13 +22,16 @@ CHUNK = 2000
 """Events that are coded together, if their tables fit the memory below."""
 TABLE_BYTES = 2**28
 """Memory for the frequencies of events while they are encoded."""
+FRONT_PIXELS = 2**16
+"""Pixels of pictures that are coded together by fronts: few keep all threads busy, many take memory."""
 
 
 def most_events(model: AutoregressiveModel, asked: int | None = None) -> int:
     """How many events of a model of one size are coded together: what was asked for, or as many as fit the memory."""
     if asked is not None and asked < 1:
         raise CodecError(f"chunks of {asked} images hold nothing: use at least 1")
-    return max(1, min(asked or CHUNK, CHUNK, TABLE_BYTES // table_bytes(model)))
+    pixels = FRONT_PIXELS // (model.shape[1] * model.shape[2]) if model.coded_by_fronts else CHUNK
+    return max(1, min(asked or CHUNK, CHUNK, TABLE_BYTES // table_bytes(model), pixels))
 
 
 def table_bytes(model: AutoregressiveModel) -> int:

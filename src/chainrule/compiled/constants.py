@@ -31,12 +31,13 @@ OWNERS = {
         "FARTHEST": "FARTHEST",
         "MIXTURE_LARGEST": "LARGEST",
     },
+    "chainrule.nn.fronts": {"SKEW": "LAG"},
     "chainrule.nn.prediction": {"SOFTNESS": "SOFTNESS"},
-    "chainrule.compiled.walk.program": {
+    "chainrule.compiled.walk.records": {
         name: name
         for name in (
             *("NORM", "ACTIVATE", "PRODUCT", "WIDE_PRODUCT", "ADD", "GATE", "PREDICT", "LOGITS", "MADE", "MIXTURE"),
-            *("LANES", "WIDE_LANES", "MOST_TAPS", "GROUP", "SKEW"),
+            *("LANES", "WIDE_LANES", "MOST_TAPS", "GROUP"),
         )
     },
     "chainrule.compiled.training.layer_passes": {name: name for name in ("MOST_CHANNELS", "MOST_ROWS")},

@@ -8,7 +8,7 @@ import importlib.machinery
 import os
 from pathlib import Path
 
-from chainrule.compiled.walk.program import EntryRecord, OperationRecord, ProgramRecord
+from chainrule.compiled.walk.records import EntryRecord, OperationRecord, ProgramRecord
 
 P, N, R = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double
 FUNCTIONS = {
@@ -29,9 +29,9 @@ FUNCTIONS = {
     "chainrule_relu_pad": [N, N, N, N, N, N, N, P, P, P],
     "chainrule_draw": [P, P, P, P, N, N, N, P, P, P],
     "chainrule_score": [P, P, P, P, N, N, N, P, P, P],
-    "chainrule_fronts_decode": [P, P, P, P, N, N, N, N, P, P, P, N, P, P],
-    "chainrule_fronts_draw": [P, P, P, P, N, N, N, N, P, P, P, P, P],
-    "chainrule_fronts_score": [P, P, P, P, N, N, N, N, P, P, P, N, P],
+    "chainrule_fronts_decode": [P, P, P, P, N, N, N, N, P, P, P, N, P, P, P],
+    "chainrule_fronts_draw": [P, P, P, P, N, N, N, N, P, P, P, N, P, P, P],
+    "chainrule_fronts_score": [P, P, P, P, N, N, N, N, P, P, P, N, P, N, P],
 }
 COUNTING = {"chainrule_layout": [], "chainrule_multiplies": [], "chainrule_encode": [N, N, P, P, P, P]}
 """Functions that return a number."""

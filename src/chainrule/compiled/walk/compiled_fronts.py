@@ -10,15 +10,20 @@ import torch
 from torch import Tensor
 
 from chainrule.compiled.library import library
-from chainrule.compiled.walk.program import GROUP, SKEW, Program
+from chainrule.compiled.walk.program import Program
+from chainrule.compiled.walk.records import GROUP
 from chainrule.contract import Conditional
 from chainrule.errors import ModelError
 from chainrule.models.front_walk import FrontWalk
+from chainrule.nn.fronts import LAG
 
 BORDER = 3
 """Lines of zeros above each picture, as many as the largest kernel reaches."""
 
 MOST_THREADS = 64
+
+PIXELS = 2**14
+"""That are done before Python may act on an interrupt."""
 
 
 class FrontSpace:
@@ -27,7 +32,7 @@ class FrontSpace:
     def __init__(self, program: Program, shape: Sequence[int]) -> None:
         batch, _, height, width = shape
         record, self.threads = program.record, max(1, min(torch.get_num_threads(), MOST_THREADS))
-        pixels = batch * min(height, (width - 1) // SKEW + 1)
+        pixels = batch * min(height, (width - 1) // LAG + 1)
         floats: Any = {"dtype": torch.float32, "device": "cpu"}
         self.memory = torch.zeros(batch * (height + BORDER), record.memory, **floats)
         self.scratch = torch.zeros(GROUP * self.threads, record.scratch, **floats)
@@ -35,7 +40,14 @@ class FrontSpace:
         self.at, self.values = torch.zeros(2, pixels, dtype=torch.int64, device="cpu")
         held = (tensor.data_ptr() for tensor in (self.memory, self.scratch, self.rooms))
         shape = batch, height, width, self.threads
-        self.places = [program.address, *held, *shape, self.at.data_ptr(), self.values.data_ptr()]
+        self.progress = torch.zeros(2, dtype=torch.int64, device="cpu")  # front, and sites before it
+        places = (tensor.data_ptr() for tensor in (self.at, self.values, self.progress))
+        self.places, self.fronts = [program.address, *held, *shape, *places, PIXELS], width + LAG * (height - 1)
+
+    def run(self, code: Any, *arguments: Any) -> None:
+        """All fronts by a function of the library."""
+        while int(self.progress[0]) < self.fronts:
+            code(*self.places, *arguments)
 
 
 class CompiledFronts(FrontWalk):
@@ -58,7 +70,7 @@ class CompiledFronts(FrontWalk):
             u = u.to("cpu", torch.float64).broadcast_to(self.pictures, x[0].numel()).contiguous()
             place = None if mask is None else mask.data_ptr()
             space = FrontSpace(self.program, self.shape)
-            self.code.chainrule_fronts_draw(*space.places, u.data_ptr(), place, x.data_ptr())
+            space.run(self.code.chainrule_fronts_draw, u.data_ptr(), place, x.data_ptr())
         return all_finite(x)
 
     def decode(self, words: np.ndarray) -> tuple[Tensor, np.ndarray] | None:
@@ -68,10 +80,10 @@ class CompiledFronts(FrontWalk):
         x = torch.empty(self.shape, dtype=torch.int64, device="cpu")
         if not self.pictures:
             return x, words
-        words, rest = np.ascontiguousarray(words, np.uint32), np.zeros(2, np.uint64)
+        words = np.ascontiguousarray(words, np.uint32)
+        rest = np.array([0, len(words)], np.uint64)
         space = FrontSpace(self.program, self.shape)
-        where = words.ctypes.data, len(words), x.data_ptr(), rest.ctypes.data
-        self.code.chainrule_fronts_decode(*space.places, *where)
+        space.run(self.code.chainrule_fronts_decode, words.ctypes.data, x.data_ptr(), rest.ctypes.data)
         return x, words_left(words, rest)
 
     def conditional(self) -> Conditional:
@@ -103,7 +115,7 @@ def front_edges(program: Program, x: Tensor, *, raster: bool = False) -> Tensor:
     edges = torch.empty(x.shape[1:].numel(), len(x), 2, dtype=torch.int32, device="cpu")
     if len(x):
         space = FrontSpace(program, x.shape)
-        code.chainrule_fronts_score(*space.places, x.data_ptr(), int(raster), edges.data_ptr())
+        space.run(code.chainrule_fronts_score, x.data_ptr(), int(raster), edges.data_ptr())
     return edges
 
 

@@ -13,7 +13,8 @@ from torch import Tensor
 from chainrule.compiled.library import available, library
 from chainrule.compiled.walk.compiled_fronts import CompiledFronts, all_finite, front_edges, to_draw, words_left
 from chainrule.compiled.walk.lowering import by_fronts, lower
-from chainrule.compiled.walk.program import GROUP, Program
+from chainrule.compiled.walk.program import Program
+from chainrule.compiled.walk.records import GROUP
 from chainrule.contract import Engine, Model, Walk
 
 MOST_THREADS = 64

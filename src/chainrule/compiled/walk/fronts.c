@@ -124,8 +124,11 @@ static void shared(const fronts *f) {
     in_parallel(front_share, f, most < f->threads ? most : f->threads);
 }
 
-static void run_fronts(fronts *f, coder *c) {
-    for (f->front = 0; f->front < f->width + SKEW * (f->height - 1); f->front++) {
+/* Go on from front progress[0], which progress[1] sites come before, for about so many pixels. */
+static void run_fronts(fronts *f, coder *c, int64_t *progress, int64_t pixels) {
+    const int64_t end = f->width + SKEW * (f->height - 1);
+    f->front = progress[0], f->before = progress[1];
+    for (int64_t done = 0; f->front < end && done <= pixels; f->front++) {
         begin_front(f);
         if (f->count) shared(f);
         for (; c && f->channel < f->p->channels; f->channel++) {
@@ -138,31 +141,34 @@ static void run_fronts(fronts *f, coder *c) {
             }
         }
         f->before += f->count / f->pictures * f->p->channels;
+        done += f->count;
     }
+    progress[0] = f->front, progress[1] = f->before;
 }
 
-/* What Python calls. There is memory for all lines, zeros; scratch memory for GROUP pixels of each thread; rooms, `at` and
-   `values` for the pixels of the longest front. */
+/* What Python calls, again and again until all fronts are done, so that somebody may interrupt it. There is memory for all
+   lines, zeros at first; scratch memory for GROUP pixels of each thread; rooms, `at` and `values` for the pixels of the
+   longest front. */
 #define GROUND                                                                                                         \
     const program *p, float *memory, float *scratch, double *rooms, int64_t pictures, int64_t height, int64_t width,   \
-        int64_t threads, int64_t *at, int64_t *values
+        int64_t threads, int64_t *at, int64_t *values, int64_t *progress, int64_t pixels
 
 void chainrule_fronts_score(GROUND, const int64_t *x, int64_t raster, int32_t *edges) {
     fronts f = {p, memory, scratch, rooms, pictures, height, width, threads, at, values,
                 .edges = edges, .raster = raster, .x = (int64_t *)x};
-    run_fronts(&f, 0);
+    run_fronts(&f, 0, progress, pixels);
 }
 
 void chainrule_fronts_draw(GROUND, const double *u, const uint8_t *known, int64_t *x) {
     fronts f = {p, memory, scratch, rooms, pictures, height, width, threads, at, values, .u = u, .known = known, .x = x};
-    run_fronts(&f, 0);
+    run_fronts(&f, 0, progress, pixels);
 }
 
-/* `rest` gets the coder's state and how many words are left. */
-void chainrule_fronts_decode(GROUND, const uint32_t *words, int64_t count, int64_t *x, uint64_t *rest) {
+/* `rest` holds the coder's state and how many words are left, and gets them. */
+void chainrule_fronts_decode(GROUND, const uint32_t *words, int64_t *x, uint64_t *rest) {
     fronts f = {p, memory, scratch, rooms, pictures, height, width, threads, at, values, .x = x};
-    coder c = {0, words, count};
-    run_fronts(&f, &c);
-    refill(&c);
+    coder c = {rest[0], words, (int64_t)rest[1]};
+    run_fronts(&f, &c, progress, pixels);
+    if (progress[0] == width + SKEW * (height - 1)) refill(&c);
     rest[0] = c.state, rest[1] = (uint64_t)c.left;
 }

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from chainrule.compiled.library import available
-from chainrule.compiled.walk.program import Program, Window
+from chainrule.compiled.walk.program import Program
+from chainrule.compiled.walk.records import Window
 from chainrule.contract import Model
 from chainrule.fixedpoint.exact_gates import ExactGate, ExactLeftConv2d, ExactRowConv2d
 from chainrule.fixedpoint.exact_layers import ExactConv2d, ExactLayerNorm, ExactLinear, ExactMaskedLinear

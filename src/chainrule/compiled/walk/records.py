@@ -1,0 +1,84 @@
+"""The records of programs, field by field as walk/program.h has them, and the numbers that both sides know."""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass
+
+NORM, ACTIVATE, PRODUCT, WIDE_PRODUCT, ADD, GATE, PREDICT = range(7)
+"""Kinds of operations."""
+
+LOGITS, MADE, MIXTURE = range(3)
+"""Kinds of heads."""
+
+GROUP = 24
+"""Images (or pixels of a front) that are taken together: each weight is used often, and all stays in the cache."""
+
+LANES, WIDE_LANES = 16, 8
+"""Outputs in a panel of a product's weights, in float32 and in float64."""
+
+MOST_TAPS = 128
+"""Pixels that a masked kernel reaches, at most."""
+
+Integer, Real, Address = ctypes.c_int64, ctypes.c_double, ctypes.c_void_p
+
+
+class WindowRecord(ctypes.Structure):
+    _fields_ = [(name, Integer) for name in ("rows", "reach", "taps", "channels", "stride")]
+
+
+class OperationRecord(ctypes.Structure):
+    _fields_ = [
+        *((name, Integer) for name in ("kind", "stage", "source", "target", "inputs", "outputs")),
+        ("from_window", WindowRecord),
+        ("to_window", WindowRecord),
+        *((name, Integer) for name in ("whole", "positive")),
+        *((name, Real) for name in ("scale", "low", "high", "constant")),
+        *((name, Address) for name in ("weight", "bias")),
+    ]
+
+
+class EntryRecord(ctypes.Structure):
+    _fields_ = [
+        ("place", Integer),
+        ("seen", WindowRecord),
+        *((name, Integer) for name in ("offset", "width")),
+        ("encoding", Address),
+        ("whole", Integer),
+        *((name, Real) for name in ("scale", "low", "high")),
+    ]
+
+
+class ProgramRecord(ctypes.Structure):
+    _fields_ = [
+        ("count", Integer),
+        ("operations", Address),
+        ("stages", Integer),
+        ("entered", Integer),
+        ("entries", Address),
+        *((name, Integer) for name in ("fronts", "memory", "scratch", "room")),
+        *((name, Integer) for name in ("height", "columns", "channels", "levels")),
+        *((name, Integer) for name in ("head", "exact", "features", "inputs", "units")),
+        *((name, Address) for name in ("weight", "bias", "ends", "table", "out_weight", "out_bias")),
+        *((name, Real) for name in ("out_scale", "out_low", "out_high")),
+        *((name, Integer) for name in ("components", "predicted")),
+        *((name, Real) for name in ("unit", "shift")),
+        *((name, Address) for name in ("sigmoids", "exponentials")),
+        ("exponentials_count", Integer),
+    ]
+
+
+@dataclass(frozen=True)
+class Window:
+    """Where an image's memory holds what a kernel still reaches of a layer's values."""
+
+    place: int
+    rows: int
+    reach: int
+    taps: int
+    channels: int
+    stride: int
+
+    @property
+    def record(self) -> WindowRecord:
+        return WindowRecord(self.rows, self.reach, self.taps, self.channels, self.stride)
