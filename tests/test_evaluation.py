@@ -23,6 +23,7 @@ from chainrule.evaluation import (
     receptive_field,
     splits_of,
 )
+from chainrule.lab import independence
 from chainrule.lab.independence import independent_bits_per_dim, independent_log_prob
 from chainrule.models import MADE, ConditionalMLP, GatedPixelCNNMADE, Histogram, PixelCNN, PixelCNNMADE
 from laws import events, may_see, randomised, tiny_dataset
@@ -33,8 +34,7 @@ def test_every_event_counts_once(monkeypatch):
     model = randomised(PixelCNN((1, 2, 3), 4, 6, 1), std=1.0)
     x = events(model, 23)
     direct = model.log_prob(x).detach()
-    monkeypatch.setattr(evaluation, "BATCH", 7)
-    monkeypatch.setattr(type(model), "dims", property(lambda self: 2352))
+    monkeypatch.setattr(evaluation, "ENTRIES", 7 * 6)
     torch.testing.assert_close(log_probs(model, x), direct, rtol=0, atol=1e-12)
     monkeypatch.undo()
     assert bits_per_dim(model, x) == pytest.approx(-float(direct.mean()) / math.log(2) / 6, abs=1e-12)
@@ -48,9 +48,8 @@ def test_batches_are_bounded(monkeypatch):
     assert sum(seen) == 500_000
     assert max(seen) == 235_200
     for dims, batch in ((2352, 100), (3 * 128 * 128, 4), (3 * 2000 * 2000, 1)):
-        monkeypatch.setattr(type(model), "dims", property(lambda self, dims=dims: dims))
         seen.clear()
-        log_probs(model, torch.zeros(250, 1, dtype=torch.uint8))
+        log_probs(model, torch.zeros(1, dtype=torch.uint8).expand(250, dims))
         assert (sum(seen), max(seen)) == (250, batch)
 
 
@@ -209,7 +208,7 @@ def test_independent_channels_on_a_dataset():
 
 def test_independent_channels_given_labels(monkeypatch):
     """Each event with its own label, in every batch."""
-    monkeypatch.setattr(evaluation, "BATCH", 1)
+    monkeypatch.setattr(independence, "TOGETHER", 1)
     model = randomised(GatedPixelCNNMADE((2, 2, 2), 3, filters=6, blocks=1, classes=4), std=0.5)
     x, labels = events(model, 23), torch.arange(23) % 4
     data = Dataset("told", 3, x, x, x, labels={"test": labels})

@@ -32,9 +32,9 @@ def log_probs(model: AutoregressiveModel, x: Events, context: Any = None) -> Ten
     return torch.cat(found)
 
 
-def in_batches(x: Events, context: Any, entries: int = ENTRIES) -> Iterator[tuple[Tensor, Any]]:
+def in_batches(x: Events, context: Any, entries: int | None = None) -> Iterator[tuple[Tensor, Any]]:
     """Events and their context in batches of about so many entries; pictures of mixed sizes one by one."""
-    batch = 1 if isinstance(x, Pictures) else max(1, entries // max(x[:1].numel(), 1))
+    batch = 1 if isinstance(x, Pictures) else max(1, (entries or ENTRIES) // max(x[:1].numel(), 1))
     for i in range(0, len(x), batch):
         part: Tensor = x.pictures[i][None] if isinstance(x, Pictures) else x[i : i + batch]
         yield part, None if context is None else context[i : i + batch]

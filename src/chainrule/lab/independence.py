@@ -18,6 +18,9 @@ from chainrule.sampling import evaluating
 
 MOST_COMBINATIONS = 4096
 
+TOGETHER = 6400
+"""Combinations of a pixel's values, times events, in one pass."""
+
 
 def independent_log_prob(model: Any, x: Tensor, context: Any = None) -> Tensor:
     """What `log_prob` would be if each channel were predicted without the others of its pixel.
@@ -95,7 +98,7 @@ def independent_bits_per_dim(model: AutoregressiveModel, dataset: Dataset, split
         1.0
     """
     x, context = getattr(dataset, split), context_of(model, dataset, split)
-    entries = max(1, 6400 // model.levels ** model.shape[0]) * model.dims  # memory grows with the values of a pixel
+    entries = max(1, TOGETHER // model.levels ** model.shape[0]) * model.dims  # memory grows with the values of a pixel
     total = 0.0
     with torch.no_grad(), evaluating(model):
         for part, given in in_batches(x, context, entries):
