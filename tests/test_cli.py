@@ -300,7 +300,8 @@ def test_bench_steps_says_how_many_fit_the_same_time(capsys):
     (row,) = json.loads(capsys.readouterr().out)["rows"]
     assert (row["recipe"], row["ratio"], row["steps"]) == ("pixelcnn-made", 1, 3200)
     fails(capsys, "bench", "steps", "warmup", saying=["warmup is trained on warmup"])
-    fails(capsys, "bench", "codec", "gated", saying=["bench codec takes no recipes"])
+    fails(capsys, "bench", "sampling", "gated", saying=["bench sampling takes no recipes"])
+    fails(capsys, "bench", "codec", "gated", saying=["there is no gated"])
 
 
 def test_tune_writes_its_trials(tmp_path, capsys):

@@ -70,7 +70,7 @@ def bench(args: list[str]) -> None:
 
     def bench(
         name: Annotated[Literal["training", "steps", "sampling", "codec"], tyro.conf.Positional],
-        recipes: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[RECIPE...]")] = (),
+        recipes: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[RECIPE...|FOLDER]")] = (),
         model: Annotated[str | None, tyro.conf.arg(aliases=["-m"])] = None,
         data: str | None = None,
         n: Annotated[int | None, tyro.conf.arg(aliases=["-n"])] = None,
@@ -89,8 +89,8 @@ def bench(args: list[str]) -> None:
             name: What to measure. training: steps of ours and of a plain float32 PixelCNN-MADE. steps: training steps
                 of the image recipes in turns, and how many take as long as pixelcnn-made's. sampling: cached against
                 naive, one full pass for each entry. codec: lossless compression with a model against PNG, WebP,
-                JPEG XL, xz, zstd and brotli, on test images.
-            recipes: For steps: the recipes; by default all that are trained alike on hopper-mnist.
+                JPEG XL, xz, zstd and brotli, on test images; of a FOLDER of pictures against PNG, WebP, JPEG XL and xz.
+            recipes: For steps: the recipes; by default all that are trained alike on hopper-mnist. For codec: a folder.
             model: A model or run; for sampling by default the assignment's full-size PixelCNN-MADE with random weights,
                 also for training; for codec by default the shipped colored-mnist.
             data: For codec and training: a dataset's name, a file or a folder; by default what the run was trained on,
@@ -109,6 +109,7 @@ def bench(args: list[str]) -> None:
         from chainrule.lab.bench import (
             bench_codec,
             bench_growth,
+            bench_pictures,
             bench_sampling,
             bench_steps,
             bench_training,
@@ -122,6 +123,10 @@ def bench(args: list[str]) -> None:
             raise DataError("-n, --repeats and --seeds must be at least 1, and --steps not negative")
         if device != "cpu" and (name not in ("sampling", "codec") or growth):
             raise DataError("--device is for bench sampling and bench codec: leave it out here")
+        if name == "codec" and len(recipes) == 1:
+            chosen = None if model is None else [placed(zoo.load(model), device)]
+            report_rows(bench_pictures(Path(recipes[0]), chosen, n), json)
+            return
         if recipes and name != "steps":
             raise DataError(f"bench {name} takes no recipes: give it a model with --model, or use bench steps")
         if name == "steps":
