@@ -33,10 +33,15 @@ def temporary(folder: Path, suffix: str = "") -> Iterator[Path]:
         yield path
     finally:
         _remove(path)
+        _waiting.discard(path)
 
 
 def remove_all() -> None:
-    """Remove everything temporary, for a process that leaves without unwinding."""
+    """Remove everything temporary, for a process that leaves without unwinding.
+
+    Other threads still run, and may be about to make one of these files: what is removed is not forgotten, so that it
+    can be removed once more at the last moment.
+    """
     for path in list(_waiting):
         _remove(path)
 
@@ -44,7 +49,6 @@ def remove_all() -> None:
 def _remove(path: Path) -> None:
     with suppress(OSError):
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-    _waiting.discard(path)
 
 
 @contextmanager

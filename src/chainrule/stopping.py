@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from types import FrameType
 
@@ -44,11 +45,17 @@ def at_once(farewell: Callable[[], str] = lambda: INTERRUPTED) -> Iterator[None]
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
 
+    leaving = threading.Lock()
+
     def leave(number: int) -> None:
         try:
+            if not leaving.acquire(blocking=False):  # the other thread is at it, or another signal came meanwhile
+                time.sleep(1)
+                return
             atomic.remove_all()
             shown = "\x1b[?25h\n" if sys.stderr.isatty() else ""  # the cursor, which a progress bar hides
             os.write(2, f"{shown}{farewell()}\n".encode(errors="replace"))
+            atomic.remove_all()  # also what another thread has made meanwhile
         finally:  # also where the terminal is gone, which nothing can be written to any more
             os._exit(128 + number)
 

@@ -312,7 +312,7 @@ def test_verify_finds_an_encoder_that_errs(model, tmp_path, monkeypatch):
     np.save(tmp_path / "x.npy", pictures(5))
 
     real = event_coding.encode
-    monkeypatch.setattr(event_coding, "encode", lambda parts: real([((s + 1) % 4, f) for s, f in parts]))
+    monkeypatch.setattr(event_coding, "encode", lambda parts: real([((s + 1) % 4, *rest) for s, *rest in parts]))
     with pytest.raises(CodecError, match="damaged"):
         compress_files(tmp_path / "x.npy", model, tmp_path / "a.crz", verify=True)
     assert everything_below(tmp_path) == ["x.npy"]

@@ -49,7 +49,7 @@ def test_scales_name_every_layer_once(exact_case):
     assert set(names) >= {name.rpartition(".")[0] for name, _ in model.named_parameters()} - PARTS_WITHOUT_A_LAYER
 
 
-PARTS_WITHOUT_A_LAYER = {"", "trunk.begin", "trunk.rows", "trunk.columns"}
+PARTS_WITHOUT_A_LAYER = {"", "trunk.first_input", "trunk.row_input", "trunk.column_input"}
 """Tables of logits and of vectors are parameters of the model itself, or of a module that looks them up."""
 
 

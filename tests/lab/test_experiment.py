@@ -76,8 +76,8 @@ def labelled(monkeypatch):
     """Images of one's own have no labels; here they get some."""
     open_data = experiment.open_data
 
-    def with_labels(*arguments):
-        dataset = open_data(*arguments)
+    def with_labels(*arguments, **options):
+        dataset = open_data(*arguments, **options)
         splits = {split: getattr(dataset, split) for split in ("train", "validation", "test")}
         return replace(dataset, labels={split: torch.arange(len(x)) % 10 for split, x in splits.items()})
 

@@ -43,9 +43,11 @@ class AttentionTrunk(Trunk):
             raise ModelError("attention learns a vector for each row and column: give the shape a height and a width")
         heads = max(1, round(self.filters / HEAD))
         heads -= next(k for k in range(heads) if self.filters % (heads - k) == 0)
-        self.embed = MaskedConv2d(self.inputs, self.filters, 1, "B", one_hot=one_hot)
-        self.begin, self.rows, self.columns = (nn.Embedding(n, self.filters) for n in (1, height, width))
-        for table in (self.begin, self.rows, self.columns):
+        self.input = MaskedConv2d(self.inputs, self.filters, 1, "B", one_hot=one_hot)
+        self.first_input, self.row_input, self.column_input = (
+            nn.Embedding(n, self.filters) for n in (1, height, width)
+        )
+        for table in (self.first_input, self.row_input, self.column_input):
             nn.init.normal_(table.weight, std=0.1)
         self.blocks = nn.ModuleList(
             AttentionBlock(self.filters, heads, layer_norm=layer_norm, depth=blocks) for _ in range(blocks)
@@ -59,15 +61,15 @@ class AttentionTrunk(Trunk):
 
     def outer_layers(self) -> Sequence[nn.Module]:
         contexts = [block.context for block in self.blocks if hasattr(block, "context")]
-        tables = [self.embed, self.begin, self.rows, self.columns]
+        tables = [self.input, self.first_input, self.row_input, self.column_input]
         return [*tables, *(c for c in contexts if isinstance(c, nn.Module))]
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         batch, _, height, width = x.shape
-        pixels = self.embed.pointwise(x.permute(0, 2, 3, 1).flatten(1, 2))  # (B, S, filters)
-        first = self.begin.weight.expand(batch, 1, -1).to(pixels.dtype)
+        pixels = self.input.pointwise(x.permute(0, 2, 3, 1).flatten(1, 2))  # (B, S, filters)
+        first = self.first_input.weight.expand(batch, 1, -1).to(pixels.dtype)
         h = torch.cat([first, pixels[:, :-1]], 1)
-        h = h + self.rows.weight.repeat_interleave(width, 0) + self.columns.weight.repeat(height, 1)
+        h = h + self.row_input.weight.repeat_interleave(width, 0) + self.column_input.weight.repeat(height, 1)
         known = flat(context)
         for block in self.blocks:
             h = block(h, known)
@@ -75,17 +77,17 @@ class AttentionTrunk(Trunk):
 
     def start(self, batch: int, height: int, width: int, context: Tensor | None = None) -> AttentionState:
         caches = [block.start(batch, height * width) for block in self.blocks]  # type: ignore[operator]
-        return AttentionState(caches, self.begin.weight.detach().expand(batch, -1), flat(context), width)
+        return AttentionState(caches, self.first_input.weight.detach().expand(batch, -1), flat(context), width)
 
     def step(self, state: AttentionState) -> Tensor:
         row, column = divmod(state.position, state.width)
-        h = state.before + self.rows.weight[row] + self.columns.weight[column]
+        h = state.before + self.row_input.weight[row] + self.column_input.weight[column]
         for block, cache in zip(self.blocks, state.caches, strict=True):
             h = block.step(h, cache, state.context)  # type: ignore[operator]
         return self._last_step(h)
 
     def observe(self, state: AttentionState, pixel: Tensor) -> None:
-        state.before = self.embed.pointwise(pixel)
+        state.before = self.input.pointwise(pixel)
         state.position += 1
 
 
