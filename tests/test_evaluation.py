@@ -241,3 +241,12 @@ def test_a_part_of_a_split_and_its_events_drawn_anew():
     ):
         with pytest.raises(DataError, match=sentence):
             part_of(data, split, n, redraw)
+
+
+def test_what_is_no_number_is_no_figure():
+    """A damaged weight is said, rather than bits/dim of nan printed."""
+    model = Histogram(4)
+    with torch.no_grad():
+        next(model.parameters())[0] = float("nan")
+    with pytest.raises(ModelError, match="not numbers"):
+        evaluation.bits_per_dim(model, torch.tensor([[0], [1]]))
