@@ -243,10 +243,13 @@ def test_a_part_of_a_split_and_its_events_drawn_anew():
             part_of(data, split, n, redraw)
 
 
-def test_what_is_no_number_is_no_figure():
-    """A damaged weight is said, rather than bits/dim of nan printed."""
-    model = Histogram(4)
-    with torch.no_grad():
-        next(model.parameters())[0] = float("nan")
+def test_what_is_no_number_is_no_figure(monkeypatch):
+    """Weights so large that probabilities are none are said, rather than bits/dim of nan printed; so is a damaged one."""
+    model, x = Histogram(4), torch.tensor([[0], [1]])
+    monkeypatch.setattr(model, "_logits", lambda v, context=None: v[..., None] * torch.full((4,), torch.nan))
     with pytest.raises(ModelError, match="not numbers"):
-        evaluation.bits_per_dim(model, torch.tensor([[0], [1]]))
+        evaluation.bits_per_dim(model, x)
+    with torch.no_grad():
+        model.theta[0] = torch.nan
+    with pytest.raises(ModelError, match="not finite: its weights are damaged"):
+        evaluation.bits_per_dim(model, x)
