@@ -244,7 +244,7 @@ def test_a_part_of_a_split_and_its_events_drawn_anew():
 
 
 def test_what_is_no_number_is_no_figure(monkeypatch):
-    """Weights so large that probabilities are none are said, rather than bits/dim of nan printed; so is a damaged one."""
+    """It is said, rather than bits/dim of nan printed, whether a weight is damaged or weights are too large."""
     model, x = Histogram(4), torch.tensor([[0], [1]])
     monkeypatch.setattr(model, "_logits", lambda v, context=None: v[..., None] * torch.full((4,), torch.nan))
     with pytest.raises(ModelError, match="not numbers"):

@@ -229,7 +229,7 @@ def at(site: Site) -> Any:
 def evaluating(model: Model) -> Iterator[None]:
     """Without dropout, under the model's own arithmetic, on a GPU with convolutions in full precision; then restored.
 
-    On a GPU cuDNN rounds the inputs of float32 convolutions to eleven bits unless told otherwise, and matrix products are
+    On a GPU cuDNN rounds the inputs of float32 convolutions to eleven bits unless told otherwise, and products are
     left as they are: a parallel pass would be further from the steps than the last digit.
 
     Raises:
