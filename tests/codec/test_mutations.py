@@ -8,6 +8,7 @@ import json
 import resource
 import struct
 import time
+import zipfile
 import zlib
 from pathlib import Path
 
@@ -84,7 +85,16 @@ def archives(tmp_path_factory):
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    """The files below a folder, and in the place of boxes of arrays, which have dates, what is in them."""
+    found = {}
+    for path in folder.rglob("*"):
+        name = path.relative_to(folder).as_posix()
+        if path.suffix == ".npz":
+            with zipfile.ZipFile(path) as box:
+                found |= {f"{name}/{inner}": box.read(inner) for inner in box.namelist()}
+        elif path.is_file():
+            found[name] = path.read_bytes()
+    return found
 
 
 def parts(blob: bytes) -> list[bytes]:
