@@ -35,7 +35,7 @@ TIERS = {
     1: ["nn", "heads", "sampling"],
     2: ["models"],
     3: ["evaluation", "training", "fixedpoint", "compiled"],
-    4: ["zoo"],
+    4: ["zoo", "claims"],
     5: ["codec"],
     6: ["lab"],
     7: ["cli", "__main__"],
