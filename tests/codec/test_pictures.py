@@ -95,7 +95,9 @@ def test_no_archive_takes_more_than_png_and_64_bytes(many, tmp_path):
     assert total <= sum(path.stat().st_size + 64 for path in paths)
 
 
-@pytest.mark.parametrize("letters", ["qwertyuiopasdfghjklzxcvbnm", "日月火水木金土曜年東京大阪", "éüßøåñçâêîôû", "🌀🌁🌂🌃🌄🌅"])
+@pytest.mark.parametrize(
+    "letters", ["qwertyuiopasdfghjklzxcvbnm", "日月火水木金土曜年東京大阪", "éüßøåñçâêîôû", "🌀🌁🌂🌃🌄🌅"]
+)
 def test_a_long_name_takes_its_bytes(letters, tmp_path):
     """And nothing beyond: PNG's bytes and 64, where the name has no more than 24."""
     for most in (4, 24, 100, 255):
