@@ -89,5 +89,5 @@ def test_a_folder_of_pictures(tmp_path, kind):
     assert xz["bits_per_subpixel"] is None
     sizes = {round(r["bytes"] * 8 / r["bits_per_subpixel"]) for r in rows.values() if r["bits_per_subpixel"]}
     assert len(sizes) == 1  # the same sub-pixels
-    assert list(bench_pictures(read_folder(tmp_path, 1)))[0]["bits_all_in_one"] is None
+    assert next(bench_pictures(read_folder(tmp_path, 1)))["bits_all_in_one"] is None
     assert all(row["memory_MB"] is None or row["memory_MB"] >= 0 for row in rows.values())
