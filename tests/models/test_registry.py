@@ -21,6 +21,7 @@ from chainrule.models import (
     PixelCNN,
     PixelCNNMADE,
     PixelIQN,
+    PixelSNAIL,
 )
 from laws import events, randomised
 
@@ -40,6 +41,7 @@ BUILDS = {
     "GatedPixelCNNMADE": lambda: GatedPixelCNNMADE((2, 4, 4), 4, 6, 1, classes=2),
     "GrayscalePixelCNN": lambda: GrayscalePixelCNN((2, 4, 4), 4, 6, 1),
     "LogisticPixelCNN": lambda: LogisticPixelCNN((2, 4, 4), 4, 6, 1),
+    "PixelSNAIL": lambda: PixelSNAIL((2, 4, 4), 4, filters=6, blocks=1),
     "PixelIQN": lambda: PixelIQN((2, 4, 4), 4, 6, 1),
 }
 
