@@ -52,6 +52,11 @@ class AttentionCache:
     length: int = 0
 
 
+def every_place(row: nn.Embedding, column: nn.Embedding) -> Tensor:
+    """What stands for each pixel's place, its row's vector and its column's, in raster order: (H · W, n)."""
+    return (row.weight[:, None] + column.weight).flatten(0, 1)
+
+
 class AttentionLayer(nn.Module):
     """A look at all positions so far, from behind a layer norm; what it finds is to be added to the stream.
 
@@ -97,8 +102,7 @@ class AttentionLayer(nn.Module):
         """The stream at all positions, (B, S, filters) → what is to be added, of the same shape."""
         h = self._projected(x)
         if self.size is not None:
-            height, width = self.size
-            h = h + self.row_input.weight.repeat_interleave(width, 0) + self.column_input.weight.repeat(height, 1)
+            h = h + every_place(self.row_input, self.column_input)
         q, k, v = h.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)  # (B, heads, S, d)
         return self.gather.pointwise(self.attention(q, k, v).transpose(1, 2).flatten(2))
 
@@ -114,7 +118,7 @@ class AttentionLayer(nn.Module):
         h = self._projected(x)
         if self.size is not None:
             row, column = divmod(cache.length, self.size[1])
-            h = h + self.row_input.weight[row] + self.column_input.weight[column]
+            h = h + (self.row_input.weight[row] + self.column_input.weight[column])
         q, k, v = h.unflatten(-1, (3, self.heads, -1)).unbind(1)
         cache.keys[:, :, cache.length], cache.values[:, :, cache.length] = k, v
         cache.length += 1
