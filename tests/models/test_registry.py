@@ -107,7 +107,7 @@ def test_a_number_that_is_none_is_told_wherever_it_stands(model, method):
 
 
 @pytest.mark.skipif(not compiled.available(), reason="chainrule was installed without a C compiler")
-@pytest.mark.parametrize("name", ["PixelCNN", "PixelCNN, many levels", "PixelCNNMADE"])
+@pytest.mark.parametrize("name", ["PixelCNN", "PixelCNN, many levels", "PixelCNNMADE", "PixelSNAIL"])
 def test_the_compiled_engine_tells_as_the_steps_do(name):
     """In every weight of a walk, whichever thread and group it is met in; also at sites that are known."""
     torch.manual_seed(0)
