@@ -22,6 +22,7 @@ TIERS = {
         "contract",
         "lazily",
         "plugins",
+        "hub",
         "errors",
         "version",
         "forking",

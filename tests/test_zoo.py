@@ -12,7 +12,7 @@ import torch
 
 from chainrule import zoo
 from chainrule.errors import DataError, ModelError
-from chainrule.models import MADE, REGISTRY, ConditionalMLP, Histogram, PixelCNNMADE
+from chainrule.models import MADE, ConditionalMLP, Histogram, PixelCNNMADE
 from chainrule.zoo import CONFIG, WEIGHTS, load
 from laws import events, randomised
 
@@ -36,14 +36,6 @@ def test_round_trip(case, tmp_path):
     assert torch.equal(again.log_prob(x), model.log_prob(x))
     assert torch.equal(again.sample(5, generator=torch.Generator().manual_seed(0)),
                        model.sample(5, generator=torch.Generator().manual_seed(0)))  # fmt: skip
-
-
-def test_from_pretrained_is_load(case, tmp_path):
-    """The hub's own way of loading gives the same model."""
-    model = randomised(case.build(), dtype=torch.float32)
-    model.save_pretrained(tmp_path)
-    again, x = REGISTRY[type(model).__name__].from_pretrained(tmp_path), events(model, 5)
-    assert torch.equal(again.log_prob(x), model.log_prob(x))
 
 
 def test_files_of_a_model(folder):

@@ -98,8 +98,10 @@ def part_of(dataset: Dataset, split: str, n: int | None = None, redraw: bool = F
             raise DataError(f"--redraw: the {split} split of {dataset.name} is not drawn anew: leave it out")
         torch.manual_seed(0)
         events = dataset.redraw(torch.arange(len(events)))
-    labels = {name: part[:n] if name == split else part for name, part in dataset.labels.items()}
-    changes: dict[str, Any] = {split: events[:n], "labels": labels}
+    changes: dict[str, Any] = {split: events[:n]}
+    for what in ("labels", "masks"):
+        parts = getattr(dataset, what)
+        changes[what] = {name: part[:n] if name == split else part for name, part in parts.items()}
     return replace(dataset, **changes)
 
 

@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from chainrule import hub
 from chainrule.claims import shapes_of
 from chainrule.data.levels import checked_values
 from chainrule.data.reading import opened, reading
@@ -26,12 +27,13 @@ def load(name_or_folder: str | Path, device: str | torch.device = "cpu") -> Any:
     """Load a model, ready to evaluate and sample.
 
     Args:
-        name_or_folder: a folder written by `save_pretrained`, a run folder (its `model` folder is taken), or the name
-            of a model shipped with the package. A folder that exists wins over a name.
+        name_or_folder: a folder written by `save_pretrained`, a run folder (its `model` folder is taken), the name of a
+            model shipped with the package, or a repository on the Hugging Face Hub, `user/name`. A folder that exists
+            wins over a name.
         device: where to put it.
 
     Raises:
-        ModelError: there is no such model, or its files are missing or damaged.
+        ModelError: there is no such model, its files are missing or damaged, or the Hub cannot be reached.
         DataError: its files may not be read.
 
     Example:
@@ -102,6 +104,8 @@ def find(name_or_folder: str | Path) -> Path:
     shipped_models = shipped()
     if str(name_or_folder) in shipped_models:
         return shipped_models[str(name_or_folder)]
+    if hub.is_repository(str(name_or_folder)):
+        return hub.fetch(str(name_or_folder))
     known = ", ".join(sorted(shipped_models)) or "none yet"
     raise ModelError(
         f"there is no model {str(name_or_folder)!r}: give a folder, or the name of a shipped model ({known})"

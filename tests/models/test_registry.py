@@ -22,6 +22,7 @@ from chainrule.models import (
     PixelCNN,
     PixelCNNMADE,
     PixelIQN,
+    PixelSNAIL,
 )
 from laws import events, randomised
 
@@ -41,6 +42,7 @@ BUILDS = {
     "GatedPixelCNNMADE": lambda: GatedPixelCNNMADE((2, 4, 4), 4, 6, 1, classes=2),
     "GrayscalePixelCNN": lambda: GrayscalePixelCNN((2, 4, 4), 4, 6, 1),
     "LogisticPixelCNN": lambda: LogisticPixelCNN((2, 4, 4), 4, 6, 1),
+    "PixelSNAIL": lambda: PixelSNAIL((2, 4, 4), 4, filters=6, blocks=1),
     "PixelIQN": lambda: PixelIQN((2, 4, 4), 4, 6, 1),
 }
 
@@ -126,7 +128,7 @@ def test_a_number_that_is_none_is_told_wherever_it_stands(model, method, uncheck
 
 
 @pytest.mark.skipif(not compiled.available(), reason="chainrule was installed without a C compiler")
-@pytest.mark.parametrize("name", ["PixelCNN", "PixelCNN, many levels", "PixelCNNMADE"])
+@pytest.mark.parametrize("name", ["PixelCNN", "PixelCNN, many levels", "PixelCNNMADE", "PixelSNAIL"])
 def test_the_compiled_engine_tells_as_the_steps_do(name, unchecked):
     """In every weight of a walk, whichever thread and group it is met in; also at sites that are known."""
     torch.manual_seed(0)
