@@ -394,3 +394,21 @@ def test_an_array_of_pixel_values(tmp_path):
     (tmp_path / "model" / "config.json").write_text(json.dumps({**config, "pixel_values": [0, 128]}))
     with pytest.raises(ModelError, match="does not describe a PixelCNN: the pixel values"):
         load(tmp_path / "model")
+
+
+def test_the_folder_of_a_set_of_arrays(tmp_path, model):
+    """CIFAR-10's as it is unpacked: training takes it, and so do archives; each batch comes back with its labels."""
+    folder, rows = tmp_path / "cifar-10-batches-py", np.random.RandomState(0).randint(0, 256, (8, 3072))
+    folder.mkdir()
+    for k, name in enumerate(["data_batch_1", "data_batch_2", "test_batch"]):
+        batch = {b"labels": [k] * 8, b"data": rows.astype(np.uint8) ^ k, b"filenames": [b"a.png"] * 8}
+        (folder / name).write_bytes(pickle.dumps(batch, 2))
+    (folder / "batches.meta").write_bytes(pickle.dumps({b"label_names": [b"frog"]}))
+    figures = compress_files(folder, model, tmp_path / "a.crz", verify=True)
+    assert "batches.meta" in figures["notes"][0]
+    written = decompress_file(tmp_path / "a.crz", tmp_path / "back", model)
+    found = {path.name: dict(np.load(path)) for path in written}
+    for k in range(3):
+        box = found[["data_batch_1.npz", "data_batch_2.npz", "test_batch.npz"][k]]
+        assert np.array_equal(np.sort(box["data"].reshape(-1)), np.sort(rows.reshape(-1) ^ k))
+        assert box["labels"].tolist() == [k] * 8

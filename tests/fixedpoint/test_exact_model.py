@@ -365,3 +365,20 @@ def test_costs_next_to_nothing_on_a_trained_model(cls, filters):
         twin = exact(model, calibrate(model, carrier=carrier))
         assert abs(float(twin.log_prob(test).mean()) / bits - 1) < most
     assert bits / 192 > -1.0  # it has learned something
+
+
+def test_a_default_type_of_double_precision_changes_nothing(tmp_path):
+    """Neither what is loaded, nor its exact form, nor what that draws."""
+    torch.manual_seed(0)
+    PixelCNNMADE((2, 4, 4), 4, 8, 1).save_pretrained(tmp_path)
+
+    def found():
+        made = exact(zoo.load(tmp_path))
+        return fingerprint(made), probe(made), made.sample(3, generator=torch.Generator().manual_seed(0)).tolist()
+
+    wanted = found()
+    try:
+        torch.set_default_dtype(torch.float64)
+        assert found() == wanted
+    finally:
+        torch.set_default_dtype(torch.float32)

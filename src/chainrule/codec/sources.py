@@ -25,6 +25,7 @@ from chainrule.codec.picture_files import ARRAY, ARRAY_WITH_AXIS, PictureFile, r
 from chainrule.codec.pool import Pool
 from chainrule.codec.raster import of_array as raster_of
 from chainrule.data.arrays import read_arrays
+from chainrule.data.images import batches_of
 from chainrule.data.listing import NAMED, SUFFIXES, list_folder
 from chainrule.data.reading import mapped, reading
 from chainrule.errors import DataError
@@ -113,9 +114,15 @@ def open_sources(
         elif is_folder:
             prefix = "" if len(given) == 1 else f"{path.resolve().name}/"
             listing = list_folder(path)
+            files = [] if listing.pictures else [file for split in batches_of(path).values() for file in split]
+            if files:
+                others = sorted({file.name for file in path.iterdir()} - {file.name for file in files})
+                listing.left_out = {"no array of the set": others} if others else {}
             if listing.note:
                 notes.append(f"{path}: {listing.note}")
-            if not listing.pictures:
+            for file in files:
+                sources += _arrays(file, models, notes)
+            if not listing.pictures and not files:
                 raise DataError(f"the folder {path} holds no pictures ({', '.join(SUFFIXES)}): name one that does")
             named += [(prefix + file.relative_to(path).as_posix(), file) for file in listing.pictures]
         elif path.suffix.lower() in SUFFIXES:

@@ -67,7 +67,7 @@ def load_images(
         is_folder = stat.S_ISDIR(path.stat().st_mode)
     if levels is not None and not 2 <= levels <= MOST_LEVELS:
         raise DataError(f"{levels} levels were asked for {path}: choose from 2 to {MOST_LEVELS:,}")
-    batches = _batches(path) if is_folder else {"train": [path]}
+    batches = batches_of(path) if is_folder else {"train": [path]}
     labels: dict[str, np.ndarray] = {}
     if not batches:
         parts, found, notes = read_folder(path, levels, pixel_values, any_size=any_size)
@@ -107,7 +107,7 @@ def _as_events(values: np.ndarray, levels: int) -> torch.Tensor | Pictures:
     return as_tensor(values.transpose(0, 3, 1, 2), levels)
 
 
-def _batches(folder: Path) -> dict[str, list[Path]]:
+def batches_of(folder: Path) -> dict[str, list[Path]]:
     """The files of a set that is known by its files' names (MNIST, CIFAR, ImageNet32), by split; {} for any other."""
     with reading(folder):
         names = sorted(path.name for path in folder.iterdir() if path.is_file())
