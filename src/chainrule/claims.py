@@ -23,7 +23,7 @@ def plausible(config: dict[str, Any], held: dict[str, tuple[int, ...]]) -> bool:
     """Whether a configuration claims so little, beside the weights held, that its model may be made at once.
 
     Of the arguments, the largest may count twice in the size of a layer, as `filters` does, but never the levels or the
-    shape; each number of a list is a layer. To find shapes without memory, PyTorch loads its compiler, which takes a second or two.
+    shape; each number of a list is a layer. PyTorch needs a second or two before it finds shapes without memory.
 
     Example:
         >>> small = {"class": "PixelCNN", "shape": [3, 28, 28], "levels": 4, "filters": 64, "blocks": 6}
