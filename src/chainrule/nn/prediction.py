@@ -3,8 +3,9 @@
     p_ik^c = b_kc + Σ_{j<i} Σ_d w_kcd(j − i) x_j^d                           k = 0 … K
     r = x − p_0 (in half-bins),    s = r / (16 + |r|)
 
-At first p_0 is ¾ W + ¾ N − ½ NW of the same channel, and each other p_k is one neighbour; W, N and NW are the
-neighbours to the left, above, and above to the left. The inner trunk reads x and s, the softsign of the residuals, in
+At first p_0 is ¾ W + ¾ N − ½ NW of the same channel, W, N and NW being the neighbours to the left, above, and above to
+the left; it is trained. Each other p_k is one neighbour, and remains so: trained, too, they would move under the network
+that mixes them. The inner trunk reads x and s, the softsign of the residuals, in
 which differences of one level are seen. Its features are followed by all predictions, which the head mixes with weights
 that the features choose (`chainrule.heads.mixture`). To know a neighbour to a precision of 1/256 is then no longer the
 network's task, nor to follow an edge.
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -76,6 +78,11 @@ class Residuals(nn.Module):
         return predicted, self.softened(x, predicted[:, : x.shape[1]])
 
 
+def _first(n: int, gradient: Tensor) -> Tensor:
+    """A gradient of which only the first `n` rows are left."""
+    return torch.cat([gradient[:n], torch.zeros_like(gradient[n:])])
+
+
 class PredictingTrunk(nn.Module):
     """A trunk that reads pixels and their residuals, and whose features end with the predictions of each predictor.
 
@@ -101,6 +108,8 @@ class PredictingTrunk(nn.Module):
                 for (row, column), weight in predictor.items():
                     rows = range(first, first + channels)
                     self.predict.weight[rows, range(channels), row - 1, KERNEL // 2 + column] = weight
+        for parameter in self.predict.parameters():
+            parameter.register_hook(partial(_first, channels))
         self.residuals = Residuals(levels)
         self.inner = inner
         self.reach, self.periodic = KERNEL // 2 + inner.reach, inner.periodic
