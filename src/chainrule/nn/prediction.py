@@ -4,11 +4,11 @@
     r = x − p_0 (in half-bins),    s = r / (16 + |r|)
 
 At first p_0 is ¾ W + ¾ N − ½ NW of the same channel, W, N and NW being the neighbours to the left, above, and above to
-the left; it is trained. Each other p_k is one neighbour, and remains so: trained, too, they would move under the network
-that mixes them. The inner trunk reads x and s, the softsign of the residuals, in
-which differences of one level are seen. Its features are followed by all predictions, which the head mixes with weights
-that the features choose (`chainrule.heads.mixture`). To know a neighbour to a precision of 1/256 is then no longer the
-network's task, nor to follow an edge.
+the left; it is trained. Each other p_k is one neighbour, and remains so: if it were trained, it would move under the
+network that mixes them. The inner trunk reads x and s, the softsign of the residuals, in which differences of one level
+are seen. Its features are followed by all predictions, which the head mixes with weights that the features choose
+(`chainrule.heads.mixture`). To know a neighbour to a precision of 1/256 is then no longer the network's task, nor to
+follow an edge.
 
 References: Weinberger et al., The LOCO-I Lossless Image Compression Algorithm, 2000, section III.A (prediction from
 neighbours, residuals as contexts), https://doi.org/10.1109/83.855427; Jia et al., Dynamic Filter Networks, 2016
