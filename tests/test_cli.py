@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -496,6 +497,7 @@ FOREIGN = {
         (["--version"], FOREIGN | {"torch", "numpy", "typeguard"}),
         (["train", "--help"], FOREIGN | {"torch", "numpy"}),
         (["info", "--help"], FOREIGN | {"torch", "numpy"}),
+        (["info", str(Path(__file__).parent / "codec" / "golden" / "histogram.crz")], FOREIGN | {"torch"}),
         (["sample", "colored-mnist", "-n", "1", "-o", "a.png"], FOREIGN),
         (["sample", "colored-mnist", "-n", "1", "-o", "a.npy"], FOREIGN | {"chainrule.training"}),
     ],

@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from chainrule import zoo
+from chainrule.claims import Bounded
 from chainrule.errors import DataError, ModelError
-from chainrule.models import MADE, ConditionalMLP, Histogram, PixelCNNMADE
+from chainrule.models import MADE, REGISTRY, ConditionalMLP, Histogram, PixelCNNMADE
 from chainrule.zoo import CONFIG, WEIGHTS, load
 from laws import events, randomised
 
@@ -135,6 +136,20 @@ def test_negative_width_of_an_mlp(tmp_path):
     (tmp_path / CONFIG).write_text(json.dumps(config | {"hidden": [-1]}))
     with pytest.raises(ModelError):
         load(tmp_path)
+
+
+NOT_GIVEN = ("class", "scales", "exact", "pixel_values")
+
+
+def test_every_model_is_made_within_the_bounds_of_its_weights(case):
+    """A model that could not be made so could not be loaded; most of what it may take is left."""
+    model = case.build()
+    bounds = Bounded(model.state_dict())
+    calls, numbers = bounds.calls, bounds.numbers
+    with bounds:
+        REGISTRY[type(model).__name__](**{k: v for k, v in model.config.items() if k not in NOT_GIVEN})
+    assert bounds.calls > calls / 2
+    assert bounds.numbers > numbers / 2
 
 
 @pytest.mark.parametrize(

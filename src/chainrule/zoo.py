@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from chainrule import hub
-from chainrule.claims import plausible, shapes_of
+from chainrule.claims import Bounded
 from chainrule.data.levels import checked_values
 from chainrule.data.reading import opened, reading
 from chainrule.errors import ChainruleError, ModelError
@@ -69,23 +69,22 @@ def assemble(config: dict[str, Any], weights: dict[str, Tensor], described: str,
     if not isinstance(name, str) or name not in REGISTRY:
         raise ModelError(f"{described} names the class {name!r}, which this version does not have: update chainrule")
     config = {key: tuple(value) if isinstance(value, list) else value for key, value in config.items()}
-    shapes = {key: tuple(tensor.shape) for key, tensor in weights.items()}
     try:
-        fits = plausible(config, shapes) or shapes_of({"class": name, **config}, shapes) == shapes
-        model: Any = REGISTRY[name](**config) if fits else None
-        fits = fits and {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()} == shapes
-        shown = None if shown is None or not fits else checked_values(shown, model.levels)
+        with Bounded(weights):
+            model: Any = REGISTRY[name](**config)
+        model.pixel_values = None if shown is None else checked_values(shown, model.levels)
     except (TypeError, ValueError, RuntimeError, IndexError, OverflowError, MemoryError, ChainruleError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ModelError(f"{described} does not describe a {name}: {reason}") from None
-    if not fits:
-        raise damaged(stored, f"its weights are not those that {described} describes")
-    model.load_state_dict(weights)
-    model.pixel_values, model.scales = shown, scales
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise damaged(stored, error) from None
+    model.scales = scales
     return exact(model, scales) if made_exact else model.eval()
 
 
-def damaged(stored: str, error: Exception | str) -> ModelError:
+def damaged(stored: str, error: Exception) -> ModelError:
     """The error that says which file is damaged."""
     return ModelError(f"{stored} is damaged or belongs to another model: {str(error).splitlines()[0]}")
 

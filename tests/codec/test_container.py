@@ -20,7 +20,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chainrule.claims import shapes_of
 from chainrule.codec import compress, container, decompress, decompress_file, event_coding, info
 from chainrule.codec.arrays_in import array_member
 from chainrule.codec.chunks import encode_events, encode_piece
@@ -409,13 +408,6 @@ def test_an_embedded_model_that_claims_sizes_takes_no_memory(claims):
     refused(build(inside=(json.dumps(config).encode(), weights), **changes), None)
     assert time.process_time() - began < 20
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000  # kilobytes
-
-
-def test_the_shapes_of_every_model_are_found_without_making_it(case):
-    """Those of its real weights; a model that could not be built so could not be embedded."""
-    model = case.build()
-    weights = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    assert shapes_of(model.config, weights) == weights
 
 
 def test_an_embedded_model_is_no_way_around_the_fingerprint():

@@ -27,7 +27,7 @@ from chainrule.codec.members import Loose
 from chainrule.codec.model_blocks import Packing, Unpacking
 from chainrule.codec.picture_chunks import decode_pictures, encode_pictures, prepared
 from chainrule.codec.picture_coding import DEFLATED, INTERLACED, MODEL, PLAIN, ROWS, WEBP, fallback
-from chainrule.codec.picture_files import PNG, PictureFile, read_file
+from chainrule.codec.picture_files import ARRAY_WITH_AXIS, PNG, PictureFile, read_file
 from chainrule.codec.raster import GRAY, GRAY_ALPHA, INDEX, RGB, RGBA, Raster
 from chainrule.errors import CodecError, DataError
 from chainrule.fixedpoint import exact
@@ -356,6 +356,38 @@ def test_payloads_edited_at_random(data):
     stored = packer.compress(bytes(table)) + packer.flush()
     with pytest.raises(CodecError):
         decoded(picture_table.varints.pack([len(stored)]) + stored + bytes(rest))
+
+
+@pytest.mark.parametrize("form", range(256))
+def test_forms_that_no_writer_knows(form):
+    table = picture_table.pack_table([picture_table.Record(form, PLAIN, 0, Raster(1, 1, 8, GRAY), b"a", 0)])
+    stored = zlib.compress(table, 9, -15)
+    payload = picture_table.varints.pack([len(stored)]) + stored + b"a"
+    if form in range(PNG, ARRAY_WITH_AXIS + 1):
+        assert picture_table.read_table(payload, 1)[0][0].form == form
+        return
+    with pytest.raises(CodecError):
+        picture_table.read_table(payload, 1)
+
+
+def test_batches_without_pictures_are_refused_at_the_first():
+    """Or two bytes each would take minutes."""
+    record = picture_table.Record(PNG, MODEL, 0, Raster(1, 1, 8, GRAY), b"", 2**30)
+    stored = zlib.compress(picture_table.pack_table([record] * 2000), 9, -15)
+    payload = picture_table.varints.pack([len(stored)]) + stored + bytes(2**22)
+    began = time.process_time()
+    with pytest.raises(CodecError):
+        picture_table.read_table(payload, 2000)
+    assert time.process_time() - began < 5
+
+
+def test_what_is_beside_a_picture_is_there_once():
+    """As the format says; so a table of zeros and headers is no work."""
+    kinds = [raster.chunk(kind, b"") for kind in raster.BESIDE]
+    assert raster.beside_is_sound(b"".join(kinds))
+    for kind in kinds:
+        assert not raster.beside_is_sound(kind + kind)
+        assert not raster.beside_is_sound(b"".join(kinds) + kind)
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 5, 2000])

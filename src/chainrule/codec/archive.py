@@ -15,14 +15,15 @@ import numpy as np
 from chainrule.atomic import as_path, replacing, temporary
 from chainrule.codec.chunks import decode_chunk, pieces_of
 from chainrule.codec.container import Reader, Writer
-from chainrule.codec.members import Array, Kept, Pictures, files_of
+from chainrule.codec.inspection import archive_input
+from chainrule.codec.members import Array, Kept, Pictures
 from chainrule.codec.model_blocks import Packing, Unpacking, as_list, usual_models
 from chainrule.codec.picture_files import read_file
 from chainrule.codec.pool import Pool
 from chainrule.codec.sinks import Folder, Standard
 from chainrule.codec.sources import Source, open_sources
 from chainrule.codec.tally import Tally, images_of
-from chainrule.data.reading import opened, read_npy
+from chainrule.data.reading import read_npy
 from chainrule.errors import CodecError, DataError
 from chainrule.fixedpoint import exact
 from chainrule.models import AutoregressiveModel
@@ -133,7 +134,7 @@ def decompress_file(
         DataError: a file is in the way, or cannot be written.
     """
     with contextlib.ExitStack() as stack:
-        stream = stack.enter_context(_input(archive))
+        stream = stack.enter_context(archive_input(archive))
         pool = stack.enter_context(Pool())
         reader = Reader(stream)
         try:
@@ -153,39 +154,6 @@ def decompress_file(
             return sink.finish()
         except OSError as error:
             raise DataError(f"{out} cannot be written ({error.strerror or error}): choose another place") from None
-
-
-def info(archive: str | Path) -> dict[str, Any]:
-    """What is in an archive, found without a model; all checksums are looked at.
-
-    Raises:
-        CodecError: the archive is damaged.
-    """
-    tally = Tally()
-    with _input(archive) as stream:
-        reader = Reader(stream)
-        while (chunk := reader.next()) is not None:
-            tally.add(chunk.member, chunk.count, chunk.payload)
-    return {
-        "images": sum(map(images_of, reader.members)),
-        "bytes": reader.size,
-        "payload_bytes": tally.bytes,
-        "bits_per_dim": 8 * reader.size / tally.entries if tally.entries else 0.0,
-        "chunks": reader.chunks,
-        "coders": tally.named([known for known, _ in reader.models]),
-        "models": [
-            {
-                "model": known.model,
-                "shape": known.shape,
-                "levels": known.levels,
-                "fingerprint": known.fingerprint,
-                "arithmetic": known.arithmetic,
-                "embedded_bytes": sum(map(len, inside)) if inside else 0,
-            }
-            for known, inside in reader.models
-        ],
-        "files": [name or "(an array)" for name in files_of(reader.members)],
-    }
 
 
 def _check_output(out: str | Path, given: Sequence[str | Path], overwrite: bool) -> None:
@@ -242,18 +210,6 @@ def _output(out: str | Path, verify: bool) -> Iterator[tuple[BinaryIO, Path | No
         return
     with replacing(out) as part, open(part, "wb") as file:
         yield file, part
-
-
-@contextlib.contextmanager
-def _input(archive: str | Path) -> Iterator[BinaryIO]:
-    if str(archive) == "-":
-        yield sys.stdin.buffer
-        return
-    path = as_path(archive)
-    if path.is_dir():
-        raise CodecError(f"{path} is a folder: name the archive")
-    with opened(path) as file:
-        yield file
 
 
 def _nearest(folder: Path) -> Path:

@@ -32,7 +32,8 @@ from chainrule.codec.raster import (
 from chainrule.data.reading import opened
 from chainrule.errors import DataError
 
-FILE, PNG, BMP, TIFF, WEBP, GIF, ARRAY, ARRAY_WITH_AXIS = range(8)
+FORMS = range(8)
+FILE, PNG, BMP, TIFF, WEBP, GIF, ARRAY, ARRAY_WITH_AXIS = FORMS
 """What a picture comes back as: the file's bytes, a file of this format, an array (H, W, C), or (H, W, 1)."""
 WRITERS = {BMP: "BMP", TIFF: "TIFF", WEBP: "WEBP", GIF: "GIF"}
 BY_MODE = {"1": GRAY, "L": GRAY, "LA": GRAY_ALPHA, "P": INDEX, "RGB": RGB, "RGBA": RGBA}

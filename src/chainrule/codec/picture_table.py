@@ -11,7 +11,7 @@ import numpy as np
 
 from chainrule.codec import varints
 from chainrule.codec.picture_coding import BYTES, DAMAGED, DEFLATED, MODEL, MOST_DEFLATED
-from chainrule.codec.picture_files import FILE
+from chainrule.codec.picture_files import FILE, FORMS
 from chainrule.codec.raster import Raster, beside_is_sound
 from chainrule.errors import CodecError
 
@@ -78,6 +78,8 @@ def read_table(payload: bytes, count: int) -> tuple[list[Record], bytes, list[tu
         records = []
         for i in range(count):
             raster = None
+            if forms[i] not in FORMS:
+                raise ValueError
             if coders[i] not in (BYTES, DEFLATED):
                 color, depth = divmod(colors[i], 16)
                 palette, keys, beside = (column[i] for column in parts)
@@ -99,7 +101,7 @@ def read_table(payload: bytes, count: int) -> tuple[list[Record], bytes, list[tu
             (events, size), place = varints.take(payload, 2, place)
             batches.append((events, payload[place : place + size]))
             place += size
-            if events != batch.count(number):
+            if not events or events != batch.count(number):
                 raise ValueError
         if place != len(payload):
             raise ValueError

@@ -124,8 +124,8 @@ def _ordered(beside: bytes) -> tuple[bytes, bytes]:
 
 
 def beside_is_sound(beside: bytes) -> bool:
-    """Whether these bytes are whole chunks of the kinds that are kept."""
-    place = 0
+    """Whether these bytes are whole chunks of the kinds that are kept, each at most once."""
+    place, left = 0, set(BESIDE)
     while place < len(beside):
         if place + 12 > len(beside):
             return False
@@ -133,8 +133,10 @@ def beside_is_sound(beside: bytes) -> bool:
         whole = (
             end <= len(beside) and zlib.crc32(beside[place + 4 : end - 4]).to_bytes(4, "big") == beside[end - 4 : end]
         )
-        if not whole or beside[place + 4 : place + 8] not in BESIDE:
+        kind = beside[place + 4 : place + 8]
+        if not whole or kind not in left:
             return False
+        left.remove(kind)
         place = end
     return True
 
