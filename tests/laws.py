@@ -24,8 +24,9 @@ from chainrule.models import (
     LogisticPixelCNN,
     PixelCNN,
     PixelCNNMADE,
+    PixelSNAIL,
 )
-from chainrule.nn import AttentionTrunk, GatedTrunk, PredictingTrunk
+from chainrule.nn import AttentionTrunk, GatedTrunk, PredictingTrunk, SnailTrunk
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,12 @@ IMAGES = {
         ((2, 2, 1), 3, "logistic", 5, 1, False),
         ((1, 1, 2), 17, "factorised", 6, 1, True),
         ((3,), 4, "made", 8, 2, True),
+    ],
+    PixelSNAIL: [
+        ((1, 2, 3), 2, "factorised", 7, 2, True),
+        ((2, 2, 2), 3, "made", 6, 5, False),
+        ((3, 1, 2), 3, "logistic", 5, 0, True),
+        ((1, 1, 2), 17, "made", 6, 1, True),
     ],
     ImageModel: [
         ((2, 2, 2), 3, "gated", "logistic", 5, 1, True, 0, 2),
@@ -256,7 +263,7 @@ def may_see(model):
     trunk = model.trunk.inner if predicts else model.trunk
     reachable = reachable_pixels_gated if isinstance(trunk, GatedTrunk) else reachable_pixels
     sees = reachable(height, width, len(trunk.blocks))
-    if isinstance(trunk, AttentionTrunk):
+    if isinstance(trunk, AttentionTrunk | SnailTrunk):
         pixels = list(itertools.product(range(height), range(width)))
         sees = {pixel: set(pixels[:position]) for position, pixel in enumerate(pixels)}
     if predicts:  # each pixel that is seen is seen with its prediction, from which the conditional starts, too

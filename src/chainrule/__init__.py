@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         PixelCNN,
         PixelCNNMADE,
         PixelIQN,
+        PixelSNAIL,
     )
     from chainrule.training.config import TrainConfig
     from chainrule.training.fitting import fit
@@ -58,6 +59,7 @@ _HOMES = {
     "PixelCNN": "models",
     "PixelCNNMADE": "models",
     "PixelIQN": "models",
+    "PixelSNAIL": "models",
     "TrainConfig": "training",
     "bits_per_dim": "evaluation",
     "compress": "codec",
@@ -85,6 +87,7 @@ __all__ = [
     "PixelCNN",
     "PixelCNNMADE",
     "PixelIQN",
+    "PixelSNAIL",
     "TrainConfig",
     "__version__",
     "bits_per_dim",

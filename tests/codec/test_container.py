@@ -20,11 +20,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chainrule.claims import shapes_of
 from chainrule.codec import compress, container, decompress, decompress_file, event_coding, info
 from chainrule.codec.arrays_in import array_member
 from chainrule.codec.chunks import encode_events, encode_piece
 from chainrule.codec.container import MAGIC, PREFIX, USUAL, Known, Reader, Writer, pack_header, unpack_header
-from chainrule.codec.embedding import model_bytes, shapes_of
+from chainrule.codec.embedding import model_bytes
 from chainrule.codec.members import Kept, packed
 from chainrule.codec.model_blocks import Packing, known_of
 from chainrule.errors import CodecError
@@ -66,7 +67,7 @@ def encoded(of, events, number=0):
         def number(self, place):
             return number
 
-    return encode_events(Fixed([of], None, False), 0, events)
+    return encode_events(Fixed([of], None, embed=False, named=True), 0, events)
 
 
 def build(chunks=None, inside=None, of=MODEL, events=EVENTS, members=None, count=None, **changes):

@@ -15,6 +15,7 @@ from chainrule.compiled.library import library
 from chainrule.compiled.walk.records import (
     ACTIVATE,
     ADD,
+    ATTEND,
     GATE,
     LANES,
     NORM,
@@ -26,6 +27,7 @@ from chainrule.compiled.walk.records import (
     ProgramRecord,
     WindowRecord,
 )
+from chainrule.fixedpoint.exact_attention import ExactCausalAttention
 from chainrule.fixedpoint.exact_gates import ExactGate
 from chainrule.fixedpoint.exact_softmax import LARGEST, LOGIT_BITS, TOTAL_BITS, exp_table
 
@@ -244,6 +246,34 @@ def test_gates(n, exact, rng):
         reference("open_gate", n, table, len(table) // 2, np.ascontiguousarray(walk.scratch[k, : 2 * n]), expected)
         found = walk.scratch[k, 2 * n : 3 * n]
         assert np.array_equal(found, expected) if exact else np.abs(found - expected).max() < 2e-6
+
+
+@pytest.mark.parametrize("exact", [True, False])
+@pytest.mark.parametrize(("heads", "depth"), [(1, 1), (3, 5), (2, 32)])
+@pytest.mark.parametrize("images", [1, 3])
+def test_attention(images, heads, depth, exact, rng):
+    """At every pixel of several images, all heads beside each other: bit for bit in whole numbers, clamped ones too."""
+    height, width, channels = 3, 5, heads * depth
+    table = ExactCausalAttention().table.numpy().astype(np.float32)
+    x = normals(rng, height * width, images, 3, heads, depth) * np.float32(4)
+    x[4, 0, 1] *= 100
+    op = OperationRecord(kind=ATTEND, inputs=channels, outputs=heads, constant=depth**-0.5, whole=int(exact))
+    op.weight, op.high = (table.ctypes.data, len(table) - 1) if exact else (None, 0)
+    steps = Steps(images, [op], memory=2 * channels * height * width, shape=(height, width))
+    wanted = floats(depth)
+    for at in range(height * width):
+        steps.scratch[:, : 3 * channels] = x[at].reshape(images, -1)
+        steps.step(at)
+        for image in range(images):
+            for head in range(heads):
+                q, k, v = (x[: at + 1, image, part, head].copy() for part in range(3))
+                entries = len(table) if exact else 0
+                reference("attend", at + 1, depth, depth**-0.5, q[at].copy(), k, v, table, entries, wanted)
+                found = steps.scratch[image, head * depth : (head + 1) * depth]
+                if exact:
+                    assert (found == wanted).all()
+                else:
+                    close(found, wanted, 2e-5)
 
 
 @pytest.mark.parametrize("levels", [2, 3, 17, 256])

@@ -228,7 +228,7 @@ def test_float_models_agree_up_to_rounding(cls, levels):
     assert (compiled.sum(-1) - 1).abs().max() < 1e-12
 
 
-@pytest.mark.parametrize("trunk", ["masked", "gated"])
+@pytest.mark.parametrize("trunk", ["masked", "gated", "attention", "snail"])
 @pytest.mark.parametrize("head", ["factorised", "made", "logistic"])
 @pytest.mark.parametrize(("levels", "layer_norm"), [(3, True), (20, False)])
 def test_every_trunk_with_every_head(trunk, head, levels, layer_norm):
@@ -281,7 +281,8 @@ def test_where_pytorch_takes_the_steps(monkeypatch):
             MADE((2,), 4),
             image_model(GatedPixelCNN, classes=2),
             ImageModel((3, 4, 4), 8, "masked", "quantile", 8, 1),
-            ImageModel((3, 4, 4), 8, "attention", "made", 8, 1),
+            ImageModel((3, 4, 4), 8, "attention", "made", 8, 1, classes=2),
+            ImageModel((1, 65, 64), 8, "snail", "made", 8, 1),  # more keys than there is room for
         ]
         assert not any(lower(other) for other in others)
         monkeypatch.setenv("CHAINRULE_COMPILED", "0")

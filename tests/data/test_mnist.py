@@ -265,6 +265,11 @@ def test_other_bytes_than_the_published_are_said_aloud(small, served, monkeypatc
     whole = data.redraw(torch.arange(4))
     assert whole.shape == data.train.shape
     assert whole.dtype == data.train.dtype
+    for split, mask in data.masks.items():  # undone, the digit leaves a crop of the portrait
+        plain = getattr(data, split) ^ mask[:, None]
+        assert mask.shape == (len(plain), 28, 28)
+        views = np.lib.stride_tricks.sliding_window_view(colored.portrait() >> 6, (28, 28), (0, 1))
+        assert (views == plain[0].numpy()).all((2, 3, 4)).any()
     with pytest.raises(DataError, match="cannot be held out"):
         colored.hopper_mnist(validation=6)
 

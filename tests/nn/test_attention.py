@@ -41,7 +41,7 @@ def test_walk_and_pass_on_larger_images() -> None:
     """With several heads, blocks and rows; the exact model's walk has the pass's bits."""
     torch.manual_seed(0)
     model = cr.ImageGPT((3, 5, 6), 4, filters=64, blocks=2)
-    assert model.trunk.blocks[0].heads == 2
+    assert model.trunk.blocks[0].look.heads == 2
     x = model.sample(2, generator=torch.Generator().manual_seed(0))
     double = cr.ImageGPT((3, 5, 6), 4, filters=64, blocks=2).double()
     double.load_state_dict(model.state_dict())

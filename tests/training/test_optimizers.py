@@ -73,6 +73,7 @@ SHAPE = ((2, 3, 4), 3, 6, 1)
 MASKED = [(3, 6, 1, 1), (3, 3, 2, 3), (6, 3, 1, 1), (6, 6, 1, 1)]
 GATED = [(12, 6, 2, 3), (12, 12, 1, 1), (12, 6, 1, 2), (6, 6, 1, 1), (6, 6, 1, 1)]
 ATTENTION = [(18, 6, 1, 1), (6, 6, 1, 1), (24, 6, 1, 1), (6, 24, 1, 1), (6, 6, 1, 1)]
+LOOK = [(96, 6, 1, 1), (6, 32, 1, 1)]
 CHANNELS = [(12, 6), (12, 6)]
 HIDDEN = {
     "Histogram": ((4,), []),
@@ -86,6 +87,7 @@ HIDDEN = {
     "LogisticPixelCNN": (SHAPE, MASKED),
     "ImageGPT": ((*SHAPE[:2], "factorised", *SHAPE[2:]), ATTENTION),
     "ImageModel": ((*SHAPE[:2], "gated", "logistic", *SHAPE[2:]), GATED),
+    "PixelSNAIL": ((*SHAPE[:2], "factorised", *SHAPE[2:]), MASKED + LOOK),
     "PixelIQN": (SHAPE, [*MASKED, (10, 6), (5, 5)]),
 }
 """Arguments of a small model, and the shapes of the weights that are orthogonalised."""

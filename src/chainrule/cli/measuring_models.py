@@ -23,6 +23,7 @@ def evaluate(args: list[str]) -> None:
         n: Annotated[int | None, tyro.conf.arg(aliases=["-n"])] = None,
         redraw: bool = False,
         independent_channels: bool = False,
+        split_bits: bool = False,
         device: Device = "cpu",
         json: bool = False,
     ) -> None:
@@ -36,12 +37,15 @@ def evaluate(args: list[str]) -> None:
             redraw: Draw the training split anew: digits on other crops than those the model may have been trained on.
             independent_channels: For a PixelCNN-MADE: also what it would need if it predicted each channel without the
                 others of its pixel, the least that a factorised model of the same features can need.
+            split_bits: On hopper-mnist: also how many bits of an image go to its background and to its digit, beside
+                what any model has to pay.
             device: Where the model computes: cpu, cuda (a GPU), or auto for a GPU if there is one.
             json: Print JSON.
         """
         from chainrule import metrics, zoo
         from chainrule.evaluation import bits_per_dim, log2_joint, part_of
         from chainrule.lab.independence import independent_bits_per_dim
+        from chainrule.lab.split_bits import split_bits as bits_by_part
 
         loaded = placed(zoo.load(model), device)
         dataset = part_of(open_data_of(model, data, loaded), split, n, redraw)
@@ -51,11 +55,20 @@ def evaluate(args: list[str]) -> None:
         figures["events"] = len(getattr(dataset, split))
         if independent_channels:  # first, since it may be refused
             independent = independent_bits_per_dim(loaded, dataset, split)
+        if split_bits:
+            parts = bits_by_part(loaded, dataset, split)
         figures["bits_per_dim"] = bits_per_dim(loaded, dataset, split)
         entries = getattr(dataset, split).numel() / figures["events"]
         figures["bits_per_event"] = figures["bits_per_dim"] * entries
         if independent_channels:
             figures["independent_channels_bits_per_dim"] = independent
+        if split_bits:
+            low, high = parts.digit_floor
+            figures["background_bits"] = parts.background
+            figures["background_floor_bits"] = parts.background_floor
+            figures["digit_bits"] = parts.digit
+            figures["digit_floor_bits_estimated"] = f"{low:g} to {high:g}"
+            figures["bits_on_the_digits_pixels"] = parts.digit_pixels
         if dataset.truth is not None:
             log2_q = log2_joint(loaded)
             figures["exact_bits_per_dim"] = metrics.cross_entropy_bits(dataset.truth, log2_q) / 2

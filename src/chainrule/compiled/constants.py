@@ -25,6 +25,12 @@ OWNERS = {
         name: name
         for name in ("REACH", "STEP_BITS", "ARGUMENT_BITS", "VALUE_BITS", "LENGTH_BITS", "SHARE_BITS", "SCALED_BITS")
     },
+    "chainrule.fixedpoint.exact_attention": {
+        "QUERY_BITS": "QUERY_BITS",
+        "KEY_BITS": "KEY_BITS",
+        "ATTENDED_BITS": "VALUE_BITS",
+        "LARGEST_KEY": "LARGEST",
+    },
     "chainrule.heads.mixture": {
         "SHARPEST": "SHARPEST",
         "FLATTEST": "FLATTEST",
@@ -36,8 +42,8 @@ OWNERS = {
     "chainrule.compiled.walk.records": {
         name: name
         for name in (
-            *("NORM", "ACTIVATE", "PRODUCT", "WIDE_PRODUCT", "ADD", "GATE", "PREDICT", "LOGITS", "MADE", "MIXTURE"),
-            *("LANES", "WIDE_LANES", "MOST_TAPS", "GROUP"),
+            *("NORM", "ACTIVATE", "PRODUCT", "WIDE_PRODUCT", "ADD", "GATE", "PREDICT", "ATTEND", "PLACE", "RECALL"),
+            *("LOGITS", "MADE", "MIXTURE", "LANES", "WIDE_LANES", "MOST_TAPS", "GROUP", "MOST_KEYS", "MOST_DEPTH"),
         )
     },
     "chainrule.compiled.training.layer_passes": {name: name for name in ("MOST_CHANNELS", "MOST_ROWS")},

@@ -28,7 +28,8 @@ class Dataset:
     holds the class of each event, integers (N,), by split, where there are classes. `notes` are sentences that a person
     should hear before training. `redraw`, if there is one, takes rows of `train`, integers (B,), and draws these events
     anew, (B, *shape), by PyTorch's generator: part of how they came about is chance that is known, and the train split
-    is one such draw.
+    is one such draw. `masks` are uint8 (N, H, W), by split, where images were printed on something: nonzero where a
+    pixel belongs to what was printed.
 
     Raises `DataError` when a split is empty, not of integers, out of range, or of another shape than its siblings.
 
@@ -48,6 +49,7 @@ class Dataset:
     labels: Mapping[str, torch.Tensor] = field(default_factory=dict)
     pixel_values: tuple[int, ...] | None = None
     redraw: Callable[[torch.Tensor], torch.Tensor] | None = None
+    masks: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not 2 <= self.levels <= MOST_LEVELS:

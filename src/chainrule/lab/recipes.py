@@ -112,6 +112,11 @@ RECIPES: dict[str, Line] = {
     "logistic": digits("Bonus: PixelCNN with a discretised mixture of logistics", "LogisticPixelCNN", QUICK, {}),
     "gated-logistic": gated("PixelCNN with a mixture of logistics", "ImageModel", trunk="gated", head="logistic"),
     "gated-iqn": gated("PixelIQN, quantile regression", "ImageModel", trunk="gated", head="quantile"),
+    # about as many parameters as pixelcnn-made
+    "image-gpt": digits(
+        "Bonus: ImageGPT, attention alone", "ImageGPT", {"filters": 48, "blocks": 4}, {"filters": 96, "blocks": 5}
+    ),
+    "pixelsnail": digits("Bonus: PixelSNAIL, PixelCNN-MADE with attention", "PixelSNAIL", QUICK, {}),
     "images": Line("Your own images, of any size", "", "LogisticPixelCNN", PHOTO, IMAGES, any_size=True),
     # the shipped models of photographs, on what tools/photos.py makes
     "photo": Line("Photographs of any size", "", "LogisticPixelCNN", PHOTO, IMAGES | PHOTO_STEPS, any_size=True),
@@ -128,6 +133,12 @@ RECIPES: dict[str, Line] = {
         "PixelCNNMADE",
         FRESH | {"steps": 60_000, "ema": 0.999, "eval_every": 2000},
         "runs/pixelcnn-made-cpu",
+    ),
+    "pixelsnail-cpu": on_cpu(
+        "PixelSNAIL, full size, from the shipped PixelCNN-MADE",
+        "PixelSNAIL",
+        FRESH | {"steps": 10_000, "lr": 5e-3, "warmup": 500, "ema": 0.999, "eval_every": 500},
+        "pixelcnn-made",
     ),
 }
 

@@ -11,6 +11,7 @@ from chainrule.models.image_gpt import ImageGPT
 from chainrule.models.logistic_pixelcnn import LogisticPixelCNN
 from chainrule.models.made import MADE
 from chainrule.models.pixel_iqn import PixelIQN
+from chainrule.models.pixel_snail import PixelSNAIL
 from chainrule.models.pixelcnn import PixelCNN
 from chainrule.models.pixelcnn_made import PixelCNNMADE
 
@@ -26,6 +27,7 @@ CLASSES = (
     GrayscalePixelCNN,
     LogisticPixelCNN,
     ImageGPT,
+    PixelSNAIL,
     PixelIQN,
 )
 REGISTRY: dict[str, type[AutoregressiveModel]] = {cls.__name__: cls for cls in CLASSES}
@@ -45,4 +47,5 @@ __all__ = [
     "PixelCNN",
     "PixelCNNMADE",
     "PixelIQN",
+    "PixelSNAIL",
 ]

@@ -20,12 +20,17 @@ from chainrule.errors import DataError, ModelError
 from chainrule.heads import HEADS
 from chainrule.models import checking
 from chainrule.models.base import AutoregressiveModel
-from chainrule.nn import AttentionTrunk, GatedTrunk, LevelEncoding, MaskedTrunk, PredictingTrunk, Trunk
+from chainrule.nn import AttentionTrunk, GatedTrunk, LevelEncoding, MaskedTrunk, PredictingTrunk, SnailTrunk, Trunk
 
 STRIP = 2**16
 """Pixels of a picture of any size whose features are computed at a time, where no gradient is asked for."""
 
-TRUNKS: dict[str, type[Trunk]] = {"masked": MaskedTrunk, "gated": GatedTrunk, "attention": AttentionTrunk}
+TRUNKS: dict[str, type[Trunk]] = {
+    "masked": MaskedTrunk,
+    "gated": GatedTrunk,
+    "attention": AttentionTrunk,
+    "snail": SnailTrunk,
+}
 
 
 class ImageModel(AutoregressiveModel):
@@ -34,7 +39,7 @@ class ImageModel(AutoregressiveModel):
     Args:
         shape: (C, H, W), or (C, None, None) for images of any size.
         levels: values of every channel, 0 … levels - 1.
-        trunk: "masked" (PixelCNN), "gated" (Gated PixelCNN) or "attention" (ImageGPT).
+        trunk: "masked" (PixelCNN), "gated" (Gated PixelCNN), "attention" (ImageGPT) or "snail" (PixelSNAIL).
         head: "factorised", "made", "logistic" or "quantile".
         filters: channels of the residual stream; of each stack, in a gated trunk.
         blocks: residual blocks, each of which widens the receptive field by one pixel.

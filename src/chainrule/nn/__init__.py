@@ -1,6 +1,6 @@
 """Masked layers, and trunks made of them. What sees neighbours has a pass over images and steps side by side."""
 
-from chainrule.nn.attention import AttentionBlock, CausalAttention
+from chainrule.nn.attention import AttentionBlock, AttentionLayer, CausalAttention
 from chainrule.nn.attention_trunk import AttentionTrunk
 from chainrule.nn.conv import MaskedConv2d, WindowCache
 from chainrule.nn.encoding import LevelEncoding, one_hot
@@ -13,11 +13,13 @@ from chainrule.nn.masked_trunk import MaskedTrunk
 from chainrule.nn.norm import ChannelLayerNorm
 from chainrule.nn.prediction import PredictingTrunk, Residuals
 from chainrule.nn.residual import ResidualBlock
+from chainrule.nn.snail_trunk import SnailTrunk
 from chainrule.nn.stacks import LeftCache, LeftConv2d, RowCache, RowConv2d
 from chainrule.nn.trunk import Trunk
 
 __all__ = [
     "AttentionBlock",
+    "AttentionLayer",
     "AttentionTrunk",
     "CausalAttention",
     "ChannelLayerNorm",
@@ -38,6 +40,7 @@ __all__ = [
     "Residuals",
     "RowCache",
     "RowConv2d",
+    "SnailTrunk",
     "Trunk",
     "WindowCache",
     "one_hot",

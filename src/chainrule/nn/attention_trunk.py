@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from chainrule.errors import ModelError
-from chainrule.nn.attention import AttentionBlock, AttentionCache
+from chainrule.nn.attention import AttentionBlock, AttentionCache, every_place
 from chainrule.nn.conv import MaskedConv2d
 from chainrule.nn.trunk import Trunk
 
@@ -69,7 +69,7 @@ class AttentionTrunk(Trunk):
         pixels = self.input.pointwise(x.permute(0, 2, 3, 1).flatten(1, 2))  # (B, S, filters)
         first = self.first_input.weight.expand(batch, 1, -1).to(pixels.dtype)
         h = torch.cat([first, pixels[:, :-1]], 1)
-        h = h + self.row_input.weight.repeat_interleave(width, 0) + self.column_input.weight.repeat(height, 1)
+        h = h + every_place(self.row_input, self.column_input)
         known = flat(context)
         for block in self.blocks:
             h = block(h, known)
@@ -81,7 +81,7 @@ class AttentionTrunk(Trunk):
 
     def step(self, state: AttentionState) -> Tensor:
         row, column = divmod(state.position, state.width)
-        h = state.before + self.row_input.weight[row] + self.column_input.weight[column]
+        h = state.before + (self.row_input.weight[row] + self.column_input.weight[column])
         for block, cache in zip(self.blocks, state.caches, strict=True):
             h = block.step(h, cache, state.context)  # type: ignore[operator]
         return self._last_step(h)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -14,6 +15,7 @@ from torch import Tensor
 from chainrule.compiled.walk.records import (
     ACTIVATE,
     ADD,
+    ATTEND,
     GATE,
     LANES,
     LOGITS,
@@ -21,8 +23,10 @@ from chainrule.compiled.walk.records import (
     MIXTURE,
     MOST_TAPS,
     NORM,
+    PLACE,
     PREDICT,
     PRODUCT,
+    RECALL,
     WIDE_PRODUCT,
     EntryRecord,
     OperationRecord,
@@ -140,6 +144,22 @@ class Program:
         else:
             most = len(table) // 2
             self._add(GATE, source, target, inputs=length, whole=1, high=most, weight=self._floats(table))
+
+    def attend(self, source: int, width: int, heads: int, table: Tensor | None) -> None:
+        """`source = attention(source)` of queries, keys and values side by side; exact by the table of exponentials."""
+        pixels = self.shape[1] * self.shape[2]
+        place, self.memory = self.memory, self.memory + _rounded(2 * width * pixels)
+        exact = {} if table is None else {"whole": 1, "high": len(table) - 1, "weight": self._floats(table)}
+        scale = 1.0 / math.sqrt(width // heads)
+        self._add(ATTEND, source, place, inputs=width, outputs=heads, constant=scale, **exact)
+
+    def place(self, table: Tensor, target: int, *, first: bool = False) -> None:
+        """`target += table[pixel]`, of (H · W, n) rows; with `first`, at the first pixel `target` is its row alone."""
+        self._add(PLACE, target, target, inputs=table.shape[1], positive=int(first), weight=self._floats(table))
+
+    def recall(self, seen: Window, target: int) -> None:
+        """`target` is what entered `seen`, a window of two rows, at the pixel before, or zeros at the first."""
+        self._add(RECALL, seen, target, inputs=seen.channels)
 
     def predict(self, source: int, length: int, unit: float, farthest: float | None) -> None:
         """The predictions, `source` in so many half-bins; exact ones are put on a grid, `farthest` from 0 at most."""

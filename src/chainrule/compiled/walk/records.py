@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 from dataclasses import dataclass
 
-NORM, ACTIVATE, PRODUCT, WIDE_PRODUCT, ADD, GATE, PREDICT = range(7)
+NORM, ACTIVATE, PRODUCT, WIDE_PRODUCT, ADD, GATE, PREDICT, ATTEND, PLACE, RECALL = range(10)
 """Kinds of operations."""
 
 LOGITS, MADE, MIXTURE = range(3)
@@ -19,6 +19,9 @@ LANES, WIDE_LANES = 16, 8
 
 MOST_TAPS = 128
 """Pixels that a masked kernel reaches, at most."""
+
+MOST_KEYS, MOST_DEPTH = 4096, 128
+"""Pixels that attention looks back to, and channels of one of its heads, at most."""
 
 Integer, Real, Address = ctypes.c_int64, ctypes.c_double, ctypes.c_void_p
 

@@ -69,6 +69,32 @@ void chainrule_reference_open_gate(int64_t n, const float *table, int64_t most, 
     }
 }
 
+static double units(double x, int bits, double most) { return fmin(fmax(rint(ldexp(x, bits)), -most), most); }
+
+/* What one head of attention finds for the last of n positions: q (depth), k and v (n, depth), `scale` = 1 / sqrt(depth).
+   In float64; or, if there is a table of exponentials, in whole numbers: fixedpoint/exact_attention.py. */
+void chainrule_reference_attend(int64_t n, int64_t depth, double scale, const float *q, const float *k, const float *v,
+                                const float *table, int64_t entries, float *to) {
+    double most = -INFINITY, sum = 0, mixed[MOST_DEPTH] = {0}, scores[MOST_KEYS];
+    for (int64_t j = 0; j < n; j++) {
+        scores[j] = 0;
+        for (int64_t i = 0; i < depth; i++)
+            if (entries)
+                scores[j] += units(q[i] * scale, QUERY_BITS, LARGEST_KEY) * units(k[j * depth + i], KEY_BITS, LARGEST_KEY);
+            else
+                scores[j] += q[i] * scale * k[j * depth + i];
+        if (entries) scores[j] = rint(ldexp(scores[j], LOGIT_BITS - QUERY_BITS - KEY_BITS));
+        most = fmax(most, scores[j]);
+    }
+    for (int64_t j = 0; j < n; j++) {
+        const double weight = entries ? table[(int64_t)fmin(most - scores[j], (double)(entries - 1))] : exp(scores[j] - most);
+        sum += weight;
+        for (int64_t i = 0; i < depth; i++)
+            mixed[i] += weight * (entries ? units(v[j * depth + i], ATTENDED_BITS, 2 * LARGEST_KEY) : v[j * depth + i]);
+    }
+    for (int64_t i = 0; i < depth; i++) to[i] = (float)ldexp(mixed[i] / sum, entries ? -ATTENDED_BITS : 0);
+}
+
 /* Softmax as integers that sum to 2^TOTAL_BITS: fixedpoint/exact_softmax.py. */
 void chainrule_reference_frequencies(int64_t levels, const double *logits, const int64_t *table, int64_t entries,
                                      int64_t *to) {

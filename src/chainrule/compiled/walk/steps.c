@@ -3,6 +3,7 @@
 #include "walk/steps.h"
 
 #include "numbers.h"
+#include "walk/attention.h"
 #include "walk/heads.h"
 #include "walk/tiles.h"
 
@@ -156,7 +157,13 @@ INLINE void run(const int tile, const program *p, const operation *op, float *me
         }
         return;
     }
+    const int64_t at = s->row * p->columns + s->column, pixels = p->height * p->columns;
     for (int64_t b = 0; b < count; b++) {
+        if (op->kind == ATTEND) {
+            float *kept = memory + op->target * s->group + b * 2 * op->inputs * pixels;
+            attend(op, pixels, at, kept, scratch + b * stride + op->source);
+            continue;
+        }
         const float *x = vector_of(&op->from, op->source, memory, scratch, stride, s, b);
         float *y = vector_of(&op->to, op->target, memory, scratch, stride, s, b);
         switch (op->kind) {
@@ -164,6 +171,8 @@ INLINE void run(const int tile, const program *p, const operation *op, float *me
             case ACTIVATE: activate(op, x, y); break;
             case GATE: gate(op, x, y); break;
             case PREDICT: predict(op, x, y); break;
+            case PLACE: add_place(op, at, y); break;
+            case RECALL: recall(op, at, memory, y, p, b, s); break;
             default: add(op, x, y);
         }
     }
