@@ -84,6 +84,7 @@ def test_pixelsnail_begins_as_the_pixelcnn_whose_weights_it_takes() -> None:
     assert model.trunk.places == [4, 8]
     x = model.sample(3, generator=torch.Generator().manual_seed(0))
     assert torch.equal(model.log_prob(x), plain.log_prob(x))
+    assert (cr.exact(model).log_prob(x) - model.log_prob(x)).abs().max() < 0.5
     assert torch.equal(sampling.score(model.double(), x), sampling.score(plain.double(), x))
     for look in model.trunk.looks:
         torch.nn.init.normal_(look.gather.weight)
