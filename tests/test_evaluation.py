@@ -241,3 +241,15 @@ def test_a_part_of_a_split_and_its_events_drawn_anew():
     ):
         with pytest.raises(DataError, match=sentence):
             part_of(data, split, n, redraw)
+
+
+def test_what_is_no_number_is_no_figure(monkeypatch):
+    """It is said, rather than bits/dim of nan printed, whether a weight is damaged or weights are too large."""
+    model, x = Histogram(4), torch.tensor([[0], [1]])
+    monkeypatch.setattr(model, "_logits", lambda v, context=None: v[..., None] * torch.full((4,), torch.nan))
+    with pytest.raises(ModelError, match="not numbers"):
+        evaluation.bits_per_dim(model, x)
+    with torch.no_grad():
+        model.theta[0] = torch.nan
+    with pytest.raises(ModelError, match="not finite: its weights are damaged"):
+        evaluation.bits_per_dim(model, x)

@@ -26,6 +26,22 @@ def test_a_signal_is_a_request_first(number):
     assert [signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)] == before
 
 
+@pytest.mark.parametrize("early", [True, False])
+def test_within_what_can_be_given_up_the_first_signal_interrupts(early):
+    """Also one that came just before it; behind it, signals are requests again."""
+    with Interrupt() as listening:
+        if early:
+            os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt), listening.at_once():
+            os.kill(os.getpid(), pytest.fail("it is too late") if early else signal.SIGINT)
+        assert listening.requested
+    with Interrupt() as listening:
+        with listening.at_once():
+            pass
+        os.kill(os.getpid(), signal.SIGINT)
+        assert listening.requested
+
+
 def test_the_handler_is_given_back_after_an_error():
     """An exception inside the block leaves no handler behind."""
     before = signal.getsignal(signal.SIGINT)

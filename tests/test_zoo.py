@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import tempfile
+from pathlib import Path
 
 import pytest
 import torch
 
 from chainrule import zoo
-from chainrule.errors import ModelError
-from chainrule.models import MADE, REGISTRY, ConditionalMLP, Histogram, PixelCNNMADE
+from chainrule.errors import DataError, ModelError
+from chainrule.models import MADE, ConditionalMLP, Histogram, PixelCNNMADE
 from chainrule.zoo import CONFIG, WEIGHTS, load
 from laws import events, randomised
 
@@ -33,14 +36,6 @@ def test_round_trip(case, tmp_path):
     assert torch.equal(again.log_prob(x), model.log_prob(x))
     assert torch.equal(again.sample(5, generator=torch.Generator().manual_seed(0)),
                        model.sample(5, generator=torch.Generator().manual_seed(0)))  # fmt: skip
-
-
-def test_from_pretrained_is_load(case, tmp_path):
-    """The hub's own way of loading gives the same model."""
-    model = randomised(case.build(), dtype=torch.float32)
-    model.save_pretrained(tmp_path)
-    again, x = REGISTRY[type(model).__name__].from_pretrained(tmp_path), events(model, 5)
-    assert torch.equal(again.log_prob(x), model.log_prob(x))
 
 
 def test_files_of_a_model(folder):
@@ -140,6 +135,41 @@ def test_negative_width_of_an_mlp(tmp_path):
     (tmp_path / CONFIG).write_text(json.dumps(config | {"hidden": [-1]}))
     with pytest.raises(ModelError):
         load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "claim", [{"hidden": [10**6] * 2}, {"hidden": [8] * 10**6}, {"levels": 10**9}, {"shape": [10**6]}]
+)
+def test_a_config_that_claims_sizes_takes_no_memory(folder, monkeypatch, claim):
+    """A stranger's folder of a few bytes asks for gigabytes, or for minutes."""
+    config = json.loads((folder / CONFIG).read_text())
+    assert claim.keys() <= config.keys()
+    (folder / CONFIG).write_text(json.dumps(config | claim))
+    made = []
+    monkeypatch.setattr(MADE, "load_state_dict", lambda *given: made.append(given))
+    with pytest.raises(ModelError, match=CONFIG):
+        load(folder)
+    assert not made
+    assert torch.is_grad_enabled()
+
+
+@pytest.mark.parametrize("name", [CONFIG, WEIGHTS, "."])
+def test_a_model_that_may_not_be_read(name):
+    """It is there, and whole: the permissions are what is wrong."""
+    user = os.geteuid()
+    with tempfile.TemporaryDirectory() as top:
+        folder = Path(top) / "made"
+        MADE((3,), 4).save_pretrained(folder)
+        os.chmod(top, 0o755)
+        (folder / name).chmod(0)
+        if user == 0:  # nothing is closed to root
+            os.seteuid(65534)
+        try:
+            with pytest.raises(DataError, match="may not be read: check its permissions"):
+                load(folder)
+        finally:
+            os.seteuid(user)
+            (folder / name).chmod(0o700)
 
 
 @pytest.mark.parametrize("damage", ["empty", "truncated", "garbage", "header", "other model", "a folder"])

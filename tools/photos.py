@@ -1,9 +1,10 @@
-"""Make the set that the photograph models are trained on: python tools/photos.py DEST [PACKAGES]
+"""Make the set that the photograph models are trained on: python tools/photos.py DEST [PACKAGES [MODE]]
 
 Takes the pictures out of four Debian packages of wallpapers (`apt-get download` fetches them into PACKAGES, a folder
 that may hold them already), one file a picture, the largest, and shrinks each by at least 2, which leaves no trace of
-how it was compressed. DEST then holds train/, validation/ and test/ with PNG files, RGB, in three sizes a training
-picture and one elsewhere; all versions of a picture are in one split. DEST/hashes.json lists the SHA-256 of every file.
+how it was compressed. DEST then holds train/, validation/ and test/ with PNG files, RGB or, if MODE is L, gray: a
+training picture in three sizes, the others in one; all versions of a picture are in one split. DEST/hashes.json lists
+the SHA-256 of every file.
 
 Authors and licences stand in the packages' own copyright files and in the model cards.
 """
@@ -45,7 +46,7 @@ def pictures(folder: Path) -> dict[str, Path]:
     return found
 
 
-def main(dest: Path, packages: Path) -> None:
+def main(dest: Path, packages: Path, mode: str) -> None:
     """Fetch, unpack, shrink."""
     packages.mkdir(parents=True, exist_ok=True)
     for package in PACKAGES:
@@ -57,7 +58,7 @@ def main(dest: Path, packages: Path) -> None:
     for name, path in sorted(pictures(packages / "unpacked").items()):
         split = "validation" if name in VALIDATION else "test" if name in TEST else "train"
         with Image.open(path) as opened:
-            picture = opened.convert("RGB")
+            picture = opened.convert("RGB").convert(mode)
         for short, resampling in SIZES if split == "train" else SIZES[:1]:
             factor = short / min(picture.size)
             if factor > 0.5:
@@ -73,6 +74,7 @@ def main(dest: Path, packages: Path) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) not in (2, 3):
+    dest, packages, mode = (*sys.argv[1:], *(None, "packages", "RGB")[len(sys.argv) - 1 :])[:3]
+    if dest is None or mode not in ("RGB", "L") or len(sys.argv) > 4:
         raise SystemExit(__doc__)
-    main(Path(sys.argv[1]), Path(sys.argv[2] if len(sys.argv) == 3 else "packages"))
+    main(Path(dest), Path(packages), mode)

@@ -19,10 +19,10 @@ from chainrule import zoo
 from chainrule.data import save_grid
 from chainrule.evaluation import bits_per_dim
 from chainrule.fixedpoint import exact, fingerprint
-from chainrule.lab.experiment import open_data
+from chainrule.lab.experiment import PIECE, keep_scales, open_data
 from chainrule.lab.provenance import commit
 
-SAMPLES = 100
+SAMPLES, PIECES = 100, 20
 
 
 def main(run: Path, name: str) -> None:
@@ -35,11 +35,16 @@ def main(run: Path, name: str) -> None:
     for content in (record, result):
         content["command"] = without_place(content["command"])
     model = zoo.load(run)
-    dataset = open_data(result["data"], result["seed"], result["levels"], record["recipe"]["validation"])
+    recipe = record["recipe"]
+    dataset = open_data(
+        result["data"], result["seed"], result["levels"], recipe["validation"], any_size=recipe["any_size"]
+    )
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.copy_(parameter.half().float())
     model.scales = None
+    for refused in keep_scales(model, out, dataset):
+        raise SystemExit(refused)
     exact_model = exact(model)
     stored = {
         "weights": "float16",
@@ -48,14 +53,18 @@ def main(run: Path, name: str) -> None:
         "fingerprint": fingerprint(exact_model).hex(),
         "commit": commit(),
     }
-    model.save_pretrained(out)
     weights = {key: value.half().contiguous() for key, value in model.state_dict().items()}
     safetensors.torch.save_file(weights, out / "model.safetensors")
     assert fingerprint(exact(zoo.load(out))) == fingerprint(exact_model), (
         "the stored model is not the one that was measured"
     )
     (out / "training.json").write_text(json.dumps({"result": result, **record, "stored": stored}, indent=2) + "\n")
-    samples = model.sample(SAMPLES, generator=torch.Generator().manual_seed(0))
+    any_size = None in model.shape
+    samples = model.sample(
+        PIECES if any_size else SAMPLES,
+        generator=torch.Generator().manual_seed(0),
+        size=(PIECE, PIECE) if any_size else None,
+    )
     save_grid(samples.numpy(), result["levels"], out / "samples.png")
     print(json.dumps(stored, indent=2))
 

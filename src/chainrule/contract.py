@@ -158,11 +158,12 @@ class Engine(ABC):
         """
         return None
 
-    def fronts(self, model: Model, pictures: int) -> Walk | None:
+    def fronts(self, model: Model, pictures: int, above: Tensor | None = None) -> Walk | None:
         """Optional: a walk over the fronts of pictures, whose whole decoding or drawing is offered.
 
-        `decode` takes entries in the order of the fronts (`chainrule.models.front_walk`), `draw` takes uniforms in the
-        order of the model's sites. None where this engine cannot run this model.
+        `decode` takes entries in the order of the fronts (`chainrule.models.front_walk`), but those of the first rows,
+        `above` (pictures, C, rows, W), which are known; `draw` takes uniforms in the order of the model's sites. None
+        where this engine cannot run this model.
         """
         return None
 

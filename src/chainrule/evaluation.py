@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -54,7 +55,7 @@ def bits_per_dim(
 
     Raises:
         DataError: there are no events, or no labels where they are needed.
-        ModelError: the model has no likelihood.
+        ModelError: the model has no likelihood, or gives what is no number.
 
     Example:
         >>> import chainrule as cr
@@ -70,7 +71,10 @@ def bits_per_dim(
         x = dataset
     if not len(x):
         raise DataError("there are no events to evaluate: give at least one")
-    return metrics.bits_per_dim(-float(log_probs(model, x, context).sum()), x.numel())
+    nats = -float(log_probs(model, x, context).sum())
+    if math.isnan(nats):
+        raise ModelError("the model's probabilities are not numbers: its weights are damaged, train it again")
+    return metrics.bits_per_dim(nats, x.numel())
 
 
 def part_of(dataset: Dataset, split: str, n: int | None = None, redraw: bool = False) -> Dataset:

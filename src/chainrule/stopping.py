@@ -87,7 +87,7 @@ class Interrupt:
     """
 
     def __init__(self, told: Callable[[int], object] = lambda number: None) -> None:
-        self.requested, self.told = False, told
+        self.requested, self.told, self.impatient = False, told, False
 
     def __enter__(self) -> Interrupt:
         signals = stop_signals()
@@ -101,8 +101,19 @@ class Interrupt:
         if self.woken >= 0:
             signal.set_wakeup_fd(self.woken, warn_on_full_buffer=False)
 
+    @contextlib.contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Within the block already the first wish interrupts, also one that came before it."""
+        self.impatient = True
+        try:
+            if self.requested:
+                raise KeyboardInterrupt
+            yield
+        finally:
+            self.impatient = False
+
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self.told(number)
-        if self.requested:
+        again, self.requested = self.requested, True
+        if again or self.impatient:
             raise KeyboardInterrupt
-        self.requested = True

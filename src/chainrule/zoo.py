@@ -12,7 +12,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from chainrule import hub
+from chainrule.claims import shapes_of
 from chainrule.data.levels import checked_values
+from chainrule.data.reading import opened, reading
 from chainrule.errors import ChainruleError, ModelError
 from chainrule.fixedpoint import exact
 from chainrule.models import REGISTRY
@@ -24,12 +27,14 @@ def load(name_or_folder: str | Path, device: str | torch.device = "cpu") -> Any:
     """Load a model, ready to evaluate and sample.
 
     Args:
-        name_or_folder: a folder written by `save_pretrained`, a run folder (its `model` folder is taken), or the name
-            of a model shipped with the package. A folder that exists wins over a name.
+        name_or_folder: a folder written by `save_pretrained`, a run folder (its `model` folder is taken), the name of a
+            model shipped with the package, or a repository on the Hugging Face Hub, `user/name`. A folder that exists
+            wins over a name.
         device: where to put it.
 
     Raises:
-        ModelError: there is no such model, or its files are missing or damaged.
+        ModelError: there is no such model, its files are missing or damaged, or the Hub cannot be reached.
+        DataError: its files may not be read.
 
     Example:
         >>> import tempfile, chainrule as cr
@@ -40,10 +45,13 @@ def load(name_or_folder: str | Path, device: str | torch.device = "cpu") -> Any:
     """
     folder = find(name_or_folder)
     config = read_config(folder)
+    if not is_there(folder / WEIGHTS):
+        raise ModelError(f"{folder} has no {WEIGHTS}: the model was not saved whole; train it again")
+    if not (folder / WEIGHTS).is_dir():
+        with opened(folder / WEIGHTS):  # see that it may be read, and is no pipe
+            pass
     try:
         weights = load_file(folder / WEIGHTS)
-    except FileNotFoundError:
-        raise ModelError(f"{folder} has no {WEIGHTS}: the model was not saved whole; train it again") from None
     except (SafetensorError, OSError) as error:
         raise damaged(f"{folder / WEIGHTS}", error) from None
     return assemble(config, weights, f"{folder / CONFIG}", f"{folder / WEIGHTS}").to(device)
@@ -61,21 +69,22 @@ def assemble(config: dict[str, Any], weights: dict[str, Tensor], described: str,
     if not isinstance(name, str) or name not in REGISTRY:
         raise ModelError(f"{described} names the class {name!r}, which this version does not have: update chainrule")
     config = {key: tuple(value) if isinstance(value, list) else value for key, value in config.items()}
+    shapes = {key: tuple(tensor.shape) for key, tensor in weights.items()}
     try:
-        model: Any = REGISTRY[name](**config)
-        model.pixel_values = None if shown is None else checked_values(shown, model.levels)
+        fits = shapes_of({"class": name, **config}, shapes) == shapes
+        model: Any = REGISTRY[name](**config) if fits else None
+        shown = None if shown is None or not fits else checked_values(shown, model.levels)
     except (TypeError, ValueError, RuntimeError, IndexError, OverflowError, MemoryError, ChainruleError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ModelError(f"{described} does not describe a {name}: {reason}") from None
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
-        raise damaged(stored, error) from None
-    model.scales = scales
+    if not fits:
+        raise damaged(stored, f"its weights are not those that {described} describes")
+    model.load_state_dict(weights)
+    model.pixel_values, model.scales = shown, scales
     return exact(model, scales) if made_exact else model.eval()
 
 
-def damaged(stored: str, error: Exception) -> ModelError:
+def damaged(stored: str, error: Exception | str) -> ModelError:
     """The error that says which file is damaged."""
     return ModelError(f"{stored} is damaged or belongs to another model: {str(error).splitlines()[0]}")
 
@@ -89,12 +98,14 @@ def find(name_or_folder: str | Path) -> Path:
     folder = Path(name_or_folder)
     if is_folder(folder):
         for candidate in (folder / "model", folder):
-            if (candidate / CONFIG).is_file() and is_model_config(candidate / CONFIG):
+            if is_there(candidate / CONFIG) and is_model_config(candidate / CONFIG):
                 return candidate
         raise ModelError(f"{folder} holds no model: it has neither model/{CONFIG} nor a model's {CONFIG}")
     shipped_models = shipped()
     if str(name_or_folder) in shipped_models:
         return shipped_models[str(name_or_folder)]
+    if hub.is_repository(str(name_or_folder)):
+        return hub.fetch(str(name_or_folder))
     known = ", ".join(sorted(shipped_models)) or "none yet"
     raise ModelError(
         f"there is no model {str(name_or_folder)!r}: give a folder, or the name of a shipped model ({known})"
@@ -107,6 +118,12 @@ def is_folder(path: Path) -> bool:
         return path.is_dir()
     except (OSError, ValueError):
         return False
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is a file of this name. Raises `DataError` where that may not be known."""
+    with reading(path):
+        return path.exists()
 
 
 def shipped() -> dict[str, Path]:
@@ -130,8 +147,9 @@ def version(folder: Path) -> int:
 def is_model_config(path: Path) -> bool:
     """Whether a config.json is a model's (and not, say, a run's)."""
     try:
-        return "class" in json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, TypeError, RecursionError):
+        with reading(path):
+            return "class" in json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, TypeError, RecursionError):
         return True  # damaged: let `read_config` say so
 
 
@@ -143,8 +161,9 @@ def read_config(folder: Path) -> dict:
     """
     path = folder / CONFIG
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        with reading(path):
+            config = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
         raise ModelError(f"{path} cannot be read as JSON: the model was not saved whole; train it again") from None
     if not isinstance(config, dict):
         raise ModelError(f"{path} does not hold a JSON object: the model was not saved whole; train it again")

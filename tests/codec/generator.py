@@ -126,10 +126,13 @@ def check(folder: Path, count: int, seed: int) -> None:
     sizes = sum(path.stat().st_size for path in paths)
     print(f"{len(paths):,} pictures are back; {sizes:,} bytes became {(folder / 'a.crz').stat().st_size:,}", flush=True)
     worst = 0
+    total = sum(path.stat().st_size + 64 for path in paths)
+    assert (folder / "a.crz").stat().st_size <= total
     for path in pngs[: min(len(pngs), 1000)]:
         compress_files(path, None, folder / "one.crz", overwrite=True)
         worst = max(worst, (folder / "one.crz").stat().st_size - path.stat().st_size - len(path.name.encode()))
     print(f"of {min(len(pngs), 1000):,} in archives of their own, the worst takes PNG + its name + {worst} bytes")
+    assert worst <= 40
 
 
 if __name__ == "__main__":

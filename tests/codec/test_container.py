@@ -20,11 +20,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chainrule.claims import shapes_of
 from chainrule.codec import compress, container, decompress, decompress_file, event_coding, info
 from chainrule.codec.arrays_in import array_member
 from chainrule.codec.chunks import encode_events, encode_piece
 from chainrule.codec.container import MAGIC, PREFIX, USUAL, Known, Reader, Writer, pack_header, unpack_header
-from chainrule.codec.embedding import model_bytes, shapes_of
+from chainrule.codec.embedding import model_bytes
 from chainrule.codec.members import Kept, packed
 from chainrule.codec.model_blocks import Packing, known_of
 from chainrule.errors import CodecError

@@ -90,9 +90,25 @@ def test_no_archive_takes_more_than_png_and_64_bytes(many, tmp_path):
     pngs = [path for path in paths if path.read_bytes().startswith(raster.SIGNATURE)][:60]
     for path in [tmp_path / "p.png", *pngs]:
         size = compress_files(path, None, tmp_path / "a.crz", overwrite=True)["bytes"]
-        assert size <= path.stat().st_size + 64 + max(0, len(path.name.encode()) - 16)
+        assert size <= path.stat().st_size + 40 + len(path.name.encode())
     total = compress_files([folder], None, tmp_path / "a.crz", overwrite=True)["bytes"]
     assert total <= sum(path.stat().st_size + 64 for path in paths)
+
+
+@pytest.mark.parametrize(
+    "letters", ["qwertyuiopasdfghjklzxcvbnm", "日月火水木金土曜年東京大阪", "éüßøåñçâêîôû", "🌀🌁🌂🌃🌄🌅"]
+)
+def test_a_long_name_takes_its_bytes(letters, tmp_path):
+    """And nothing beyond: PNG's bytes and 64, where the name has no more than 24."""
+    for most in (4, 24, 100, 255):
+        name, rand = "", np.random.RandomState(most)
+        while len((name + letters[0]).encode()) <= most - 4:
+            name += letters[rand.randint(len(letters))]
+        path = tmp_path / ((name or "1") + ".png")
+        Image.fromarray(noise(2, 3, 3)).save(path, optimize=True)
+        size = compress_files(path, None, tmp_path / "a.crz", overwrite=True)["bytes"]
+        assert size <= path.stat().st_size + 40 + len(path.name.encode())
+        path.unlink()
 
 
 def test_ten_thousand_pixels_take_few_bytes():

@@ -122,3 +122,18 @@ def test_linked_splits_are_splits(tmp_path) -> None:
         (tmp_path / "set" / name).symlink_to(tmp_path / "disk" / target, target_is_directory=True)
     found = list_folder(tmp_path / "set").by_split()
     assert [path.name for split in found.values() for path in split] == ["2.png", "1.png"]
+
+
+@pytest.mark.parametrize("target", ["../disk", "train", "train/x"])
+def test_splits_that_are_one_folder_are_refused_for_that(tmp_path, target: str) -> None:
+    """They are not empty: what is wrong is that no split has pictures of its own."""
+    top = tmp_path / "set"
+    touch(tmp_path / "disk" / "1.png")
+    if target == "../disk":
+        top.mkdir()
+        (top / "train").symlink_to(target, target_is_directory=True)
+    else:
+        touch(top / "train" / "x" / "2.png")
+    (top / "test").symlink_to(target, target_is_directory=True)
+    with pytest.raises(DataError, match=r"of its own, as others lead to the same folder \((test|train)\)"):
+        list_folder(top).by_split()

@@ -7,6 +7,7 @@ import torch
 
 from chainrule import compiled, sampling
 from chainrule.errors import ModelError
+from chainrule.evaluation import bits_per_dim
 from chainrule.models import (
     MADE,
     REGISTRY,
@@ -86,11 +87,31 @@ def spoil(model, name, value):
     return lambda: parameter.data.index_put_(tuple(torch.tensor([k]) for k in place), kept)
 
 
+@pytest.mark.parametrize("value", [torch.inf, -torch.inf, torch.nan])
+def test_a_weight_that_is_not_finite_is_told_wherever_it_stands(model, value):
+    """Also where gates, ReLUs and clamps would make something finite of it: never a picture, never a figure."""
+    x, context = events(model, 2), model.example_context(2)
+    for name, _ in model.named_parameters():
+        heal = spoil(model, name, value)
+        with pytest.raises(ModelError, match=r"not finite: its weights are damaged"):
+            pytest.fail(f"{name}: {model.sample(2, context).shape}")
+        if model.has_likelihood:
+            with pytest.raises(ModelError, match=r"not finite: its weights are damaged"):
+                pytest.fail(f"{name}: {bits_per_dim(model, x, context=context)}")
+        heal()
+
+
 METHODS = ["steps", "naive", "cached"]
 
 
+@pytest.fixture
+def unchecked(monkeypatch):
+    """Weights are believed, so that it is seen whether conditionals tell."""
+    monkeypatch.setattr(torch.Tensor, "isfinite", lambda x: torch.isfinite(x) | isinstance(x, torch.nn.Parameter))
+
+
 @pytest.mark.parametrize("method", METHODS)
-def test_a_number_that_is_none_is_told_wherever_it_stands(model, method):
+def test_a_number_that_is_none_is_told_wherever_it_stands(model, method, unchecked):
     """A NaN in any weight ends samples and completions with a sentence, never with a picture."""
     x, context = events(model, 4), model.example_context(4)
     nothing = torch.zeros(1, dtype=torch.bool)
@@ -108,7 +129,7 @@ def test_a_number_that_is_none_is_told_wherever_it_stands(model, method):
 
 @pytest.mark.skipif(not compiled.available(), reason="chainrule was installed without a C compiler")
 @pytest.mark.parametrize("name", ["PixelCNN", "PixelCNN, many levels", "PixelCNNMADE", "PixelSNAIL"])
-def test_the_compiled_engine_tells_as_the_steps_do(name):
+def test_the_compiled_engine_tells_as_the_steps_do(name, unchecked):
     """In every weight of a walk, whichever thread and group it is met in; also at sites that are known."""
     torch.manual_seed(0)
     model = randomised(BUILDS[name](), dtype=torch.float32)

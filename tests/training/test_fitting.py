@@ -586,13 +586,10 @@ def test_ctrl_c_and_resume_is_a_run_never_interrupted(tmp_path, monkeypatch, kin
     data, config = redrawn(tiny_dataset(model.shape, model.levels)), KINDS[kind]
     whole, expected = train(model, data, folder=tmp_path / "whole", **config)
     at_step(monkeypatch, step, ctrl_c)
-    if step < 10:
-        with pytest.raises(KeyboardInterrupt):
-            train(build(), data, folder=tmp_path / "parts", **config)
-        saved = torch.load(tmp_path / "parts" / "checkpoint.pt", weights_only=True)
-        assert saved["step"] == step + 1
-    else:  # in the last step there is nothing left to interrupt
+    with pytest.raises(KeyboardInterrupt):
         train(build(), data, folder=tmp_path / "parts", **config)
+    saved = torch.load(tmp_path / "parts" / "checkpoint.pt", weights_only=True)
+    assert saved["step"] == step + 1
     torch.manual_seed(12345)
     resumed, history = train(build(), data, folder=tmp_path / "parts", resume=True, **config)
     assert same_weights(resumed, whole)
@@ -600,6 +597,33 @@ def test_ctrl_c_and_resume_is_a_run_never_interrupted(tmp_path, monkeypatch, kin
     assert journal(tmp_path / "parts") == journal(tmp_path / "whole")
     first, second = (torch.load(tmp_path / part / "checkpoint.pt", weights_only=True) for part in ("whole", "parts"))
     assert same_state(first, second)
+
+
+@pytest.mark.parametrize("call", [1, 2, 4])
+@pytest.mark.parametrize("kind", ["adamw-ema", "muon-ema-jitter"])
+def test_ctrl_c_in_the_middle_of_an_evaluation(tmp_path, monkeypatch, kind, call):
+    """It is given up at once, the weights of training are kept, and the resumed run does it first."""
+    whole, expected = train(folder=tmp_path / "whole", **KINDS[kind])
+    real, calls = training.validation_loss, []
+
+    def measured(model, dataset):
+        calls.append(1)
+        if len(calls) == call:
+            ctrl_c()
+            pytest.fail("the evaluation goes on")
+        return real(model, dataset)
+
+    monkeypatch.setattr(training, "validation_loss", measured)
+    with pytest.raises(KeyboardInterrupt):
+        train(folder=tmp_path / "parts", **KINDS[kind])
+    saved = torch.load(tmp_path / "parts" / "checkpoint.pt", weights_only=True)
+    assert saved["step"] == min(3 * call, 11)
+    assert len(saved["history"]["validation"]) == call - 1
+    resumed, history = train(folder=tmp_path / "parts", resume=True, **KINDS[kind])
+    assert len(calls) == 5
+    assert same_weights(resumed, whole)
+    assert same_state(asdict(history), asdict(expected))
+    assert journal(tmp_path / "parts") == journal(tmp_path / "whole")
 
 
 def test_a_schedulers_signal_is_a_ctrl_c(tmp_path, monkeypatch):

@@ -65,7 +65,8 @@ def report_rows(rows: Iterable[dict[str, Any]], as_json: bool) -> None:
             continue
         if not number:
             print("  ".join(f"{name.replace('_', ' '):>20}" for name in row))
-        cells = (f"{value:.4g}" if isinstance(value, float) else str(value) for value in row.values())
+        values = ("–" if value is None else value for value in row.values())
+        cells = (f"{value:.4g}" if isinstance(value, float) else str(value) for value in values)
         print("  ".join(f"{cell:>20}" for cell in cells), flush=True)
 
 

@@ -89,7 +89,8 @@ def bench(args: list[str]) -> None:
             name: What to measure. training: steps of ours and of a plain float32 PixelCNN-MADE. steps: training steps
                 of the image recipes in turns, and how many take as long as pixelcnn-made's. sampling: cached against
                 naive, one full pass for each entry. codec: lossless compression with a model against PNG, WebP,
-                JPEG XL, xz, zstd and brotli, on test images; of a FOLDER of pictures against PNG, WebP, JPEG XL and xz.
+                JPEG XL, xz, zstd and brotli, on test images; of a FOLDER of pictures against PNG, WebP, JPEG XL and xz:
+                bits a sub-pixel with a file for each picture and with all in one, speed, memory.
             recipes: For steps: the recipes; by default all that are trained alike on hopper-mnist. For codec: a folder.
             model: A model or run; for sampling by default the assignment's full-size PixelCNN-MADE with random weights,
                 also for training; for codec by default the shipped colored-mnist.
@@ -106,6 +107,7 @@ def bench(args: list[str]) -> None:
             json: Print JSON.
         """
         from chainrule import zoo
+        from chainrule.data.reading import say
         from chainrule.lab.bench import (
             bench_codec,
             bench_growth,
@@ -115,6 +117,7 @@ def bench(args: list[str]) -> None:
             bench_training,
             full_size,
             profile_training,
+            read_folder,
         )
         from chainrule.lab.experiment import open_data
         from chainrule.lab.run_folder import write_run
@@ -125,7 +128,10 @@ def bench(args: list[str]) -> None:
             raise DataError("--device is for bench sampling and bench codec: leave it out here")
         if name == "codec" and len(recipes) == 1:
             chosen = None if model is None else [placed(zoo.load(model), device)]
-            report_rows(bench_pictures(Path(recipes[0]), chosen, n), json)
+            pictures = read_folder(Path(recipes[0]), n)
+            raw = sum(picture.size for picture in pictures)
+            say(f"{len(pictures):,} pictures of {raw / 1e6:,.1f} MB (one byte a sub-pixel), lossless", quiet=json)
+            report_rows(bench_pictures(pictures, chosen), json)
             return
         if recipes and name != "steps":
             raise DataError(f"bench {name} takes no recipes: give it a model with --model, or use bench steps")

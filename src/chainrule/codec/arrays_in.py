@@ -6,7 +6,7 @@ import lzma
 
 import numpy as np
 
-from chainrule.codec.event_coding import TABLE_BYTES, table_bytes
+from chainrule.codec.event_coding import too_large
 from chainrule.codec.members import Array
 from chainrule.codec.picture_coding import of_raster
 from chainrule.codec.raster import MOST_PIXELS, of_array
@@ -38,7 +38,7 @@ def array_member(
         if array.ndim not in (3, 4) or min(array.shape[1:3]) < 1:
             raise DataError(f"{what} has shape {array.shape}: this model takes (N, H, W, {shape[0]})")
         shape = (shape[0], *array.shape[1:3])
-        if table_bytes(model.sized(*shape[1:])) > TABLE_BYTES:
+        if too_large(model.sized(*shape[1:])):
             raise DataError(
                 f"{what} holds images of {shape[2]}×{shape[1]} pixels, too large for the model: cut them up"
             )

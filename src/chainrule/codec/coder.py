@@ -22,18 +22,12 @@ from torch import Tensor
 from chainrule.contract import Chooser, Walk
 from chainrule.errors import CodecError
 from chainrule.fixedpoint.exact_softmax import CODER_BITS, TOTAL_BITS
+from chainrule.fixedpoint.scoring import edges_of as edges_of
 from chainrule.sampling import engines
 
 
 def _family() -> Any:
     return constriction.stream.model.Categorical(perfect=False)
-
-
-def edges_of(symbols: Tensor, frequencies: Tensor) -> Tensor:
-    """Where symbols (N,) lie in their frequencies (N, levels): the sum of what is below, and their own, (N, 2)."""
-    chosen = symbols.long().unsqueeze(-1)
-    own = frequencies.gather(-1, chosen)
-    return torch.cat([frequencies.cumsum(-1).gather(-1, chosen) - own, own], -1)
 
 
 def encode(parts: Sequence[tuple[Tensor, Tensor, int]]) -> bytes:
@@ -48,15 +42,31 @@ def encode(parts: Sequence[tuple[Tensor, Tensor, int]]) -> bytes:
     >>> Decoder(words).decode(frequencies.double() / 2**22).tolist()
     [2, 0]
     """
-    state, written = 0, []
-    for symbols, edges, levels in reversed(parts):  # what goes in last comes out first
+    encoder = Encoder()
+    for part in reversed(parts):
+        encoder.push(*part)
+    return encoder.words()
+
+
+class Encoder:
+    """Symbols to words, piece by piece, from the last to the first: what goes in last comes out first."""
+
+    def __init__(self) -> None:
+        self._state, self._written = 0, list[np.ndarray]()
+
+    def push(self, symbols: Tensor, edges: Tensor, levels: int) -> None:
+        """What stands before all that there is, as `encode` takes it."""
         if levels == 1:  # one symbol is no choice
-            continue
-        found = engines.push(state, symbols, edges, levels)
-        state, words = push(state, symbols, edges, levels) if found is None else found
-        written.append(words.astype("<u4"))
-    written.append(np.array([word for word in (state % 2**32, state >> 32) if word or state >> 32], "<u4"))
-    return np.concatenate(written).tobytes()
+            return
+        found = engines.push(self._state, symbols, edges, levels)
+        self._state, words = push(self._state, symbols, edges, levels) if found is None else found
+        self._written.append(words.astype("<u4"))
+
+    def words(self) -> bytes:
+        """All words, little-endian."""
+        low, high = self._state % 2**32, self._state >> 32
+        last = np.array([word for word in (low, high) if word or high], "<u4")
+        return np.concatenate([*self._written, last]).tobytes()
 
 
 def push(state: int, symbols: Tensor, edges: Tensor, levels: int) -> tuple[int, np.ndarray]:

@@ -52,7 +52,8 @@ USUAL += b'"values":"pixels"},{"kind":"kept"},{"kind":"list","count":1}{"kind":"
 def pack_header(members: list[Member]) -> bytes:
     """A header as the archive holds it: JSON, deflated."""
     packer = zlib.compressobj(9, zlib.DEFLATED, -15, zdict=USUAL)
-    text = json.dumps([packed(member) for member in members], separators=(",", ":")).encode()
+    given = [packed(member) for member in members]
+    text = json.dumps(given, separators=(",", ":"), ensure_ascii=False).encode()
     return packer.compress(text) + packer.flush()
 
 

@@ -11,33 +11,39 @@ import torch
 from torch import Tensor
 
 from chainrule import sampling
+from chainrule.codec.bands import WIDEST, bands, decode_bands, encode_bands
 from chainrule.codec.coder import Decoder, edges_of, encode
 from chainrule.errors import CodecError
 from chainrule.evaluation import log_probs
 from chainrule.fixedpoint import TOTAL_BITS, edges, order_of
 from chainrule.models import AutoregressiveModel
-from chainrule.models.front_walk import FrontWalk, front_order
+from chainrule.models.front_walk import front_order
 
 CHUNK = 2000
 """Events that are coded together, if their tables fit the memory below."""
 TABLE_BYTES = 2**28
 """Memory for the frequencies of events while they are encoded."""
-FRONT_PIXELS = 2**16
-"""Pixels of pictures that are coded together by fronts: few keep all threads busy, many take memory."""
+FRONT_PIXELS, FRONT_ROWS = 2**16, 2**12
+"""Pixels and rows of pictures that are coded together by fronts: few keep all threads busy, many take memory."""
 
 
 def most_events(model: AutoregressiveModel, asked: int | None = None) -> int:
     """How many events of a model of one size are coded together: what was asked for, or as many as fit the memory."""
     if asked is not None and asked < 1:
         raise CodecError(f"chunks of {asked} images hold nothing: use at least 1")
-    pixels = FRONT_PIXELS // (model.shape[1] * model.shape[2]) if model.coded_by_fronts else CHUNK
-    return max(1, min(asked or CHUNK, CHUNK, TABLE_BYTES // table_bytes(model), pixels))
+    if model.coded_by_fronts:
+        _, height, width = model.shape
+        return max(1, min(asked or CHUNK, CHUNK, FRONT_PIXELS // (height * width), FRONT_ROWS // height))
+    return max(1, min(asked or CHUNK, CHUNK, TABLE_BYTES // table_bytes(model)))
+
+
+def too_large(model: AutoregressiveModel) -> bool:
+    """Whether a picture of a model of one size would take too much memory."""
+    return model.shape[2] > WIDEST if model.coded_by_fronts else table_bytes(model) > TABLE_BYTES
 
 
 def table_bytes(model: AutoregressiveModel) -> int:
-    """Memory for the frequencies of one event, or for its edges where they are all that is computed."""
-    if model.coded_by_fronts:
-        return 8 * model.dims
+    """Memory for the frequencies of one event in the order of its sites."""
     levels = model.levels if len(model.shape) == 3 and model.walk_shape == model.shape else 0
     return 4 * (model.dims * levels or len(sites := model.sites()) * max(site.levels for site in sites))
 
@@ -64,10 +70,16 @@ def label_frequencies(model: Any) -> Tensor:
 
 
 class Encoding:
-    """Events (N, *shape) of an exact model and where they lie in their conditionals; any of them can be encoded."""
+    """Events (N, *shape) of an exact model and where they lie in their conditionals; any of them can be encoded.
+
+    Of a picture of several bands, which is alone, only the words are kept.
+    """
 
     def __init__(self, model: Any, x: Tensor) -> None:
         self.model = model
+        self.whole = encode_bands(model, x) if model.coded_by_fronts and len(bands(model)) > 1 else None
+        if self.whole is not None:
+            return
         x = model.checked(x)
         self.labels = likeliest_labels(model, x) if model.needs_context else None
         self.edges = edges(model, x, self.labels, fronts=model.coded_by_fronts)
@@ -76,11 +88,15 @@ class Encoding:
 
     def bits(self) -> Tensor:
         """The information in each event, in bits, float64 (N,)."""
+        if self.whole is not None:
+            return torch.tensor([8.0 * len(self.whole)], dtype=torch.float64)
         found = TOTAL_BITS * len(self.edges) - self.edges[..., 1].double().log2().sum(0)
         return found if self.labels is None else found + math.log2(self.model.classes)
 
     def words(self, chosen: Tensor | None = None) -> bytes:
         """The words of all events, or of those chosen by a mask (N,)."""
+        if self.whole is not None:
+            return self.whole
         pick = slice(None) if chosen is None or bool(chosen.all()) else chosen
         found, symbols, start = self.edges[:, pick], self.symbols[:, pick], 0
         parts: list[tuple[Tensor, Tensor, int]] = []
@@ -97,12 +113,12 @@ class Encoding:
 
 
 def decode_events(model: AutoregressiveModel, payload: bytes, count: int) -> Tensor:
-    """Events, int64 (count, *shape), on the CPU.
+    """Events, int64 (count, *shape), on the CPU; bytes where a picture is coded in several bands.
 
     Raises:
         CodecError: there are more than a writer codes together, or the words are not those of so many events.
     """
-    if count > most_events(model):
+    if count > most_events(model) or (model.coded_by_fronts and too_large(model)):
         raise CodecError("the archive is damaged: a chunk claims more images than any has")
     if len(payload) % 4 or len(payload) > count * (model.dims + 4) * 4 + 64:
         raise CodecError("the archive is damaged: a chunk claims an impossible size")
@@ -110,23 +126,9 @@ def decode_events(model: AutoregressiveModel, payload: bytes, count: int) -> Ten
     if model.needs_context:
         pmf = label_frequencies(model).double().mul(2.0**-TOTAL_BITS)
         labels = decoder.decode(pmf.repeat(count, 1)).to(model.device)
-    x = _by_fronts(model, decoder, count) if model.coded_by_fronts else None
-    x = sampling.walk(model, count, decoder, context=labels).cpu() if x is None else x
+    if model.coded_by_fronts:
+        x = decode_bands(model, decoder, count)
+    else:
+        x = sampling.walk(model, count, decoder, context=labels).cpu()
     decoder.finish()
     return x
-
-
-def _by_fronts(model: Any, decoder: Decoder, count: int) -> Tensor:
-    """Events whose entries come in the order of fronts, at each of them one picture after the other."""
-    with torch.no_grad(), sampling.evaluating(model):
-        quick = sampling.engines.fronts(model, count)
-        if quick is not None and (found := decoder.whole(quick)) is not None:
-            return found
-        walk, values = FrontWalk(model, count), []
-        for _ in range(len(walk.fronts) * model.shape[0]):
-            pmf: Any = walk.conditional()
-            values.append(decoder(0, None, pmf))
-            walk.observe(values[-1])
-    x = torch.empty(count, model.dims, dtype=torch.int64)
-    x[:, front_order(*model.shape)] = torch.cat(values).cpu().view(-1, count).T
-    return x.view(count, *model.shape)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from chainrule.codec import varints
-from chainrule.codec.event_coding import TABLE_BYTES, Encoding, decode_events, most_events, table_bytes
+from chainrule.codec.event_coding import Encoding, decode_events, most_events, too_large
 from chainrule.codec.model_blocks import Packing, Unpacking, picture_mapping
 from chainrule.codec.picture_coding import (
     BYTES,
@@ -87,7 +87,7 @@ def _planes(model: Any, raster: Raster) -> np.ndarray | None:
         return None
     if not takes(raster, shape[0]):
         return None
-    if table_bytes(model.sized(raster.height, raster.width)) > TABLE_BYTES:
+    if too_large(model.sized(raster.height, raster.width)):
         return None
     return planes(raster, shape[0], model.levels, picture_mapping(model))
 

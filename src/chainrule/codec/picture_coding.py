@@ -21,7 +21,7 @@ from PIL import Image
 from chainrule.codec import varints
 from chainrule.codec.picture_files import PictureFile
 from chainrule.codec.raster import CHANNELS, GRAY, GRAY_ALPHA, INDEX, RGBA, Raster, pack_rows, unpack_rows
-from chainrule.codec.values import Mapping, distinct, stored_values, to_levels
+from chainrule.codec.values import Mapping, distinct, looked_up, stored_values, to_levels
 from chainrule.errors import CodecError
 
 BYTES, DEFLATED, PLAIN, ROWS, INTERLACED, WEBP = range(6)
@@ -170,8 +170,8 @@ def planes(raster: Raster, channels: int, levels: int, mapping: Mapping) -> np.n
     samples = spread(raster)
     if samples is None or not takes(raster, channels) or levels > 256:
         return None
-    values = samples[..., :channels].transpose(2, 0, 1)
-    if len(np.setdiff1d(distinct(np.ascontiguousarray(values)), stored_values(mapping, levels))):
+    values = np.ascontiguousarray(samples[..., :channels].transpose(2, 0, 1))
+    if len(np.setdiff1d(distinct(values), stored_values(mapping, levels))):
         return None
     return to_levels(values, mapping, levels)
 
@@ -210,7 +210,7 @@ def from_planes(raster: Raster, x: np.ndarray, mapping: Mapping, levels: int, al
     Raises:
         CodecError: there is no such picture.
     """
-    values = stored_values(mapping, levels)[x].astype(np.uint8).transpose(1, 2, 0)
+    values = looked_up(stored_values(mapping, levels).astype(np.uint8), x.astype(np.uint8)).transpose(1, 2, 0)
     if raster.color == INDEX:
         colors = np.frombuffer(raster.palette, np.uint8).reshape(-1, 3)[:, : values.shape[2]]
         digits = [1, 256, 65536][: values.shape[2]]

@@ -29,7 +29,7 @@ FUNCTIONS = {
     "chainrule_relu_pad": [N, N, N, N, N, N, N, P, P, P],
     "chainrule_draw": [P, P, P, P, N, N, N, P, P, P],
     "chainrule_score": [P, P, P, P, N, N, N, P, P, P],
-    "chainrule_fronts_decode": [P, P, P, P, N, N, N, N, P, P, P, N, P, P, P],
+    "chainrule_fronts_decode": [P, P, P, P, N, N, N, N, P, P, P, N, N, P, P, P],
     "chainrule_fronts_draw": [P, P, P, P, N, N, N, N, P, P, P, N, P, P, P],
     "chainrule_fronts_score": [P, P, P, P, N, N, N, N, P, P, P, N, P, N, P],
 }

@@ -17,6 +17,8 @@ from chainrule.errors import DataError
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 NAMED = 10
 """What a sentence names at most."""
+AGAIN = "listed already"
+"""What is left out, since another way leads to the same folder."""
 SPLIT = re.compile(r"(?:(train|training)|(val|valid|validation|dev)|(test|testing))(?:[-_ ]?(?:set|images|data))?")
 SPLITS = ("train", "validation", "test")
 
@@ -89,6 +91,12 @@ class Listing:
                 f"({named(loose)}): move them into a split, or elsewhere"
             )
         for name, split in tops.items():
+            again = [part for part in self.left_out.get(AGAIN, []) if Path(part).parts[0] == name]
+            if again and not found[split]:
+                raise DataError(
+                    f"the folder {folder / name} holds no pictures of its own, as others lead to the same folder "
+                    f"({named(again)}): give each split its own"
+                )
             if not found[split]:
                 raise DataError(f"the folder {folder / name} holds no pictures: fill or remove it")
         return found
@@ -107,7 +115,7 @@ def list_folder(folder: Path) -> Listing:
         here = waiting.pop() if waiting else links.pop(0)
         name = str(here.relative_to(folder))
         if (real := os.path.realpath(here)) in seen:
-            listing.left_out.setdefault("listed already", []).append(name)
+            listing.left_out.setdefault(AGAIN, []).append(name)
             continue
         seen.add(real)
         with reading(here):

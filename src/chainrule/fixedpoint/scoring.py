@@ -89,21 +89,30 @@ def edges(model: AutoregressiveModel, x: Tensor, context: Any = None, *, fronts:
 def edges_by_passes(model: AutoregressiveModel, y: Tensor, context: Any = None) -> Tensor:
     """The same by parallel passes in the order of the walk: of few rows of large pictures, with what these know of."""
     mixture = getattr(getattr(model, "head", None), "mixture", None)
-    if mixture is None:
-        table = by_passes(model, y, context)
-        symbols = y.cpu().flatten(1)[:, order_of(model)].T.long().unsqueeze(-1)
-        own = table.gather(-1, symbols)
-        return torch.cat([table.cumsum(-1, dtype=torch.int32).gather(-1, symbols) - own, own], -1)
     model_: Any = model
+    if mixture is None and not model_.coded_by_fronts:
+        return edges_of(y.cpu().flatten(1)[:, order_of(model)].T, by_passes(model, y, context))
     (height, width), reach, parts = y.shape[2:], model_.trunk.reach, []
-    rows = max(1, PASS_PIXELS // (width * max(len(y), 1)) - reach)
+    most = PASS_PIXELS if mixture is not None else PASS_ENTRIES // y.shape[1] // model.levels
+    rows = max(1, most // (width * max(len(y), 1)) - reach)
     for top in range(0, height, rows):
         begin = max(0, top - reach)
         v = model_._float(y[:, :, begin : top + rows])
-        numbers = model_.head._numbers(model_.features(v, context))[:, top - begin :]
-        found = mixture.edges(numbers, v.permute(0, 2, 3, 1)[:, top - begin :])
+        if mixture is None:
+            table = model.softmax.frequencies(model_._logits(v, context)[:, :, top - begin :])
+            found = edges_of(y[:, :, top : top + rows], table).permute(0, 2, 3, 1, 4)
+        else:
+            numbers = model_.head._numbers(model_.features(v, context))[:, top - begin :]
+            found = mixture.edges(numbers, v.permute(0, 2, 3, 1)[:, top - begin :])
         parts.append(found.to(torch.int32).flatten(1, 3).transpose(0, 1).cpu())
     return torch.cat(parts)
+
+
+def edges_of(symbols: Tensor, frequencies: Tensor) -> Tensor:
+    """Where symbols (…) lie in their frequencies (…, levels): the sum of what is below, and their own, (…, 2)."""
+    chosen = symbols.long().unsqueeze(-1)
+    own = frequencies.gather(-1, chosen)
+    return torch.cat([frequencies.cumsum(-1, dtype=frequencies.dtype).gather(-1, chosen) - own, own], -1)
 
 
 def by_passes(model: AutoregressiveModel, y: Tensor, context: Any = None) -> Tensor:

@@ -98,5 +98,5 @@ def split_bits(model: ImageModel, dataset: Dataset, split: str = "test") -> Spli
             covered = (pair + which)[mask[begin : begin + len(part)] > 0]
             total += torch.stack([pair.sum(), which.sum(), covered.sum()])
             begin += len(part)
-    bits = [abs(value) for value in (total / -math.log(2) / len(x)).tolist()]
-    return SplitBits(*bits, crop_bits(portrait() >> 6, *x.shape[2:]))
+    pairs, digits, covered_pixels = (abs(value) for value in (total / -math.log(2) / len(x)).tolist())
+    return SplitBits(pairs, digits, covered_pixels, crop_bits(portrait() >> 6, *x.shape[2:]))

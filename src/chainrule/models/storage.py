@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.torch
-from huggingface_hub import PyTorchModelHubMixin
 from torch import nn
 
+from chainrule import hub
 from chainrule.atomic import write_bytes
 from chainrule.models import checking
 
 
-class StoredModel(nn.Module, PyTorchModelHubMixin, library_name="chainrule"):
+class StoredModel(nn.Module):
     """A module that remembers the arguments of its constructor."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -42,13 +42,29 @@ class StoredModel(nn.Module, PyTorchModelHubMixin, library_name="chainrule"):
         arguments: dict[str, Any] = self.__dict__["_arguments"]
         return {"class": type(self).__name__, **arguments}
 
-    def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> None:  # type: ignore[override]
+    def save_pretrained(self, folder: str | Path) -> None:
         """Write model.safetensors and config.json into a folder that `cr.load` reads, each whole or not at all.
 
         Raises:
             DataError: the folder cannot be written.
         """
-        folder = Path(save_directory)
+        folder = Path(folder)
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
         write_bytes(folder / "model.safetensors", safetensors.torch.save(weights))
         write_bytes(folder / "config.json", (json.dumps(self.config, indent=2) + "\n").encode())
+
+    def push_to_hub(self, name: str, card: str | None = None, private: bool = False) -> str:
+        """Publish the model on the Hugging Face Hub, where `cr.load(name)` finds it; needs `hf auth login` once.
+
+        Args:
+            name: the repository, `user/name`; it is made if it does not exist.
+            card: the model card, in Markdown; without one, a short card says what the model is and how to use it.
+            private: whether only its owner sees a repository that is made.
+
+        Returns:
+            The repository's address.
+
+        Raises:
+            ModelError: the Hub refuses it, or cannot be reached.
+        """
+        return hub.push(self, name, card, private)

@@ -108,11 +108,11 @@ def edges(model: Model, y: Tensor, context: Any = None, *, fronts: bool = False)
     return None
 
 
-def fronts(model: Model, pictures: int) -> Walk | None:
-    """A walk over the fronts of pictures by the first engine that has one, or None."""
+def fronts(model: Model, pictures: int, above: Tensor | None = None) -> Walk | None:
+    """A walk over the fronts of pictures, whose first rows may be known, by the first engine that has one, or None."""
     plugins.load()
     for engine in FASTER.values():
-        if (found := engine.fronts(model, pictures)) is not None:
+        if (found := engine.fronts(model, pictures, above)) is not None:
             return found
     return None
 

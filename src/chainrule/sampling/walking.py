@@ -229,9 +229,15 @@ def at(site: Site) -> Any:
 def evaluating(model: Model) -> Iterator[None]:
     """Without dropout, under the model's own arithmetic, on a GPU with convolutions in full precision; then restored.
 
-    There cuDNN rounds the inputs of float32 convolutions to eleven bits unless told otherwise, and matrix products are
+    On a GPU cuDNN rounds the inputs of float32 convolutions to eleven bits unless told otherwise, and products are
     left as they are: a parallel pass would be further from the steps than the last digit.
+
+    Raises:
+        ModelError: a weight is not finite. What saturates, a gate or a ReLU, would hide it.
     """
+    found = [parameter.isfinite().all() for parameter in model.parameters()]
+    if found and not bool(torch.stack(found).all()):
+        raise ModelError("the model has a number that is not finite: its weights are damaged, train it again")
     backend: Any = torch.backends.cudnn
     was_training, convolutions = model.training, backend.conv
     precision = convolutions.fp32_precision if model.device.type == "cuda" else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from dataclasses import asdict, dataclass, field, replace
@@ -155,18 +156,26 @@ class Run:
         self.lap = time.perf_counter()
         reporter = progress_reporter(config.steps, training.done, unit=self.model.loss_unit, quiet=self.quiet)
         with reporter, Interrupt() as interrupt:
-            while training.done < config.steps:
-                self.pending.append(training.step())
-                interrupted = anywhere(self.machine.accelerator, interrupt.requested)
-                evaluating = training.done % config.eval_every == 0 or training.done == config.steps
-                if evaluating or interrupted or len(self.pending) == NOTED:
+            while self.due or training.done < config.steps:
+                if not self.due:  # after a stop in front of an evaluation, that comes first
+                    self.pending.append(training.step())
+                stop = anywhere(self.machine.accelerator, interrupt.requested)
+                if self.pending and (self.due or stop or len(self.pending) == NOTED):
                     self.note(reporter)
-                if evaluating:
-                    self.evaluate(reporter)
-                if evaluating or interrupted:
+                if not stop and self.due:
+                    stop = not self.evaluate(reporter, interrupt)
                     self.save()
-                if interrupted and training.done < config.steps:
+                elif stop:
+                    self.save()
+                if stop:
                     raise KeyboardInterrupt
+
+    @property
+    def due(self) -> bool:
+        """Whether the weights at hand are to be evaluated, and have not been."""
+        step, found = self.training.done, self.history.validation
+        wanted = step > 0 and (step % self.config.eval_every == 0 or step == self.config.steps)
+        return wanted and not (found and found[-1][0] == step)
 
     def note(self, reporter: Silent) -> None:
         """Take down the losses of the last steps, the means over all processes."""
@@ -181,13 +190,23 @@ class Run:
         reporter.step(self.training.done, self.history.train[-1])
         self.spend(training=True)
 
-    def evaluate(self, reporter: Silent) -> None:
-        """Measure the averaged weights on the validation set, and keep them if they are the best."""
+    def evaluate(self, reporter: Silent, interrupt: Interrupt) -> bool:
+        """Measure the averaged weights on the validation set, and keep them if they are the best.
+
+        Returns:
+            False if somebody wished to stop meanwhile: it is given up then, and comes first when the run is resumed.
+            Several processes measure to the end, since all must stop at one step.
+        """
         step, history = self.training.done, self.history
         if not all(bool(torch.isfinite(parameter).all()) for parameter in self.model.parameters()):
             raise self.diverged("a weight is no longer finite")
+        alone = self.machine.accelerator.num_processes == 1
         with self.training.average.applied():
-            loss = validation_loss(self.model, self.training.dataset)
+            try:
+                with interrupt.at_once() if alone else contextlib.nullcontext():
+                    loss = validation_loss(self.model, self.training.dataset)
+            except KeyboardInterrupt:
+                return False
             self.refuse_divergence([loss])
             if loss < history.best_bits:
                 history.best_bits, history.best_step, self.best = loss, step, copy_of(self.model)
@@ -195,6 +214,7 @@ class Run:
         self.journal.add({"step": step, "validation": loss})
         reporter.validation(step, loss)
         self.spend(training=False)
+        return True
 
     def refuse_divergence(self, losses: list[float]) -> None:
         """Stop where a loss is no number, or out of all proportion to the first."""

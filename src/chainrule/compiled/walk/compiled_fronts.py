@@ -53,8 +53,8 @@ class FrontSpace:
 class CompiledFronts(FrontWalk):
     """A walk over the fronts of pictures that is taken as a whole; single steps are the model's own."""
 
-    def __init__(self, program: Program, model: Any, pictures: int) -> None:
-        self.program, self.model, self.pictures, self.begun = program, model, pictures, False
+    def __init__(self, program: Program, model: Any, pictures: int, above: Tensor | None = None) -> None:
+        self.program, self.model, self.pictures, self.above, self.begun = program, model, pictures, above, False
         self.shape = pictures, *model.walk_shape
         self.code: Any = library()
 
@@ -77,13 +77,16 @@ class CompiledFronts(FrontWalk):
         """As the contract says, for exact programs."""
         if not self.program.record.exact:
             return None
-        x = torch.empty(self.shape, dtype=torch.int64, device="cpu")
+        x, above = torch.empty(self.shape, dtype=torch.int64, device="cpu"), 0
         if not self.pictures:
             return x, words
+        if self.above is not None:
+            above = self.above.shape[2]
+            x[:, :, :above] = self.above
         words = np.ascontiguousarray(words, np.uint32)
         rest = np.array([0, len(words)], np.uint64)
         space = FrontSpace(self.program, self.shape)
-        space.run(self.code.chainrule_fronts_decode, words.ctypes.data, x.data_ptr(), rest.ctypes.data)
+        space.run(self.code.chainrule_fronts_decode, above, words.ctypes.data, x.data_ptr(), rest.ctypes.data)
         return x, words_left(words, rest)
 
     def conditional(self) -> Conditional:

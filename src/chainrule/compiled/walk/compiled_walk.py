@@ -143,9 +143,9 @@ class Compiled(Engine):
         ahead = self.fronts(model, batch) if batch < GROUP else None
         return CompiledWalk(program, batch, ahead)
 
-    def fronts(self, model: Model, pictures: int) -> CompiledFronts | None:
+    def fronts(self, model: Model, pictures: int, above: Tensor | None = None) -> CompiledFronts | None:
         program = by_fronts(model)
-        return None if program is None else CompiledFronts(program, model, pictures)
+        return None if program is None else CompiledFronts(program, model, pictures, above)
 
     def push(self, state: int, symbols: Tensor, edges: Tensor, levels: int) -> tuple[int, np.ndarray] | None:
         if (code := library()) is None or not available():

@@ -25,11 +25,12 @@ typedef struct {
     int64_t *at, *values; /* of the front's pixels: lines, and what was chosen last */
     /* what is asked for: all values are known, and `edges` (sites, pictures, 2) wanted, in the fronts' order or in
        raster order; or the others than the known ones are drawn by uniforms u (pictures, sites), in raster order; or
-       all are decoded, in the fronts' order */
+       all but those of the rows `above` are decoded, in the fronts' order */
     int32_t *edges;
     int64_t raster;
     const double *u;
     const uint8_t *known;
+    int64_t above;
     int64_t *x; /* (pictures, channels, height, width) */
     /* the front: its number, its first row, its pixels (of all pictures), the sites before it, the channel at hand */
     int64_t front, first, count, before, channel;
@@ -136,7 +137,9 @@ static void run_fronts(fronts *f, coder *c, int64_t *progress, int64_t pixels) {
             for (int64_t k = 0; k < f->count; k++) {
                 const spot here = spot_of(f, k);
                 double *room = f->rooms + k * f->p->room;
-                f->values[k] = *value_at(f, k, f->channel) = decoded(f->p, room, f->channel, c);
+                int64_t *value = value_at(f, k, f->channel);
+                if (f->first + k / f->pictures >= f->above) *value = decoded(f->p, room, f->channel, c);
+                f->values[k] = *value;
                 if (f->channel + 1 == f->p->channels) take(f->p, f->memory, room, 0, &here, f->channel, f->values[k]);
             }
         }
@@ -164,9 +167,10 @@ void chainrule_fronts_draw(GROUND, const double *u, const uint8_t *known, int64_
     run_fronts(&f, 0, progress, pixels);
 }
 
-/* `rest` holds the coder's state and how many words are left, and gets them. */
-void chainrule_fronts_decode(GROUND, const uint32_t *words, int64_t *x, uint64_t *rest) {
-    fronts f = {p, memory, scratch, rooms, pictures, height, width, threads, at, values, .x = x};
+/* The first rows, `above` of them, are known. `rest` holds the coder's state and how many words are left, and gets
+   them. */
+void chainrule_fronts_decode(GROUND, int64_t above, const uint32_t *words, int64_t *x, uint64_t *rest) {
+    fronts f = {p, memory, scratch, rooms, pictures, height, width, threads, at, values, .above = above, .x = x};
     coder c = {rest[0], words, (int64_t)rest[1]};
     run_fronts(&f, &c, progress, pixels);
     if (progress[0] == width + SKEW * (height - 1)) refill(&c);

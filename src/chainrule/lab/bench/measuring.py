@@ -6,6 +6,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -36,3 +37,25 @@ def peak_megabytes(device: torch.device | None = None) -> float:
         return torch.cuda.max_memory_reserved(device) / 1e6
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak * (1 if sys.platform == "darwin" else 1024) / 1e6
+
+
+def memory_of(action: Callable[[], T]) -> tuple[float | None, T]:
+    """(memory, result) of an action: 10⁶ bytes by which the process grew at most; None where Linux is not there to say.
+
+    What the process had freed before, and kept for itself, is not counted.
+    """
+    before = _resident(reset=True)
+    result = action()
+    after = _resident()
+    return None if before is None or after is None else max(0.0, after["VmHWM"] - before["VmRSS"]), result
+
+
+def _resident(*, reset: bool = False) -> dict[str, float] | None:
+    """Memory now (VmRSS) and at most (VmHWM), in 10⁶ bytes; `reset` makes the most what there is now."""
+    try:
+        if reset:
+            Path("/proc/self/clear_refs").write_text("5")
+        lines = (line.split() for line in Path("/proc/self/status").read_text().splitlines())
+        return {words[0][:-1]: int(words[1]) * 1024 / 1e6 for words in lines if words[0] in ("VmHWM:", "VmRSS:")}
+    except OSError:
+        return None

@@ -18,95 +18,116 @@ import numpy as np
 from PIL import Image
 
 from chainrule import codec
+from chainrule.codec.model_blocks import usual_models
 from chainrule.data.listing import list_folder
 from chainrule.data.pictures import read_pixels
 from chainrule.errors import CodecError, DataError
+from chainrule.fixedpoint import exact
 from chainrule.lab.bench.codec import mosaic
-from chainrule.lab.bench.measuring import clocked, peak_megabytes
+from chainrule.lab.bench.measuring import clocked, memory_of
 
-Code = tuple[str, Callable[[np.ndarray], bytes], Callable[[bytes], np.ndarray]]
+Code = tuple[str, Callable[[Any], bytes], Callable[[bytes], Any]]
+Pixels = np.ndarray
 MOST_SIDE = 16383
 """Pixels of a mosaic's side that WebP takes."""
 
 
-def bench_pictures(
-    folder: Path, models: Sequence[Any] | None = None, most: int | None = None
-) -> Iterator[dict[str, Any]]:
-    """Compress the pictures of a folder by every codec, and back.
+def read_folder(folder: Path, most: int | None = None) -> list[Pixels]:
+    """The pictures of a folder, or the first so many: (H, W), (H, W, 3) or (H, W, 4) uint8.
 
-    Args:
-        folder: of pictures; palettes become colours, and gray with alpha becomes RGBA, for all codecs alike.
-        models: those of the archive; by default the shipped ones.
-        most: take the first so many pictures.
-
-    Yields:
-        A row for each codec and way: files, bytes, bits a sub-pixel, MB/s of raw pixels in and out, and the most
-        memory (MB) that this process has taken so far; ours come first.
+    Palettes become colours, and gray with alpha becomes RGBA, for all codecs alike.
 
     Raises:
-        DataError: the folder holds no pictures, or one that cannot be used.
-        CodecError: a codec did not give back what it was given.
+        DataError: there are none, or one cannot be used.
     """
     paths = list_folder(folder).pictures[:most]
     if not paths:
         raise DataError(f"the folder {folder} holds no pictures: name one that does")
-    pictures = [_pixels(path) for path in paths]
+    pixels = (read_pixels(path, alpha=True).pixels for path in paths)
+    return [np.ascontiguousarray(x[..., 0] if x.shape[2] == 1 else x) for x in pixels]
 
-    def pack(chosen: list[np.ndarray]) -> bytes:
-        return codec.compress(chosen, None if models is None else list(models))
 
-    def unpack(blob: bytes) -> list[np.ndarray]:
-        found: list[np.ndarray] = codec.decompress(blob, None if models is None else list(models))
-        return found
+def bench_pictures(pictures: list[Pixels], models: Sequence[Any] | None = None) -> Iterator[dict[str, Any]]:
+    """Compress pictures by every codec, and back.
 
-    yield _row("chainrule", "all in one", [pictures], pack, unpack, _all_same)
-    yield _row("chainrule", "each", [[picture] for picture in pictures], pack, unpack, _all_same)
+    Args:
+        pictures: as `read_folder` gives them.
+        models: those of our archives; by default the shipped ones.
+
+    Yields:
+        A row for each codec, ours first. `bytes` and `bits_per_subpixel`: of all pictures, each a file of its own.
+        `bits_all_in_one`: the same of one archive, mosaic or stream of all; None where there is none. `MB/s_in` and
+        `MB/s_out`: 10⁶ bytes of raw pixels packed and unpacked a second, of one archive for ours and xz, of single
+        files for the others. `memory_MB`: 10⁶ bytes that this took, beyond what the process had; None where the system
+        does not say.
+
+    Raises:
+        CodecError: a codec did not give back what it was given.
+    """
+    chosen = [exact(model) for model in (usual_models() if models is None else models)]
+    raw = sum(picture.size for picture in pictures)
+    singles = [[picture] for picture in pictures]
+    ours = partial(codec.compress, second=chosen or None), partial(codec.decompress, second=chosen or None)
+    together = _measured("chainrule", [pictures], *ours)
+    each = together if len(pictures) == 1 else _measured("chainrule", singles, *ours)
+    yield _row("chainrule", raw, each, together, together)
+    sheet = _sheet(pictures)
     for name, encode, decode in _codecs():
-        yield _row(name, "each", pictures, encode, decode, _same)
-    if len({picture.shape for picture in pictures}) == 1 and len(pictures) > 1:
-        stack = np.stack([picture if picture.ndim == 3 else picture[..., None] for picture in pictures])
-        sheet = mosaic(stack) if stack.shape[3] > 1 else mosaic(stack)[..., 0]
-        if max(sheet.shape[:2]) <= MOST_SIDE:
-            for name, encode, decode in _codecs():
-                yield _row(name, "mosaic", [sheet], encode, decode, _same, sum(p.size for p in pictures))
+        each = _measured(name, pictures, encode, decode)
+        yield _row(name, raw, each, each if sheet is None else _measured(name, [sheet], encode, decode), each, sheet)
     stream = b"".join(picture.tobytes() for picture in pictures)
-    preset = lzma.PRESET_EXTREME | 9
-    yield _row("xz -9e", "all in one", [stream], partial(lzma.compress, preset=preset), lzma.decompress, bytes.__eq__)
+    xz = _measured("xz -9e", [stream], partial(lzma.compress, preset=lzma.PRESET_EXTREME | 9), lzma.decompress)
+    yield _row("xz -9e", raw, None, xz, xz)
+
+
+Measured = tuple[int, float, float, float | None]
+"""Bytes, seconds to pack and to unpack, memory."""
+
+
+def _measured(
+    name: str, things: Sequence[Any], encode: Callable[[Any], bytes], decode: Callable[[bytes], Any]
+) -> Measured:
+    def both() -> tuple[int, float, float]:
+        packing, packed = clocked(lambda: [encode(thing) for thing in things])
+        unpacking, back = clocked(lambda: [decode(data) for data in packed])
+        if not all(_same(a, b) for a, b in zip(things, back, strict=True)):
+            raise CodecError(f"{name} did not give back what it was given: it cannot be compared")
+        return sum(map(len, packed)), packing, unpacking
+
+    memory, found = memory_of(both)
+    return *found, memory
 
 
 def _row(
-    name: str,
-    way: str,
-    things: Sequence[Any],
-    encode: Callable[[Any], bytes],
-    decode: Callable[[bytes], Any],
-    same: Callable[[Any, Any], bool],
-    raw: int | None = None,
+    name: str, raw: int, each: Measured | None, together: Measured, timed: Measured, sheet: Pixels | None = None
 ) -> dict[str, Any]:
-    packing, packed = clocked(lambda: [encode(thing) for thing in things])
-    unpacking, back = clocked(lambda: [decode(data) for data in packed])
-    if not all(same(a, b) for a, b in zip(things, back, strict=True)):
-        raise CodecError(f"{name} did not give back what it was given: it cannot be compared")
-    raw = raw or sum(_size(thing) for thing in things)
-    total = sum(map(len, packed))
+    whole = each is None or together is not each or sheet is not None
     return {
         "codec": name,
-        "files": way,
-        "bytes": total,
-        "bits_per_subpixel": 8 * total / raw,
-        "in_megabytes_per_second": raw / packing / 1e6,
-        "out_megabytes_per_second": raw / unpacking / 1e6,
-        "peak_megabytes": peak_megabytes(),
+        "bytes": together[0] if each is None else each[0],
+        "bits_per_subpixel": None if each is None else 8 * each[0] / raw,
+        "bits_all_in_one": 8 * together[0] / raw if whole else None,
+        "MB/s_in": raw / timed[1] / 1e6,
+        "MB/s_out": raw / timed[2] / 1e6,
+        "memory_MB": timed[3],
     }
 
 
-def _size(thing: Any) -> int:
-    """Raw bytes."""
-    return sum(map(_size, thing)) if isinstance(thing, list) else thing.size if hasattr(thing, "size") else len(thing)
+def _sheet(pictures: list[Pixels]) -> Pixels | None:
+    """A mosaic of pictures of one shape; None if they differ, there is one only, or it would be too large."""
+    if len({picture.shape for picture in pictures}) > 1 or len(pictures) == 1:
+        return None
+    stack = np.stack([picture if picture.ndim == 3 else picture[..., None] for picture in pictures])
+    sheet = mosaic(stack)
+    return None if max(sheet.shape[:2]) > MOST_SIDE else sheet if sheet.shape[2] > 1 else sheet[..., 0]
 
 
-def _same(given: np.ndarray, back: np.ndarray) -> bool:
-    """Whether a codec gave a picture back; WebP makes colours of gray, and drops an alpha plane that hides nothing."""
+def _same(given: Any, back: Any) -> bool:
+    """Whether a codec gave back what it got; WebP makes colours of gray, and drops an alpha plane of 255 alone."""
+    if isinstance(given, bytes):
+        return bool(given == back)
+    if isinstance(given, list):
+        return all(np.array_equal(a, b) for a, b in zip(given, back, strict=True))
     if given.ndim == 2 and back.ndim == 3:
         given = given[..., None].repeat(3, 2)
     if given.ndim == 3 and given.shape[2] == 4 and back.shape[2] == 3:
@@ -114,20 +135,10 @@ def _same(given: np.ndarray, back: np.ndarray) -> bool:
     return np.array_equal(given, back)
 
 
-def _all_same(given: list[np.ndarray], back: list[np.ndarray]) -> bool:
-    return all(np.array_equal(a, b) for a, b in zip(given, back, strict=True))
-
-
-def _pixels(path: Path) -> np.ndarray:
-    """A picture as (H, W), (H, W, 3) or (H, W, 4) uint8."""
-    pixels = read_pixels(path, alpha=True).pixels
-    return np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
-
-
 def _codecs() -> Iterator[Code]:
     """PNG and WebP by Pillow; JPEG XL where imagecodecs is installed."""
     yield "PNG, optimised", partial(_packed, form="PNG", optimize=True), _unpacked
-    yield "WebP, lossless", partial(_packed, form="WEBP", lossless=True, exact=True, method=6, quality=75), _unpacked
+    yield "WebP, lossless", partial(_packed, form="WEBP", lossless=True, exact=True, method=6, quality=100), _unpacked
     try:
         ic: Any = importlib.import_module("imagecodecs")
     except ImportError:
@@ -137,12 +148,12 @@ def _codecs() -> Iterator[Code]:
         yield f"JPEG XL, effort {effort}", encode, ic.jpegxl_decode
 
 
-def _packed(pixels: np.ndarray, form: str, **options: Any) -> bytes:
+def _packed(pixels: Pixels, form: str, **options: Any) -> bytes:
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, form, **options)
     return file.getvalue()
 
 
-def _unpacked(data: bytes) -> np.ndarray:
+def _unpacked(data: bytes) -> Pixels:
     with Image.open(io.BytesIO(data)) as image:
         return np.array(image)
