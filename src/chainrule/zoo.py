@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from chainrule import hub
-from chainrule.claims import shapes_of
+from chainrule.claims import plausible, shapes_of
 from chainrule.data.levels import checked_values
 from chainrule.data.reading import opened, reading
 from chainrule.errors import ChainruleError, ModelError
@@ -71,8 +71,9 @@ def assemble(config: dict[str, Any], weights: dict[str, Tensor], described: str,
     config = {key: tuple(value) if isinstance(value, list) else value for key, value in config.items()}
     shapes = {key: tuple(tensor.shape) for key, tensor in weights.items()}
     try:
-        fits = shapes_of({"class": name, **config}, shapes) == shapes
+        fits = plausible(config, shapes) or shapes_of({"class": name, **config}, shapes) == shapes
         model: Any = REGISTRY[name](**config) if fits else None
+        fits = fits and {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()} == shapes
         shown = None if shown is None or not fits else checked_values(shown, model.levels)
     except (TypeError, ValueError, RuntimeError, IndexError, OverflowError, MemoryError, ChainruleError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
