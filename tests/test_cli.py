@@ -157,6 +157,7 @@ def test_train_evaluate_sample(tmp_path, capsys):
     assert capsys.readouterr().out == first
     fails(capsys, "train", "2d-made", "--out", out, saying=["--resume"])
     fails(capsys, "evaluate", out, "--independent-channels", saying=["MADE has no joint", "PixelCNN-MADE"])
+    fails(capsys, "evaluate", out, "--split-bits", saying=["does not say which pixels are a digit's", "hopper-mnist"])
 
 
 def test_evaluate_tells_what_channels_know_of_each_other(tmp_path, capsys):

@@ -210,7 +210,7 @@ def archive_of(names, path):
         patch.setattr(container, "unpack_header", lambda packed: None)  # which the writer would refuse to write
         writer = Writer(file, [Pictures(names)])
         items = [picture_chunks.prepared(PictureFile(b"x"), []) for _ in names]
-        writer.chunk(*picture_chunks.encode_pictures(items, Packing([], writer, False)))
+        writer.chunk(*picture_chunks.encode_pictures(items, Packing([], writer, embed=False, named=False)))
         writer.end()
 
 

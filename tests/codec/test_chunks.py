@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -244,30 +241,3 @@ def test_a_wrong_symbol_is_noticed():
         with pytest.raises(CodecError, match="damaged"):
             chunks.decode_chunk(Chunk(chunk.member, 0, 5, chunk.digest, b"\0" + payload_), models)
     assert chunks.decode_chunk(chunk, models) == as_given(model, x).astype(chunk.member.dtype).tobytes()
-
-
-SCRIPT = """
-import sys, numpy as np, torch
-torch.set_num_threads(1)
-torch.backends.mkldnn.set_flags(False)
-from chainrule import zoo
-from chainrule.codec import decompress
-blob = open(sys.argv[1] + "/a.crz", "rb").read()
-np.save(sys.argv[1] + "/back.npy", decompress(zoo.load(sys.argv[1]), blob))
-"""
-
-
-def test_another_process_on_another_processor(tmp_path, engine):
-    """Encoded with AVX, oneDNN and two threads; decoded without any of them, by PyTorch and by compiled code."""
-    model = small()
-    model.save_pretrained(tmp_path)
-    x = as_given(model, events(model, 40))
-    torch.set_num_threads(2)
-    try:
-        (tmp_path / "a.crz").write_bytes(compress(model, x))
-    finally:
-        torch.set_num_threads(1)
-    environment = {**os.environ, "ATEN_CPU_CAPABILITY": "default", "MKL_ENABLE_INSTRUCTIONS": "SSE4_2"}
-    environment["CHAINRULE_COMPILED"] = "0" if engine == "compiled" else "1"
-    subprocess.run([sys.executable, "-c", SCRIPT, str(tmp_path)], env=environment, check=True)
-    assert np.array_equal(np.load(tmp_path / "back.npy"), x)

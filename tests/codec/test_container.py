@@ -66,7 +66,7 @@ def encoded(of, events, number=0):
         def number(self, place):
             return number
 
-    return encode_events(Fixed([of], None, False), 0, events)
+    return encode_events(Fixed([of], None, embed=False, named=True), 0, events)
 
 
 def build(chunks=None, inside=None, of=MODEL, events=EVENTS, members=None, count=None, **changes):

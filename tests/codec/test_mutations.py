@@ -283,6 +283,6 @@ def test_mutants_come_back_the_same_or_are_refused(archives, tmp_path, monkeypat
     assert found["same"] > 0
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_six_thousand_mutants(archives, tmp_path, monkeypatch):
     assert attack(archives, range(1000, 7000), tmp_path, monkeypatch)["refused"] > 4000

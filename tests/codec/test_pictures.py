@@ -45,7 +45,9 @@ def chunk_of(files, models=()):
     """Pictures to a chunk and back: the archive's reader, the chunk's parts, and what came out."""
     stream = io.BytesIO()
     writer = Writer(stream, [Loose(len(files))])
-    chunk = encode_pictures([prepared(file, models) for file in files], Packing(models, writer, False))
+    chunk = encode_pictures(
+        [prepared(file, models) for file in files], Packing(models, writer, embed=False, named=True)
+    )
     writer.chunk(*chunk)
     writer.end()
     stream.seek(0)

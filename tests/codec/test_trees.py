@@ -170,7 +170,7 @@ def test_trees(model, another_user) -> None:
     assert 5 < trees(model, range(60)) < 60
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_two_thousand_trees(model, another_user) -> None:
     assert trees(model, range(1000, 3000)) > 200
 

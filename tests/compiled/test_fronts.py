@@ -109,7 +109,7 @@ def test_draws_are_those_of_the_steps(models, size, threads):
 def test_words_that_nobody_wrote_are_levels_still(models):
     """Whatever the words are: a decoder stays within bounds, and says in the end that they do not fit."""
     model = models[1].sized(6, 11)
-    noise = torch.randint(1, 2**31, (9,), generator=torch.Generator().manual_seed(0)).numpy().astype("<u4")
+    noise = torch.randint(1, 2**31, (400,), generator=torch.Generator().manual_seed(0)).numpy().astype("<u4")
     with torch.no_grad():
         decoder = Decoder(noise.tobytes())
         x = decoder.whole(engines.fronts(model, 1))

@@ -48,10 +48,18 @@ def test_the_full_preset_is_the_assignments():
 
 
 @pytest.mark.parametrize("preset", ["quick", "full"])
-@pytest.mark.parametrize(("gated", "masked"), [("gated", "pixelcnn"), ("gated-made", "pixelcnn-made")])
-def test_gated_models_are_as_large_as_masked_ones(gated, masked, preset):
+@pytest.mark.parametrize(
+    ("other", "masked"),
+    [
+        ("gated", "pixelcnn"),
+        ("gated-made", "pixelcnn-made"),
+        ("pixelsnail", "pixelcnn-made"),
+        ("image-gpt", "pixelcnn-made"),
+    ],
+)
+def test_other_models_are_as_large_as_masked_ones(other, masked, preset):
     """Within a seventh of each other, and trained alike: what differs is the architecture."""
-    recipes = [get_recipe(name, preset) for name in (gated, masked)]
+    recipes = [get_recipe(name, preset) for name in (other, masked)]
     counts = [sum(p.numel() for p in recipe.model.build((3, 28, 28), 4).parameters()) for recipe in recipes]
     assert counts[0] == pytest.approx(counts[1], rel=1 / 7)
     assert recipes[0].train == recipes[1].train

@@ -155,9 +155,9 @@ def test_changing_an_unseen_entry_changes_nothing(model):
         assert (model._log_pmf(y, None).exp()[where] - pmf[where]).abs().max() < 1e-12
 
 
-@pytest.mark.parametrize("levels", [3, 18])
-@pytest.mark.parametrize("layer_norm", [True, False])
-@pytest.mark.parametrize("shape", [(1, 7, 9), (2, 9, 5), (3, 6, 7)])
+@pytest.mark.parametrize(
+    ("shape", "layer_norm", "levels"), [((1, 7, 9), True, 3), ((2, 9, 5), False, 18), ((3, 6, 7), True, 18)]
+)
 @pytest.mark.parametrize("blocks", [0, 1, 2])
 @pytest.mark.parametrize("cls", [PixelCNN, PixelCNNMADE, GatedPixelCNN, GatedPixelCNNMADE, LogisticPixelCNN])
 def test_receptive_field_on_larger_images(cls, blocks, shape, layer_norm, levels):

@@ -71,3 +71,23 @@ def test_refusals() -> None:
         cr.ImageGPT((1, None, None), 3)
     with pytest.raises(ModelError, match="give the shape a height and a width"):
         AttentionTrunk(1, 8, 1, True)
+
+
+def test_pixelsnail_begins_as_the_pixelcnn_whose_weights_it_takes() -> None:
+    """Bit for bit, since what attention finds is multiplied by zero; every weight has a gradient, so that it learns."""
+    torch.manual_seed(0)
+    plain = cr.PixelCNNMADE((3, 5, 6), 4, filters=16, blocks=9)
+    model = cr.PixelSNAIL((3, 5, 6), 4, filters=16, blocks=9)
+    taken = plain.state_dict()
+    assert taken.keys() < model.state_dict().keys()
+    model.load_state_dict(model.state_dict() | taken)
+    assert model.trunk.places == [4, 8]
+    x = model.sample(3, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(model.log_prob(x), plain.log_prob(x))
+    assert (cr.exact(model).log_prob(x) - model.log_prob(x)).abs().max() < 0.5
+    assert torch.equal(sampling.score(model.double(), x), sampling.score(plain.double(), x))
+    for look in model.trunk.looks:
+        torch.nn.init.normal_(look.gather.weight)
+    assert not torch.equal(model.log_prob(x), plain.log_prob(x))
+    model.loss(x).backward()
+    assert all(bool(p.grad.abs().sum() > 0) for p in model.trunk.looks.parameters())

@@ -42,6 +42,7 @@ from chainrule.training.batches import batch_indices
 from chainrule.training.config import TrainConfig, settings
 from chainrule.training.fitting import fit
 from chainrule.training.objective import Objective, smoothed_loss
+from chainrule.training.optimizers import OPTIMIZERS
 from chainrule.training.schedules import SCHEDULES, rate
 from laws import CASES, CONDITIONAL_CASES, events, randomised, tiny_dataset
 
@@ -222,12 +223,30 @@ def test_data_that_cannot_be_drawn_anew():
         train(redraw=True)
 
 
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_only_some_weights_are_trained(optimizer, tmp_path, monkeypatch):
+    """Those with the name move, the others and their average keep every bit; also in a run that is resumed."""
+    options = {"optimizer": optimizer, "only": "output", "ema": 0.9, "weight_decay": 0.1, "clip": 1.0}
+    trained, _ = train(**options)
+    for (name, now), before in zip(trained.named_parameters(), made().parameters(), strict=True):
+        assert torch.equal(now, before) == ("output" not in name)
+    at_step(monkeypatch, 5, ctrl_c)
+    with pytest.raises(KeyboardInterrupt):
+        train(folder=tmp_path / "parts", **options)
+    assert same_weights(train(folder=tmp_path / "parts", resume=True, **options)[0], trained)
+
+
+def test_nothing_to_train():
+    with pytest.raises(ModelError, match=r"--train.only looks: no weight of the model has this in its name"):
+        train(only="looks")
+
+
 def test_settings_name_only_what_was_chosen():
     """So that checkpoints from before --train.redraw existed are continued, and none with the other choice."""
     model, data = Histogram(4), tiny_dataset()
     assert "redraw" not in settings(TrainConfig(), model, data)["train"]
     assert settings(TrainConfig(redraw=True), model, data)["train"]["redraw"] is True
-    assert "label_smoothing" not in settings(TrainConfig(), model, data)["train"]
+    assert not {"label_smoothing", "only"} & settings(TrainConfig(), model, data)["train"].keys()
     assert settings(TrainConfig(label_smoothing=0.5), model, data)["train"]["label_smoothing"] == 0.5
 
 

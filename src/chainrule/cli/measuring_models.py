@@ -55,10 +55,12 @@ def evaluate(args: list[str]) -> None:
         figures["events"] = len(getattr(dataset, split))
         if independent_channels:  # first, since it may be refused
             independent = independent_bits_per_dim(loaded, dataset, split)
+        entries = getattr(dataset, split).numel() / figures["events"]
         if split_bits:
             parts = bits_by_part(loaded, dataset, split)
-        figures["bits_per_dim"] = bits_per_dim(loaded, dataset, split)
-        entries = getattr(dataset, split).numel() / figures["events"]
+            figures["bits_per_dim"] = (parts.background + parts.digit) / entries
+        else:
+            figures["bits_per_dim"] = bits_per_dim(loaded, dataset, split)
         figures["bits_per_event"] = figures["bits_per_dim"] * entries
         if independent_channels:
             figures["independent_channels_bits_per_dim"] = independent

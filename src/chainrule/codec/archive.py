@@ -81,7 +81,7 @@ def compress_files(
         total, tally = sum(map(images_of, members)), Tally()
         with _output(out, verify) as (stream, path):
             writer = Writer(stream, members)
-            packing = Packing(chosen, writer, embed_model)
+            packing = Packing(chosen, writer, embed_model, models is not None)
             done = 0
             for source in sources:
                 for count, digest, payload in source.chunks(packing, pool, chunk):

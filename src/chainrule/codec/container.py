@@ -49,11 +49,16 @@ USUAL += b'"values":"pixels"},{"kind":"kept"},{"kind":"list","count":1}{"kind":"
 """What a header usually says: the preset dictionary of its compression."""
 
 
+def described(known: Known) -> bytes:
+    """What a model's block says of it, in JSON."""
+    return json.dumps(asdict(known), separators=(",", ":")).encode()
+
+
 def pack_header(members: list[Member]) -> bytes:
     """A header as the archive holds it: JSON, deflated."""
     packer = zlib.compressobj(9, zlib.DEFLATED, -15, zdict=USUAL)
     given = [packed(member) for member in members]
-    text = json.dumps(given, separators=(",", ":"), ensure_ascii=False).encode()
+    text = json.dumps(given, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogatepass")
     return packer.compress(text) + packer.flush()
 
 
@@ -149,7 +154,7 @@ class Writer:
 
     def model(self, known: Known, inside: tuple[bytes, bytes] | None = None) -> int:
         """Append a model, perhaps with its two files; the number by which chunks call it."""
-        text, (config, weights) = json.dumps(asdict(known), separators=(",", ":")).encode(), inside or (b"", b"")
+        text, (config, weights) = described(known), inside or (b"", b"")
         if len(config) > MOST_CONFIG or len(weights) > MOST_WEIGHTS:
             raise CodecError("the model is too large to be embedded: leave --embed-model out")
         if self.models == MOST_MODELS:

@@ -67,7 +67,7 @@ def compress(first: Any, second: Any = None, *, embed_model: bool = False, chunk
     members: list[Member] = [source.member]
     writer = Writer(stream, members)
     with Pool() as pool:
-        for part in source.chunks(Packing(models, writer, embed_model), pool, chunk):
+        for part in source.chunks(Packing(models, writer, embed_model, given is not None), pool, chunk):
             writer.chunk(*part)
     writer.end()
     return stream.getvalue()

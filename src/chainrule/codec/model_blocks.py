@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from chainrule import zoo
-from chainrule.codec.container import Known, Reader, Writer
+from chainrule.codec.container import CRC, MODEL, Known, Reader, Writer, described
 from chainrule.codec.embedding import model_bytes, model_from
 from chainrule.codec.values import Mapping
 from chainrule.errors import CodecError
@@ -48,12 +48,26 @@ def known_of(model: AutoregressiveModel) -> Known:
 
 
 class Packing:
-    """The models that an archive may use while it is written; one enters it when it is first needed."""
+    """The models that an archive may use while it is written; one enters it when it is first needed.
 
-    def __init__(self, models: Iterable[AutoregressiveModel], writer: Writer, embed: bool) -> None:
-        self.models, self.writer, self.embed = [exact(model) for model in models], writer, embed
+    Args:
+        models: float or exact.
+        writer: of the archive.
+        embed: whether the models' files enter, too.
+        named: whether somebody named them; the usual models must save more than it costs to name them.
+    """
+
+    def __init__(self, models: Iterable[AutoregressiveModel], writer: Writer, embed: bool, named: bool) -> None:
+        self.models, self.writer, self.embed, self.named = [exact(model) for model in models], writer, embed, named
         self._numbers: dict[int, int] = {}
         self.used: list[Known] = []
+
+    def price(self, place: int) -> int:
+        """Bytes that the model at a place of the list must save before it is used."""
+        if self.named or place in self._numbers:
+            return 0
+        inside = model_bytes(self.models[place]) if self.embed else (b"", b"")
+        return MODEL.size + CRC.size + len(described(known_of(self.models[place]))) + sum(map(len, inside))
 
     def number(self, place: int) -> int:
         """The number in the archive of the model at a place of the list."""

@@ -128,8 +128,11 @@ def encode_pictures(items: list[Item], packing: Packing, mapper: Mapper = map) -
 def _by_model(
     items: list[Item], packing: Packing, place: int, batches: list[tuple[int, bytes]], mapper: Mapper
 ) -> None:
-    """Let a model code those of the pictures without a coder that it makes smaller; pictures of one size together."""
-    model = packing.models[place]
+    """Let a model code those of the pictures without a coder that it makes smaller; pictures of one size together.
+
+    One of the usual models must save more than its entry in the archive costs.
+    """
+    model, saved, trial = packing.models[place], 0.0, []
     sizes: dict[tuple[int, int], list[tuple[int, np.ndarray]]] = {}
     for i, item in enumerate(items):
         if item.coded is None and item.given.raster is not None:
@@ -150,16 +153,23 @@ def _by_model(
             words = encoding.words(torch.tensor(chosen)) if any(chosen) else b""
             taken = [(i, alpha) for (i, _), alpha, fine in zip(part, alphas, chosen, strict=True) if fine]
             known = sum(len(others[i][1]) for i, _ in taken if i in others)
-            if all(i in others for i, _ in taken) and len(words) + sum(len(a) for _, a in taken) >= known:
+            cost = len(words) + sum(len(alpha) for _, alpha in taken)
+            if all(i in others for i, _ in taken) and cost >= known:
                 taken = []
-            number = packing.number(place) if taken else 0
-            for i, alpha in taken:
-                items[i].coded, items[i].words = (MODEL + number, alpha), len(batches)
-            for i, coded in others.items():
-                if items[i].coded is None:
-                    items[i] = _slim(items[i].given, coded, items[i].digest)
             if taken:
-                batches.append((len(taken), words))
+                trial.append((taken, words))
+                saved += known + sum(2 * _floor(items[i]) for i, _ in taken if i not in others) - cost
+            hopeful = {i for i, _ in taken}
+            for i, coded in others.items():
+                if i not in hopeful:
+                    items[i] = _slim(items[i].given, coded, items[i].digest)
+    if saved <= packing.price(place):
+        return
+    number = packing.number(place)
+    for taken, words in trial:
+        for i, alpha in taken:
+            items[i].coded, items[i].words = (MODEL + number, alpha), len(batches)
+        batches.append((len(taken), words))
 
 
 def _alpha(item: Item, model: Any) -> bytes:

@@ -23,7 +23,16 @@ OWNERS = {
     },
     "chainrule.fixedpoint.exact_logistic": {
         name: name
-        for name in ("REACH", "STEP_BITS", "ARGUMENT_BITS", "VALUE_BITS", "LENGTH_BITS", "SHARE_BITS", "SCALED_BITS")
+        for name in (
+            "REACH",
+            "STEP_BITS",
+            "ARGUMENT_BITS",
+            "VALUE_BITS",
+            "LENGTH_BITS",
+            "SHARE_BITS",
+            "SCALED_BITS",
+            "CHOICE_BITS",
+        )
     },
     "chainrule.fixedpoint.exact_attention": {
         "QUERY_BITS": "QUERY_BITS",

@@ -32,6 +32,7 @@ class Pictures:
         if any(picture.ndim != 3 for picture in self.pictures) or len({len(picture) for picture in self.pictures}) > 1:
             raise DataError("pictures of mixed sizes must be (C, H, W) with the same number of channels C")
         self.dtype, self.ndim = self.pictures[0].dtype, 4
+        self._sizes = np.array([picture.shape[1:] for picture in self.pictures])
 
     @property
     def shape(self) -> tuple[int, int, None, None]:
@@ -80,9 +81,9 @@ class Pictures:
         """
         first = self.pictures[int(rows[0])]
         height, width = (min(side, extent) for extent in first.shape[1:])
-        large = [k for k, p in enumerate(self.pictures) if p.shape[1] >= height and p.shape[2] >= width]
-        fitting = set(large)
-        chosen = [row if row in fitting else large[row % len(large)] for row in rows.tolist()]
+        fits: np.ndarray = np.all(self._sizes >= (height, width), axis=1)
+        large = np.flatnonzero(fits)
+        chosen = [row if fits[row] else int(large[row % len(large)]) for row in rows.tolist()]
         corners = torch.rand(len(chosen), 2).tolist()
         found = []
         for row, (down, right) in zip(chosen, corners, strict=True):

@@ -25,6 +25,9 @@ LENGTH_BITS = 10
 SHARE_BITS = 20
 """Weights of components are at most 2^20; the largest is at least 2^19."""
 
+CHOICE_BITS = 8
+"""Weights of predictions lose so many bits of σ's, so that their sums do not outgrow 2^62."""
+
 SCALED_BITS = 40
 """The CDF of the mixture is brought below 2^40 before it becomes frequencies."""
 
@@ -63,6 +66,7 @@ class ExactLogisticMixture(LogisticMixture):
 
         mean_ck = ⌊m_ck (L − 1) 2^10⌉ + ⌊Σ_{j<c} (2 σ(2 a_cjk) − 2^32) w_j / 2^22⌋,
             or, from predictions p on the grid 2^-10, ⌊m_ck 2^15⌉ + 2^10 p_c + ⌊Σ_{j<c} (…) 2^10 (w_j − p_j) / 2^32⌋
+        2^10 p_c = 2^10 p_0c + ⌊Σ_{i>0} ⌊(4 σ(b_ci) − 2^33) / 2^8⌋ 2^10 (p_ic − p_0c) / 2^24⌋
         F_ck(w) = σ(⌊(2^10 w − mean_ck) ⌊σ(ρ_ck − b) / 2⌋ / 2^17⌋)
         G(w)    = ⌊Σ_k share_k F_ck(w) / D⌋,   S = ⌊Σ_k share_k 2^32 / D⌋   with D = ⌊Σ_k share_k 2^32 / 2^40⌋ + 1
         f_v     = 1 + ⌊(2^22 − L) G(above v) / S⌋ − ⌊(2^22 − L) G(below v) / S⌋
@@ -84,16 +88,13 @@ class ExactLogisticMixture(LogisticMixture):
     def __init__(self, mixture: LogisticMixture) -> None:
         if mixture.components > MOST_COMPONENTS:
             raise ModelError(f"{mixture.components:,} components have no exact form: use at most {MOST_COMPONENTS:,}")
-        super().__init__(mixture.channels, mixture.levels, mixture.components, mixture.predicted)
+        super().__init__(mixture.channels, mixture.levels, mixture.components, mixture.predictions)
         self.register_buffer("table", torch.tensor([*exp_table(), 0]), persistent=False)
         self.register_buffer("sigmoids", torch.tensor(sigmoid_table()), persistent=False)
 
     def split(self, raw: Tensor) -> Mixture:
-        """(..., numbers) → shares, means in 2^-10 half-bins, inverse scales in 2^-27, coefficients in 2^-32.
-
-        Predictions lie on the grid 2^-10 already (`ExactResiduals`).
-        """
-        logits, means, sharpness, coefficients, *predicted = self.pieces(raw.double())
+        """(..., numbers) → shares, means in 2^-10 half-bins, inverse scales in 2^-27, coefficients in 2^-32."""
+        logits, means, sharpness, coefficients, *behind = self.pieces(raw.double())
         whole = logits.mul(2.0**LOGIT_BITS).round_().clamp_(-LARGEST, LARGEST).long()
         below = whole.amax(-1, keepdim=True) - whole
         bound, shift = int(FLATTEST) << ARGUMENT_BITS, int(offset(self.levels) * 2**ARGUMENT_BITS)
@@ -105,8 +106,15 @@ class ExactLogisticMixture(LogisticMixture):
             means.mul(scale).round_().clamp_(-(2.0**48), 2.0**48).long(),
             self.sigmoid(arguments) >> 1,
             2 * self.sigmoid(doubled) - ONE,
-            *(p.mul(2.0**LENGTH_BITS).long() for p in predicted),
+            self.mixed(*behind) if behind else None,
         )
+
+    def mixed(self, choices: Tensor, predictions: Tensor) -> Tensor:
+        """Choices and predictions, which lie on the grid 2^-10 already (`ExactResiduals`) → in 2^-10 half-bins."""
+        first, others = predictions.mul(2.0**LENGTH_BITS).long().tensor_split([1], -2)
+        arguments = choices.mul(2.0**ARGUMENT_BITS).round_().clamp_(-EDGE, EDGE).long()
+        weights = (4 * self.sigmoid(arguments) - 2 * ONE) >> CHOICE_BITS
+        return first.squeeze(-2) + ((weights * (others - first)).sum(-2) >> (VALUE_BITS - CHOICE_BITS))
 
     def sigmoid(self, z: Tensor) -> Tensor:
         """2^32 σ(z / 2^20), on the line between two entries of the table: int64 → the same shape."""

@@ -27,7 +27,7 @@ class LogisticHead(Head):
 
     Args:
         components: logistics in each pixel's mixture; the other arguments as for `Head`.
-        predicted: whether the features end with predictions, from which the means start.
+        predictions: how many predictions of every channel the features end with; the means start from their mixture.
 
     Raises:
         ModelError: there are no components.
@@ -42,21 +42,22 @@ class LogisticHead(Head):
         filters: int,
         encoding: LevelEncoding,
         components: int = 10,
-        predicted: bool = False,
+        predictions: int = 0,
     ) -> None:
         super().__init__(channels, levels, filters, encoding)
         if components < 1:
             raise ModelError(f"a mixture of {components} logistics is none: use at least 1 component")
-        self.mixture = LogisticMixture(channels, levels, int(components), predicted)
+        self.mixture = LogisticMixture(channels, levels, int(components), predictions)
         self.output = output_layer(filters, self.mixture.numbers)
-        _, means, sharpness, coefficients = self.output.bias.data.split(self.mixture.sizes())
-        if predicted:
+        _, means, sharpness, coefficients, choices = self.output.bias.data.split(self.mixture.sizes())
+        if predictions:
             # At first all components lie at the prediction, from half a level to a sixteenth of the range wide, and a
             # channel's residual is 0.8 of the earlier ones'.
             widths = torch.logspace(0, math.log2(max(levels / 8, 2)), components, 2)
             sharpness.copy_((torch.special.logit(1 / (SHARPEST * widths)) + offset(levels)).repeat(channels))
             leaning = [math.atanh(0.8 / c) for c in range(1, channels) for _ in range(c)]
             coefficients.copy_(torch.tensor(leaning).repeat_interleave(components))
+            choices.zero_()  # the first prediction alone
             return
         # At first the components stand side by side over the whole range, each as wide as its share of it.
         places = (2 * torch.arange(components) + 1) / components - 1
@@ -92,5 +93,5 @@ class LogisticHead(Head):
         with torch.autocast(features.device.type, enabled=False):
             numbers = self.output.pointwise(features[..., :filters].to(self.output.weight.dtype))
         return (
-            torch.cat([numbers, features[..., filters:].to(numbers.dtype)], -1) if self.mixture.predicted else numbers
+            torch.cat([numbers, features[..., filters:].to(numbers.dtype)], -1) if self.mixture.predictions else numbers
         )

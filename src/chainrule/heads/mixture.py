@@ -7,8 +7,10 @@ levels L. One indicator k is shared by the channels of a pixel, and the means de
 
     μ_ck = m_ck + Σ_{j<c} tanh(a_cjk) y_j          p(v_c | v_<c) = Σ_k p(k | v_<c) p(v_c | k, v_<c)
 
-Behind a linear prediction p (`chainrule.nn.prediction`) the means start from it, and a channel leans on what was left
-of the earlier ones: μ_ck = p_c + m_ck + Σ_{j<c} tanh(a_cjk) (y_j − p_j).
+Behind linear predictions p_0, p_1, … (`chainrule.nn.prediction`) the means start from a mixture of them, whose weights
+the network gives, too, and a channel leans on what was left of the earlier ones:
+
+    p_c = p_0c + Σ_{i>0} 2 tanh(b_ci / 2) (p_ic − p_0c)          μ_ck = p_c + m_ck + Σ_{j<c} tanh(a_cjk) (y_j − p_j)
 
 In here the unit of length is the half-bin h, not 1: edges are whole numbers, w = 2v − (L − 1) ± 1, the width of a bin
 is 2, and nothing but the means' scale L − 1 is left of the number of levels.
@@ -95,7 +97,7 @@ class Mixture:
     means: Tensor  # (..., C, K): m, in half-bins
     sharpness: Tensor  # (..., C, K): ρ − b
     coefficients: Tensor  # (..., C(C−1)/2, K): tanh a; for channel 1: from 0; for 2: from 0, from 1; and so on
-    predicted: Tensor | None = None  # (..., C): p, in half-bins
+    predicted: Tensor | None = None  # (..., C): p, in half-bins, the predictions mixed
 
     def of_channel(self, channel: int) -> tuple[Tensor, Tensor, Tensor]:
         """Means and sharpness, (..., K), and what each earlier channel adds to the means, (..., channel, K)."""
@@ -125,7 +127,7 @@ class LogisticMixture(nn.Module):
     Args:
         channels, levels: of the pixels.
         components: logistics in the mixture, K.
-        predicted: whether the means start from predictions, C numbers in half-bins that follow a pixel's own.
+        predictions: so many of every channel, in half-bins, follow a pixel's own numbers; the means start from them.
 
     Example:
         >>> mixture = LogisticMixture(channels=3, levels=256, components=10)
@@ -136,44 +138,52 @@ class LogisticMixture(nn.Module):
 
     composes_exactly = True
 
-    def __init__(self, channels: int, levels: int, components: int, predicted: bool = False) -> None:
+    def __init__(self, channels: int, levels: int, components: int, predictions: int = 0) -> None:
         super().__init__()
-        self.channels, self.levels, self.components, self.predicted = channels, levels, components, predicted
-        self.unit = CORRECTION if predicted else float(levels - 1)
+        self.channels, self.levels, self.components, self.predictions = channels, levels, components, predictions
+        self.unit = CORRECTION if predictions else float(levels - 1)
 
     def sizes(self) -> list[int]:
-        """How many of a pixel's numbers are logits, means, sharpness and coefficients; they come in this order."""
+        """How many of a pixel's numbers are logits, means, sharpness, coefficients and choices, in this order."""
         channels, components = self.channels, self.components
-        return [components, channels * components, channels * components, channels * (channels - 1) // 2 * components]
+        all, pairs = channels * components, channels * (channels - 1) // 2 * components
+        return [components, all, all, pairs, channels * max(self.predictions - 1, 0)]
 
     @property
     def numbers(self) -> int:
-        """Numbers of one pixel: K (1 + 2C + C (C − 1) / 2)."""
+        """Numbers of one pixel: K (1 + 2C + C (C − 1) / 2), and C for each prediction but the first."""
         return sum(self.sizes())
 
     def pieces(self, raw: Tensor) -> list[Tensor]:
         """(..., numbers) → logits (..., K), means and sharpness (..., C, K), coefficients (..., C(C−1)/2, K).
 
-        And the predictions (..., C), if there are any behind them.
+        And choices (..., P − 1, C) and predictions (..., P, C), if there are P behind them.
         """
-        sizes = self.sizes()
-        logits, *others = raw[..., : self.numbers].split(sizes, -1)
+        logits, *others, choices = raw[..., : self.numbers].split(self.sizes(), -1)
         rows = (self.channels, self.channels, self.channels * (self.channels - 1) // 2)
         parts = [logits, *(part.unflatten(-1, (n, self.components)) for n, part in zip(rows, others, strict=True))]
-        return [*parts, raw[..., self.numbers :]] if self.predicted else parts
+        if not self.predictions:
+            return parts
+        behind = raw[..., self.numbers :]
+        return [*parts, *(part.unflatten(-1, (-1, self.channels)) for part in (choices, behind))]
 
     # ------------------------------------------------------------------------- what an exact model computes otherwise
 
     def split(self, raw: Tensor) -> Mixture:
         """(..., numbers) → the mixtures; numbers beyond the bounds are moved to them."""
-        logits, means, sharpness, coefficients, *predicted = self.pieces(raw)
+        logits, means, sharpness, coefficients, *behind = self.pieces(raw)
         return Mixture(
             logits.clamp(-LARGEST, LARGEST).log_softmax(-1),
             means * self.unit,
             (sharpness - offset(self.levels)).clamp(-FLATTEST, FLATTEST),
             coefficients.tanh(),
-            *predicted,
+            self.mixed(*behind) if behind else None,
         )
+
+    def mixed(self, choices: Tensor, predictions: Tensor) -> Tensor:
+        """Choices (..., P − 1, C) and predictions (..., P, C) → (..., C)."""
+        first = predictions[..., 0, :]
+        return first + (2 * (choices / 2).tanh() * (predictions[..., 1:, :] - first.unsqueeze(-2))).sum(-2)
 
     def component(self, mixture: Mixture, channel: int, v: Tensor) -> tuple[Tensor, Tensor]:
         """Mean (in half-bins) and ρ − b of a channel's components, given the levels `v` (..., C) of earlier ones."""

@@ -23,6 +23,7 @@ from chainrule.lab.recipes import RECIPES, Recipe, get_recipe
 from chainrule.lab.run_folder import is_main_process, new_folder, prepare_folder, save_arrays, write_json
 from chainrule.training.fitting import check_redraw, fit
 from chainrule.training.lock import holding
+from chainrule.training.step import kept_still
 
 CALIBRATION, PIECE = 16, 64
 """A model of pictures of any size is made exact on so many pieces of its validation pictures, of at most that side."""
@@ -80,6 +81,7 @@ def run(recipe: Recipe, out: str | Path, *, resume: bool = False, quiet: bool = 
         model.pixel_values = dataset.pixel_values
         context_of(model, dataset, "train")  # say what is wrong before anything is written
         check_redraw(dataset, recipe.train)
+        kept_still(model, recipe.train)
     if len(dataset.shape) == 3 and (legend := data.sheet_note(dataset.shape, dataset.levels)):
         say(legend, quiet=quiet)
     if not resume:

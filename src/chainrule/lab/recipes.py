@@ -70,6 +70,8 @@ MUON = {"optimizer": "muon", "lr": 0.02, "warmup": 100, "schedule": "cosine", "e
 QUICK_IMAGES = MUON | {"steps": 3200, "batch_size": 8, "eval_every": 400}
 CPU_IMAGES = MUON | {"steps": 7000, "batch_size": 16, "eval_every": 500}
 FRESH = CPU_IMAGES | {"lr": 0.01, "redraw": True}
+NEW_PARTS = FRESH | {"optimizer": "adam", "lr": 3e-3, "ema": 0.99, "only": "looks", "steps": 3000, "eval_every": 250}
+"""How the attention of a PixelSNAIL learns that begins from a trained PixelCNN."""
 
 
 def digits(title: str, model: str, quick: Values, full: Values) -> Line:
@@ -134,10 +136,11 @@ RECIPES: dict[str, Line] = {
         FRESH | {"steps": 60_000, "ema": 0.999, "eval_every": 2000},
         "runs/pixelcnn-made-cpu",
     ),
+    # its attention alone learns at first, so that it can only gain; then go on with all weights by --init
     "pixelsnail-cpu": on_cpu(
         "PixelSNAIL, full size, from the shipped PixelCNN-MADE",
         "PixelSNAIL",
-        FRESH | {"steps": 10_000, "lr": 5e-3, "warmup": 500, "ema": 0.999, "eval_every": 500},
+        NEW_PARTS,
         "pixelcnn-made",
     ),
 }

@@ -20,7 +20,16 @@ from chainrule.errors import DataError, ModelError
 from chainrule.heads import HEADS
 from chainrule.models import checking
 from chainrule.models.base import AutoregressiveModel
-from chainrule.nn import AttentionTrunk, GatedTrunk, LevelEncoding, MaskedTrunk, PredictingTrunk, SnailTrunk, Trunk
+from chainrule.nn import (
+    PREDICTORS,
+    AttentionTrunk,
+    GatedTrunk,
+    LevelEncoding,
+    MaskedTrunk,
+    PredictingTrunk,
+    SnailTrunk,
+    Trunk,
+)
 
 STRIP = 2**16
 """Pixels of a picture of any size whose features are computed at a time, where no gradient is asked for."""
@@ -104,7 +113,7 @@ class ImageModel(AutoregressiveModel):
         if can_predict and prediction is not False:
             inner = TRUNKS[trunk](2 * inputs, filters, blocks, layer_norm, size=self.shape[1:])
             self.trunk: Trunk | PredictingTrunk = PredictingTrunk(channels, self.levels, inner)
-            options["predicted"] = True
+            options["predictions"] = len(PREDICTORS)
         else:
             self.trunk = TRUNKS[trunk](inputs, filters, blocks, layer_norm, one_hot=one_hot, size=self.shape[1:])
         self.head = HEADS[head](channels, self.levels, filters, self.encoding, **options)

@@ -11,13 +11,14 @@ from chainrule.nn.linear import MaskedLinear
 from chainrule.nn.made_network import MADENetwork
 from chainrule.nn.masked_trunk import MaskedTrunk
 from chainrule.nn.norm import ChannelLayerNorm
-from chainrule.nn.prediction import PredictingTrunk, Residuals
+from chainrule.nn.prediction import PREDICTORS, PredictingTrunk, Residuals
 from chainrule.nn.residual import ResidualBlock
 from chainrule.nn.snail_trunk import SnailTrunk
 from chainrule.nn.stacks import LeftCache, LeftConv2d, RowCache, RowConv2d
 from chainrule.nn.trunk import Trunk
 
 __all__ = [
+    "PREDICTORS",
     "AttentionBlock",
     "AttentionLayer",
     "AttentionTrunk",

@@ -1,20 +1,25 @@
-"""A trunk behind a linear prediction: what is left of each pixel is what the network models.
+"""A trunk behind linear predictions: what is left of each pixel is what the network models.
 
-    p_i^c = b_c + Σ_{j<i} Σ_d w_cd(j − i) x_j^d,    at first ¾ W + ¾ N − ½ NW of the same channel
-    r = x − p (in half-bins),    s = r / (16 + |r|)
+    p_ik^c = b_kc + Σ_{j<i} Σ_d w_kcd(j − i) x_j^d                           k = 0 … K
+    r = x − p_0 (in half-bins),    s = r / (16 + |r|)
 
-W, N and NW are the neighbours to the left, above, and above to the left. The inner trunk reads x and s, the softsign of
-the residuals, in which differences of one level are seen; its features are followed by the predictions, which the head
-starts from. To know a neighbour to a precision of 1/256 is then no longer the network's task.
+At first p_0 is ¾ W + ¾ N − ½ NW of the same channel, W, N and NW being the neighbours to the left, above, and above to
+the left; it is trained. Each other p_k is one neighbour, and remains so: if it were trained, it would move under the
+network that mixes them. The inner trunk reads x and s, the softsign of the residuals, in which differences of one level
+are seen. Its features are followed by all predictions, which the head mixes with weights that the features choose
+(`chainrule.heads.mixture`). To know a neighbour to a precision of 1/256 is then no longer the network's task, nor to
+follow an edge.
 
 References: Weinberger et al., The LOCO-I Lossless Image Compression Algorithm, 2000, section III.A (prediction from
-neighbours, residuals as contexts), https://doi.org/10.1109/83.855427
+neighbours, residuals as contexts), https://doi.org/10.1109/83.855427; Jia et al., Dynamic Filter Networks, 2016
+(filters that a network chooses for each place), https://arxiv.org/abs/1605.09673
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -28,7 +33,9 @@ SOFTNESS = 16.0
 """Half-bins at which a residual enters as ½: eight levels."""
 
 PLANE = {(0, -1): 0.75, (-1, 0): 0.75, (-1, -1): -0.5}
-"""The first predictor: what row and column away a neighbour is, and its weight."""
+NEIGHBOURS = ((0, -1), (-1, 0), (-1, -1), (-1, 1), (0, -2), (-2, 0), (-1, 2), (-1, -2), (-2, 1), (-2, -1))
+PREDICTORS: tuple[dict[tuple[int, int], float], ...] = (PLANE, *({place: 1.0} for place in NEIGHBOURS))
+"""The predictors at first: what row and column away a neighbour is, and its weight."""
 
 
 class Residuals(nn.Module):
@@ -37,9 +44,9 @@ class Residuals(nn.Module):
     Args:
         levels: of every channel.
 
-    >>> predicted, residual = Residuals(256)(torch.tensor([1.0]), torch.tensor([1.0 - 32 / 255]))
-    >>> predicted.round().tolist(), residual.tolist()
-    ([223.0], [0.6666666865348816])
+    >>> predicted, residual = Residuals(256)(torch.ones(1, 1, 1, 1), torch.full((1, 1, 1, 1), 1.0 - 32 / 255))
+    >>> predicted.round().item(), residual.item()
+    (223.0, 0.6666666865348816)
     """
 
     composes_exactly = True
@@ -62,13 +69,22 @@ class Residuals(nn.Module):
         return residual / (residual.abs() + SOFTNESS)
 
     def forward(self, x: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
-        """Pixels and predictions, both in -1 … 1, of any shape → predictions in half-bins, and softened residuals."""
+        """Pixels (B, C, …) and predictions (B, K C, …), both in -1 … 1.
+
+        Returns:
+            Predictions in half-bins, and the softened residuals of the first C.
+        """
         predicted = self.predicted(p)
-        return predicted, self.softened(x, predicted)
+        return predicted, self.softened(x, predicted[:, : x.shape[1]])
+
+
+def _first(n: int, gradient: Tensor) -> Tensor:
+    """A gradient of which only the first `n` rows are left."""
+    return torch.cat([gradient[:n], torch.zeros_like(gradient[n:])])
 
 
 class PredictingTrunk(nn.Module):
-    """A trunk that reads pixels and their residuals, and whose features end with the predictions.
+    """A trunk that reads pixels and their residuals, and whose features end with the predictions of each predictor.
 
     Args:
         channels, levels: of the pixels, which are encoded as numbers.
@@ -77,19 +93,23 @@ class PredictingTrunk(nn.Module):
     >>> from chainrule.nn import MaskedTrunk
     >>> trunk = PredictingTrunk(3, 256, MaskedTrunk(6, 8, blocks=1, layer_norm=False))
     >>> trunk(torch.zeros(1, 3, 4, 5)).shape
-    torch.Size([1, 11, 4, 5])
+    torch.Size([1, 41, 4, 5])
     """
 
     composes_exactly = True
 
     def __init__(self, channels: int, levels: int, inner: Trunk) -> None:
         super().__init__()
-        self.predict = MaskedConv2d(channels, channels, KERNEL, "A")
+        self.predict = MaskedConv2d(channels, len(PREDICTORS) * channels, KERNEL, "A")
         with torch.no_grad():
             self.predict.weight.zero_()
             self.predict.bias.zero_()
-            for (row, column), weight in PLANE.items():
-                self.predict.weight[range(channels), range(channels), row - 1, KERNEL // 2 + column] = weight
+            for first, predictor in zip(range(0, self.predict.out_channels, channels), PREDICTORS, strict=True):
+                for (row, column), weight in predictor.items():
+                    rows = range(first, first + channels)
+                    self.predict.weight[rows, range(channels), row - 1, KERNEL // 2 + column] = weight
+        for parameter in self.predict.parameters():
+            parameter.register_hook(partial(_first, channels))
         self.residuals = Residuals(levels)
         self.inner = inner
         self.reach, self.periodic = KERNEL // 2 + inner.reach, inner.periodic
@@ -115,7 +135,7 @@ class PredictingTrunk(nn.Module):
             context: for the inner trunk.
 
         Returns:
-            (B, filters + channels, H, W), the predictions in half-bins.
+            (B, filters + K channels, H, W), K predictions of every channel in half-bins.
         """
         with torch.autocast(x.device.type, enabled=False):  # differences of levels need more than bfloat16's eight bits
             predicted, residual = self.residuals(x, self.predict(x))
@@ -131,7 +151,7 @@ class PredictingTrunk(nn.Module):
         return PredictingState(self.predict.start_fronts(fronts), self.inner.start_fronts(fronts), len(fronts))
 
     def step(self, state: PredictingState) -> Tensor:
-        """The features and predictions of the next pixel, (B, filters + channels)."""
+        """The features and predictions of the next pixel, (B, filters + K channels)."""
         state.predicted = self.residuals.predicted(self.predict.step(None, state.window, state.column))
         features = self.inner.step(state.inner)
         return torch.cat([features, state.predicted], 1)
@@ -140,7 +160,7 @@ class PredictingTrunk(nn.Module):
         """Tell the state the encoded pixel, (B, channels), and go on to the next."""
         assert state.predicted is not None
         self.predict.remember(pixel, state.window, state.column)
-        residual = self.residuals.softened(pixel, state.predicted)
+        residual = self.residuals.softened(pixel, state.predicted[:, : pixel.shape[1]])
         self.inner.observe(state.inner, torch.cat([pixel, residual], 1))
         state.column = (state.column + 1) % state.width
 

@@ -63,6 +63,8 @@ class TrainConfig:
     """Standard deviation, in levels, of noise added to the training events: for ordered levels and a smooth truth."""
     redraw: bool = False
     """Draw training events anew whenever they are seen, where the data knows how: digits on fresh crops."""
+    only: str = ""
+    """Train only the weights that have this in their names, such as "looks"; the others stay as they are."""
     crop: int = 32
     """Side of the random crops that a model of pictures of mixed sizes is trained on."""
     eval_every: int = 100
@@ -105,6 +107,7 @@ def settings(config: TrainConfig, model: AutoregressiveModel, dataset: Dataset) 
     later = {
         "redraw": False,
         "label_smoothing": 0.0,
+        "only": "",
         "crop": 32,
     }  # checkpoints from before there was a choice say nothing of them
     train = {key: value for key, value in asdict(config).items() if key not in FREE and later.get(key) != value}

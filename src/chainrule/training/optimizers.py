@@ -71,7 +71,7 @@ class Muon(torch.optim.Optimizer):
         """One update of every parameter that has a gradient."""
         for group in self.param_groups:
             parameters = [p for p in group["params"] if p.grad is not None]
-            if group["weight_decay"] and group["matrix"]:
+            if group["weight_decay"] and group["matrix"] and parameters:
                 torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
             (self._matrix_step if group["matrix"] else self._adam_step)(parameters, group)
 

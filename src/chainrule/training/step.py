@@ -11,9 +11,10 @@ import contextlib
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from chainrule.data import Dataset, Pictures
+from chainrule.errors import ModelError
 from chainrule.evaluation import context_of
 from chainrule.models import AutoregressiveModel
 from chainrule.training.average import WeightAverage
@@ -34,6 +35,7 @@ class Training:
         self.objective: Any = machine.accelerator.prepare_model(objective, device_placement=False)
         self.optimizer = make_optimizer(config.optimizer, model, config.lr, config.weight_decay, config.betas)
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
+        self.still = kept_still(model, config)
         self.average = WeightAverage(model, config.ema)
         self.events = dataset.train.to(machine.device)
         self.context = context_of(model, dataset, "train")
@@ -48,6 +50,7 @@ class Training:
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
         loss = self.gradients(*self.batch())
+        self.forget_still()
         if config.clip:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
         self.optimizer.step()
@@ -88,6 +91,11 @@ class Training:
             total = total + loss.detach()
         return total
 
+    def forget_still(self) -> None:
+        """Leave the weights that stay as they are without a gradient, so that optimisers pass them over."""
+        for parameter in self.still:
+            parameter.grad = None
+
     def state(self) -> dict[str, Any]:
         """All that later steps depend on, beside the settings and the data: references, not copies."""
         states = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()["state"]}
@@ -99,6 +107,7 @@ class Training:
             group["lr"] = 0.0  # weights stay as they are
         for parameter in self.model.parameters():
             parameter.grad = torch.zeros_like(parameter)
+        self.forget_still()
         self.optimizer.step()
         return self.state()
 
@@ -108,3 +117,15 @@ class Training:
         self.model.load_state_dict(state["model"])
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": state["optimizer"], "param_groups": groups})
+
+
+def kept_still(model: AutoregressiveModel, config: TrainConfig) -> list[nn.Parameter]:
+    """The weights that stay as they are.
+
+    Raises:
+        ModelError: all would.
+    """
+    found = [parameter for name, parameter in model.named_parameters() if config.only not in name]
+    if len(found) == len(list(model.parameters())):
+        raise ModelError(f"--train.only {config.only}: no weight of the model has this in its name: leave it out")
+    return found

@@ -73,14 +73,14 @@ INLINE void softmax_of(const program *p, const double *logits, double *pmf) {
 
 /* ------------------------------------------------------------------------------------------------ what every head does */
 
-/* At a pixel, whose sums lie in the room already; `predicted` are its predictions, if there are any. */
-INLINE void begin_head(const program *p, double *room, const float *predicted) {
+/* At a pixel, whose sums lie in the room already; `predictions` are its own, if there are any. */
+INLINE void begin_head(const program *p, double *room, const float *predictions) {
     if (p->head != MIXTURE) return;
     const mixture m = mixture_of(p, room);
     if (p->exact)
-        split_whole(p, room, predicted, &m);
+        split_whole(p, room, predictions, &m);
     else
-        split_real(p, room, predicted, &m);
+        split_real(p, room, predictions, &m);
 }
 
 /* Make a channel ready to be asked. */

@@ -24,7 +24,7 @@ typedef struct {
     number *now;    /* (K): the same of the channel at hand, in float64 not logarithms */
     number *mean;   /* (K): of the channel at hand */
     number *means, *scales, *coefficients; /* (C, K), (C, K), (C (C - 1) / 2, K) */
-    number *predicted, *seen;              /* (C), (C): in half-bins; in integers 2^-10 of them, and whole ones */
+    number *first, *predicted, *seen;      /* (C): in half-bins, two predictions and levels; in integers 2^-10, whole ones */
     number *sum, *divisor;                 /* of the channel at hand */
 } mixture;
 
@@ -34,7 +34,7 @@ INLINE mixture mixture_of(const program *p, double *room) {
     mixture m;
     m.shares = at, m.now = at + k, m.mean = at + 2 * k, m.means = at + 3 * k;
     m.scales = m.means + c * k, m.coefficients = m.scales + c * k;
-    m.predicted = m.coefficients + c * (c - 1) / 2 * k, m.seen = m.predicted + c;
+    m.first = m.coefficients + c * (c - 1) / 2 * k, m.predicted = m.first + c, m.seen = m.predicted + c;
     m.sum = m.seen + c, m.divisor = m.sum + 1;
     return m;
 }
@@ -57,7 +57,23 @@ INLINE int64_t cdf_of(const program *p, const mixture *m, int64_t channel, int64
     return sigmoid_of(p->sigmoids, z >> (LENGTH_BITS + VALUE_BITS - 1 - SHARPEST_LOG2 - ARGUMENT_BITS));
 }
 
-INLINE void split_whole(const program *p, const double *x, const float *predicted, const mixture *m) {
+/* The predictions of each channel, mixed by weights that the network chooses. */
+INLINE void mix_whole(const program *p, const double *choices, const float *predictions, const mixture *m) {
+    for (int64_t c = 0; c < p->channels; c++) {
+        const int64_t first = p->predictions ? (int64_t)((double)predictions[c] * (1 << LENGTH_BITS)) : 0;
+        int64_t sum = 0;
+        for (int64_t i = 1; i < p->predictions; i++) {
+            const double argument = __builtin_rint(choices[(i - 1) * p->channels + c] * (1 << ARGUMENT_BITS));
+            const int64_t share = sigmoid_of(p->sigmoids, (int64_t)between(argument, -(double)EDGE, (double)EDGE));
+            const int64_t other = (int64_t)((double)predictions[i * p->channels + c] * (1 << LENGTH_BITS));
+            sum += ((4 * share - 2 * ONE) >> CHOICE_BITS) * (other - first);
+        }
+        m->first[c].whole = first;
+        m->predicted[c].whole = first + (sum >> (VALUE_BITS - CHOICE_BITS));
+    }
+}
+
+INLINE void split_whole(const program *p, const double *x, const float *predictions, const mixture *m) {
     const int64_t k = p->components, all = p->channels * k, pairs = p->channels * (p->channels - 1) / 2 * k;
     const double unit = p->unit * (1 << LENGTH_BITS), bound = (double)((int64_t)FLATTEST << ARGUMENT_BITS);
     int64_t most = -LARGEST_LOGIT;
@@ -83,14 +99,13 @@ INLINE void split_whole(const program *p, const double *x, const float *predicte
         const double argument = between(__builtin_rint(x[i] * (2 << ARGUMENT_BITS)), -(double)EDGE, (double)EDGE);
         m->coefficients[i].whole = 2 * sigmoid_of(p->sigmoids, (int64_t)argument) - ONE;
     }
-    for (int64_t c = 0; c < p->channels; c++)
-        m->predicted[c].whole = p->predicted < 0 ? 0 : (int64_t)((double)predicted[c] * (1 << LENGTH_BITS));
+    mix_whole(p, x + pairs, predictions, m);
 }
 
 /* Make the channel ready, once the ones before it are known. */
 INLINE void begin_whole(const program *p, const mixture *m, int64_t channel) {
     const int64_t n = p->components, farthest = FARTHEST * (p->levels - 1) * (1 << LENGTH_BITS);
-    const int64_t bits = p->predicted < 0 ? 0 : LENGTH_BITS, first = channel * (channel - 1) / 2;
+    const int64_t bits = p->predictions ? LENGTH_BITS : 0, first = channel * (channel - 1) / 2;
     int64_t total = 0;
     for (int64_t k = 0; k < n; k++) {
         int64_t mean = m->means[channel * n + k].whole + m->predicted[channel].whole, lean = 0;
@@ -137,7 +152,17 @@ INLINE double logistic(double z) { return 1.0 / (1.0 + exp(-z)); }
 
 INLINE double log_logistic(double z) { return z < 0 ? z - log1p(exp(z)) : -log1p(exp(-z)); }
 
-INLINE void split_real(const program *p, const double *x, const float *predicted, const mixture *m) {
+INLINE void mix_real(const program *p, const double *choices, const float *predictions, const mixture *m) {
+    for (int64_t c = 0; c < p->channels; c++) {
+        const double first = p->predictions ? predictions[c] : 0;
+        double sum = 0;
+        for (int64_t i = 1; i < p->predictions; i++)
+            sum += 2 * tanh(choices[(i - 1) * p->channels + c] / 2) * (predictions[i * p->channels + c] - first);
+        m->first[c].real = first, m->predicted[c].real = first + sum;
+    }
+}
+
+INLINE void split_real(const program *p, const double *x, const float *predictions, const mixture *m) {
     const int64_t k = p->components, all = p->channels * k, pairs = p->channels * (p->channels - 1) / 2 * k;
         for (int64_t i = 0; i < k; i++) m->shares[i].real = between(x[i], -MIXTURE_LARGEST, MIXTURE_LARGEST);
     x += k;
@@ -147,7 +172,7 @@ INLINE void split_real(const program *p, const double *x, const float *predicted
         m->scales[i].real = SHARPEST * logistic(between(x[i] - p->shift, -FLATTEST, FLATTEST));
     x += all;
     for (int64_t i = 0; i < pairs; i++) m->coefficients[i].real = tanh(x[i]);
-    for (int64_t c = 0; c < p->channels; c++) m->predicted[c].real = p->predicted < 0 ? 0 : predicted[c];
+    mix_real(p, x + pairs, predictions, m);
 }
 
 INLINE void begin_real(const program *p, const mixture *m, int64_t channel) {
@@ -188,10 +213,10 @@ INLINE void take_real(const program *p, const mixture *m, int64_t channel, int64
     }
 }
 
-/* The prediction of a channel in half-bins. */
+/* The first prediction of a channel in half-bins. */
 INLINE double prediction_of(const program *p, double *room, int64_t channel) {
     const mixture m = mixture_of(p, room);
-    return p->exact ? (double)m.predicted[channel].whole / (1 << LENGTH_BITS) : m.predicted[channel].real;
+    return p->exact ? (double)m.first[channel].whole / (1 << LENGTH_BITS) : m.first[channel].real;
 }
 
 #endif

@@ -64,6 +64,7 @@ typedef struct {
     double out_scale, out_low, out_high;
     int64_t components; /* of a mixture */
     int64_t predicted;  /* where the predictions lie in scratch memory; -1 without */
+    int64_t predictions; /* of every channel; 0 without */
     double unit, shift; /* of means, in half-bins; what is subtracted from the sharpness */
     const int64_t *sigmoids, *exponentials; /* tables of exact heads */
     int64_t exponentials_count;

@@ -163,7 +163,7 @@ class Program:
 
     def predict(self, source: int, length: int, unit: float, farthest: float | None) -> None:
         """The predictions, `source` in so many half-bins; exact ones are put on a grid, `farthest` from 0 at most."""
-        self.record.predicted = self.vector(length)
+        self.record.predicted, self.record.predictions = self.vector(length), length // self.shape[0]
         grid = {} if farthest is None else {"whole": 1, "low": -farthest, "high": farthest}
         self._add(PREDICT, source, self.record.predicted, inputs=length, constant=unit, **grid)
 
@@ -215,7 +215,7 @@ class Program:
         record.head, record.features, record.units = MIXTURE, numbers, -(-count // 8) * 8
         record.components, record.unit, record.shift = components, unit, shift
         pairs = channels * (channels - 1) // 2
-        record.room = record.units + components * (3 + 2 * channels + pairs) + 2 * channels + 2
+        record.room = record.units + components * (3 + 2 * channels + pairs) + 3 * channels + 2
 
     def finish(self, exponentials: Tensor | None, sigmoids: Tensor | None = None) -> Program:
         """The program is complete; the tables are those of an exact model's softmax and mixture."""

@@ -27,7 +27,10 @@ BUDGETS = ("steps", "time", "full", "photos", "digits")
 """The folders of runs."""
 BASE = "pixelcnn-made"
 """Part 3's model, which the others are compared with."""
-ORDER = ("pixelcnn", BASE, "gated", "gated-made", "logistic", "grayscale", "class-conditional", "iqn")
+ORDER = (
+    *("pixelcnn", BASE, "gated", "gated-made", "pixelsnail", "image-gpt"),
+    *("logistic", "grayscale", "class-conditional", "iqn"),
+)
 """The models as the page lists them; others follow."""
 PACE = {
     str: "recipe",

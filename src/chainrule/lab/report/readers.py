@@ -41,6 +41,8 @@ MODELS = {
     "grayscale": "Grayscale PixelCNN",
     "class-conditional": "Class-conditional PixelCNN",
     "iqn": "PixelIQN",
+    "image-gpt": "ImageGPT",
+    "pixelsnail": "PixelSNAIL",
     CODEC: "Lossless compression",
 }
 """What those recipes' models, and the benchmark, are called on the page."""
