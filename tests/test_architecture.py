@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -283,7 +284,9 @@ def test_without_the_plug_in_everything_works_and_gives_the_same(tmp_path):
             (copy / inside).parent.mkdir(parents=True, exist_ok=True)
             (copy / inside).write_bytes(path.read_bytes())
     command = [sys.executable, "-c", WITHOUT_COMPILED]
-    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env={"PYTHONPATH": str(tmp_path)})
+    result = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(tmp_path)}
+    )
     assert result.returncode == 0, result.stderr
     expected = chainrule.exact(chainrule.load("colored-mnist")).sample(2, generator=torch.Generator().manual_seed(5))
     assert int(result.stdout) == int((expected.flatten() * torch.arange(expected.numel())).sum() % 99991)
