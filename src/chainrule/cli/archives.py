@@ -41,7 +41,7 @@ def compress(args: list[str]) -> None:
                 What it does not suit, a usual codec takes. Without it the shipped models of photographs are tried.
             out: The archive; - for standard output.
             embed_model: Put the exact model into the archive, so that it can be unpacked without anything else.
-            skip: Leave out, and list, pictures that cannot be packed (animated, damaged, of 16 bits).
+            skip: Leave out, and list, pictures that cannot be packed (damaged ones).
             verify: Unpack the whole archive into files again and compare them before it gets its name.
             overwrite: Replace an archive that is there already.
             chunk: Images that are coded together.

@@ -58,7 +58,7 @@ def compress_files(
         out: the archive; "-" for standard output.
         embed_model: put the exact models in.
         verify: unpack the whole archive to files again and compare them, before it gets its name.
-        skip: leave out pictures that cannot be packed (animated, damaged, of 16 bits), rather than refuse them all.
+        skip: leave out pictures that cannot be packed (damaged ones), rather than refuse them all.
         overwrite: replace a file that is there already; never one that is compressed.
         chunk: events or pictures that are coded together.
         progress: told of each chunk.

@@ -1,7 +1,7 @@
 """Picture files to rasters and back: the same samples, palette and transparency, in the format of the file.
 
 PNG files are taken apart, others are read by Pillow. What Pillow would not write back as it is (a GIF's, say) is stored
-as the file's own bytes, and so are JPEGs, whose pixels cannot return as a JPEG.
+as the file's own bytes, and so are animations, pictures of 16 bits, and JPEGs, whose pixels cannot return as a JPEG.
 """
 
 from __future__ import annotations
@@ -58,13 +58,16 @@ def read_file(path: Path) -> PictureFile:
     """Read a picture file; everything in it is looked at.
 
     Raises:
-        DataError: it cannot be read, is damaged, animated, too large, or has more than 8 bits a channel.
+        DataError: it cannot be read, is damaged, or too large.
     """
     with opened(path) as file:
         content = file.read()
     try:
         if content.startswith(SIGNATURE):
             raster = parse_png(content, path)
+            if raster is None:
+                Image.open(io.BytesIO(content)).load()  # see that it is sound
+                return PictureFile(content)
             samples = unpack_rows(raster, raster.stream or b"", raster.interlaced)
             return PictureFile(content, _with(raster, samples), PNG)
         with warnings.catch_warnings():
@@ -89,11 +92,15 @@ def _by_pillow(content: bytes, path: Path) -> PictureFile:
         # an MPO is a camera's JPEG that carries a second view or a preview behind the picture
         if image.format in ("JPEG", "MPO"):
             return PictureFile(content)
-        if (frames := getattr(image, "n_frames", 1)) > 1:
-            raise DataError(f"{path} is animated or has several pages ({frames} frames): give single pictures")
         depths = getattr(image, "tag_v2", {}).get(258, ())  # Pillow quietly halves the depth of 16-bit colour
-        if max([*depths, 8]) > 8 or image.mode.startswith("I") or image.mode == "F":
-            raise DataError(f"{path} has more than 8 bits a channel: convert it to 8 bits first")
+        if (
+            getattr(image, "n_frames", 1) > 1
+            or max([*depths, 8]) > 8
+            or image.mode.startswith("I")
+            or image.mode == "F"
+        ):
+            image.load()
+            return PictureFile(content)
         shown_otherwise = image.getexif().get(0x0112, 1) != 1 or "icc_profile" in image.info
         raster = of_image(image)
     if raster is None or form == FILE or shown_otherwise:

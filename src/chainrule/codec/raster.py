@@ -141,11 +141,13 @@ def beside_is_sound(beside: bytes) -> bool:
     return True
 
 
-def parse_png(data: bytes, path: Path) -> Raster:
+def parse_png(data: bytes, path: Path) -> Raster | None:
     """The picture of a PNG file, without its samples, but with their compressed rows.
 
+    None if it is animated or has more than 8 bits a channel: no raster holds that.
+
     Raises:
-        DataError: it is damaged, animated, or has more than 8 bits a channel.
+        DataError: it is damaged or too large.
     """
     damaged = DataError(f"{path} does not decode as an image (a damaged PNG file): replace or remove it")
     place, found, stream, beside = len(SIGNATURE), dict[bytes, bytes](), [], []
@@ -166,11 +168,9 @@ def parse_png(data: bytes, path: Path) -> Raster:
     if len(found.get(b"IHDR", b"")) != 13 or not stream or b"IEND" not in found:
         raise damaged
     width, height, depth, color, compression, filtering, interlaced = struct.unpack(">IIBBBBB", found[b"IHDR"])
-    if depth > 8:
-        raise DataError(f"{path} has more than 8 bits a channel: convert it to 8 bits first")
     frames = struct.unpack(">I", found[b"acTL"][:4])[0] if len(found.get(b"acTL", b"")) == 8 else 1
-    if frames > 1:
-        raise DataError(f"{path} is animated or has several pages ({frames} frames): give single pictures")
+    if depth > 8 or frames > 1:
+        return None
     kept = b"".join(beside)
     palette = found.get(b"PLTE", b"") if color == INDEX else b""
     keys = found.get(b"tRNS", b"") if color in (GRAY, RGB, INDEX) else b""
