@@ -39,6 +39,12 @@ def test_round_trip(case, tmp_path):
                        model.sample(5, generator=torch.Generator().manual_seed(0)))  # fmt: skip
 
 
+def test_a_model_of_many_variables_loads(tmp_path):
+    """Its ranks, a list of many numbers, are no claim on memory."""
+    MADE((1, 12, 12), 2, (200,)).save_pretrained(tmp_path)
+    assert load(tmp_path).dims == 144
+
+
 def test_files_of_a_model(folder):
     """Configuration as JSON and weights without pickle, and nothing else."""
     assert sorted(path.name for path in folder.iterdir()) == [CONFIG, WEIGHTS]

@@ -11,12 +11,15 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-MOST_SECONDS = 8
-"""Time of the processor that making a model may take."""
+MOST_SECONDS, SECONDS_A_WEIGHT = 8, 1e-6
+"""Time of the processor that making a model may take, and for each number of its weights on top."""
 SPARE_CALLS, SPARE_NUMBERS = 5_000, 2**24
 """Calls of PyTorch, and numbers that they give, for any model; what its weights allow comes on top."""
 CALLS_A_WEIGHT, NUMBERS_A_WEIGHT = 50, 100
 """Calls for each tensor of weights, numbers for each of its own: masks, and what weights are drawn from."""
+
+MOST_SIDES = 8
+"""No tensor that a constructor asks for has more."""
 
 
 class Bounded(TorchFunctionMode):
@@ -34,7 +37,7 @@ class Bounded(TorchFunctionMode):
         held = sum(tensor.numel() for tensor in weights.values())
         self.calls = SPARE_CALLS + CALLS_A_WEIGHT * len(weights) + held // 100
         self.numbers = SPARE_NUMBERS + NUMBERS_A_WEIGHT * held
-        self.end = time.thread_time() + MOST_SECONDS
+        self.end = time.thread_time() + MOST_SECONDS + SECONDS_A_WEIGHT * held
         self.grad = torch.is_grad_enabled()
 
     def __exit__(self, *error: Any) -> None:
@@ -45,7 +48,8 @@ class Bounded(TorchFunctionMode):
         given = list(_flat([*args, *(kwargs or {}).values()]))
         shapes = [value.shape for value in given if isinstance(value, Tensor)]
         self.calls -= 1
-        if self.calls < 0 or _largest(shapes, given) > self.numbers or time.thread_time() > self.end:
+        largest = len(given) if func in (torch.tensor, torch.as_tensor) else _largest(shapes, given)
+        if self.calls < 0 or largest > self.numbers or time.thread_time() > self.end:
             raise ValueError("a model of this size is not the one whose weights are given")
         found = func(*args, **(kwargs or {}))
         self.numbers -= found.numel() if isinstance(found, Tensor) else 0
@@ -55,7 +59,7 @@ class Bounded(TorchFunctionMode):
 def _largest(shapes: list[torch.Size], given: list[Any]) -> int:
     """Numbers of the largest tensor that a function may give: of its operands side by side, or as numbers say."""
     if not shapes:
-        return math.prod(abs(value) for value in given if type(value) is int and value)
+        return math.prod(abs(value) for value in given[:MOST_SIDES] if type(value) is int and value)
     try:
         return math.prod(torch.broadcast_shapes(*shapes))
     except RuntimeError:
