@@ -21,6 +21,21 @@ CALLS_A_WEIGHT, NUMBERS_A_WEIGHT = 50, 100
 MOST_SIDES = 8
 """No tensor that a constructor asks for has more."""
 
+GROWING = (
+    "repeat",
+    "repeat_interleave",
+    "tile",
+    "one_hot",
+    "pad",
+    "outer",
+    "matmul",
+    "__matmul__",
+    "mm",
+    "kron",
+    "einsum",
+)
+"""Functions that give more than their operands side by side."""
+
 
 class Bounded(TorchFunctionMode):
     """Within the block a model is made with little more time and memory than its weights suggest.
@@ -49,6 +64,8 @@ class Bounded(TorchFunctionMode):
         shapes = [value.shape for value in given if isinstance(value, Tensor)]
         self.calls -= 1
         largest = len(given) if func in (torch.tensor, torch.as_tensor) else _largest(shapes, given)
+        if shapes and getattr(func, "__name__", "") in GROWING:
+            largest = math.prod([*map(math.prod, shapes), *_sides(given)])
         if self.calls < 0 or largest > self.numbers or time.thread_time() > self.end:
             raise ValueError("a model of this size is not the one whose weights are given")
         found = func(*args, **(kwargs or {}))
@@ -59,11 +76,16 @@ class Bounded(TorchFunctionMode):
 def _largest(shapes: list[torch.Size], given: list[Any]) -> int:
     """Numbers of the largest tensor that a function may give: of its operands side by side, or as numbers say."""
     if not shapes:
-        return math.prod(abs(value) for value in given[:MOST_SIDES] if type(value) is int and value)
+        return math.prod(_sides(given))
     try:
         return math.prod(torch.broadcast_shapes(*shapes))
     except RuntimeError:
         return max(map(math.prod, shapes))
+
+
+def _sides(given: list[Any]) -> list[int]:
+    """The whole numbers among arguments, which may be sides of a tensor."""
+    return [abs(value) for value in given[:MOST_SIDES] if type(value) is int and value]
 
 
 def _flat(values: Any) -> Iterator[Any]:
