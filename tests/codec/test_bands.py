@@ -34,8 +34,9 @@ def few(monkeypatch, pixels, rows):
     monkeypatch.setattr(event_coding, "FRONT_ROWS", rows)
 
 
-@pytest.mark.parametrize("size", [(23, 9), (9, 30), (60, 1), (14, 3)])
-@pytest.mark.parametrize("limits", [(36, 99), (10**6, 5), (1, 1)])
+@pytest.mark.parametrize(
+    ("size", "limits"), [((13, 9), (36, 99)), ((9, 16), (10**6, 5)), ((20, 1), (1, 1)), ((14, 3), (36, 99))]
+)
 def test_bands_cost_what_the_picture_costs(model, size, limits, monkeypatch):
     """All of its bits, and the same pixels back, by compiled and by plain steps."""
     sized = model.sized(*size)
