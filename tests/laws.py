@@ -263,9 +263,12 @@ def may_see(model):
     trunk = model.trunk.inner if predicts else model.trunk
     reachable = reachable_pixels_gated if isinstance(trunk, GatedTrunk) else reachable_pixels
     sees = reachable(height, width, len(trunk.blocks))
-    if isinstance(trunk, AttentionTrunk | SnailTrunk):
-        pixels = list(itertools.product(range(height), range(width)))
+    pixels = list(itertools.product(range(height), range(width)))
+    if isinstance(trunk, AttentionTrunk):
         sees = {pixel: set(pixels[:position]) for position, pixel in enumerate(pixels)}
+    if isinstance(trunk, SnailTrunk):  # the streams up to a pixel's own, each of which knows what its convolutions saw
+        first = reachable_pixels(height, width, 0)
+        sees = {pixel: set().union(*(first[other] for other in pixels[: n + 1])) for n, pixel in enumerate(pixels)}
     if predicts:  # each pixel that is seen is seen with its prediction, from which the conditional starts, too
         first = reachable_pixels(height, width, 0)
         sees = {pixel: found.union(first[pixel], *(first[other] for other in found)) for pixel, found in sees.items()}
