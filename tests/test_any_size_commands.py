@@ -70,3 +70,12 @@ def test_an_image_recipe_needs_data(capsys) -> None:
     """Nothing is trained on what nobody named."""
     assert run("train", "images") == 2
     assert "pass --data FOLDER" in capsys.readouterr().err
+
+
+def test_its_report(folder) -> None:
+    """A run on pictures of any size has its row, its curve and its samples on the page."""
+    assert run("report", folder / "run", "-o", folder / "report") == 0
+    page = (folder / "report" / "index.html").read_text()
+    results = json.loads((folder / "report" / "results.json").read_text())
+    assert "any size" in page
+    assert results

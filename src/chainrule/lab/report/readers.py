@@ -98,6 +98,8 @@ class Run:
     def kind(self) -> str:
         """How its samples are looked at: values, pairs, images, or none of these."""
         shape = self.result["shape"]
+        if len(shape) == 3 and None in shape:
+            return "images"
         return {1: "values", 2: "pairs"}.get(math.prod(shape), "images" if len(shape) == 3 else "other")
 
     @property
@@ -173,8 +175,17 @@ def is_complete(result: Any) -> bool:
     if not holds(result, TRAINED) or result["steps"] < 1 or result["levels"] < 2:
         return False
     loss: Any = next((result[name] for name in LOSSES if name in result), None)
-    sizes = bool(result["shape"]) and all(isinstance(size, int) and size > 0 for size in result["shape"])
+    sizes = bool(result["shape"]) and all(isinstance(size, int) and size > 0 for size in fixed(result["shape"]))
     return sizes and is_number(loss) and loss > 0
+
+
+PICTURES = ("samples", "originals", "gray_given", "colorings")
+"""The arrays that hold levels."""
+
+
+def fixed(shape: Sequence[int | None]) -> Sequence[int | None]:
+    """The sizes in a shape that must be whole numbers: pictures of any size have no height and width."""
+    return shape[:1] if len(shape) == 3 and shape[1] is None and shape[2] is None else shape
 
 
 def are_sound(arrays: dict[str, np.ndarray], shape: Sequence[int], levels: int) -> bool:
@@ -184,7 +195,11 @@ def are_sound(arrays: dict[str, np.ndarray], shape: Sequence[int], levels: int) 
     wanted |= dict.fromkeys(("truth", "model_joint"), (levels, levels)) | dict.fromkeys(DISTRIBUTIONS, (levels,))
     for name in wanted.keys() & arrays.keys():
         array, sizes = arrays[name], wanted[name]
-        if array.dtype.kind not in ("iu" if None in sizes else "f") or not array.size or not np.isfinite(array).all():
+        if (
+            array.dtype.kind not in ("iu" if name in PICTURES else "f")
+            or not array.size
+            or not np.isfinite(array).all()
+        ):
             return False
         if len(sizes) != array.ndim or any(a not in (None, b) for a, b in zip(sizes, array.shape, strict=True)):
             return False
