@@ -35,6 +35,7 @@ HEADS, WIDTH = 1, 32
 class SnailTrunk(MaskedTrunk):
     """Type-A convolution, residual blocks and attention, ReLU, 1×1 convolution; arguments as for `Trunk`, and `size`.
 
+    >>> import torch
     >>> SnailTrunk(2, 8, blocks=1, layer_norm=True, size=(4, 5))(torch.zeros(1, 2, 4, 5)).shape
     torch.Size([1, 8, 4, 5])
     """
