@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chainrule.fixedpoint.exact_logistic import ExactLogisticMixture
 from chainrule.heads import LogisticMixture, Softmax
 from chainrule.heads.mixture import FARTHEST, FLATTEST, SHARPEST, half_bins, log_mass, offset
 
@@ -187,3 +188,20 @@ def test_offset_is_about_the_logarithm():
     for levels in (2, 3, 4, 17, 256, 1000, 65536):
         inverse = SHARPEST / (1 + math.exp(offset(levels)))
         assert 0.4 < inverse * (levels - 1) < 2.5
+
+
+def test_predictions_are_mixed_as_the_numbers_choose():
+    """p_0 + Σ_i 2 tanh(b_i / 2) (p_i − p_0), for each channel by itself; means and residuals start from it."""
+    head = LogisticMixture(channels=2, levels=256, components=3, predictions=4)
+    raw = parameters(head, 5)
+    choices = raw[:, head.numbers - 6 :].view(5, 3, 2)
+    predictions = torch.randn(5, 4, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64) * 100
+    mixture = head.split(torch.cat([raw, predictions.flatten(1)], 1))
+    wanted = predictions[:, 0].clone()
+    for i in range(1, 4):
+        wanted += 2 * torch.tanh(choices[:, i - 1] / 2) * (predictions[:, i] - predictions[:, 0])
+    assert torch.allclose(mixture.predicted, wanted)
+    mean, _ = head.component(mixture, 0, torch.zeros(5, 2))
+    assert torch.allclose(mean, wanted[:, :1] + mixture.means[:, 0])
+    whole = ExactLogisticMixture(head).split(torch.cat([raw, predictions.mul(2**10).round().div(2**10).flatten(1)], 1))
+    assert (whole.predicted / 2**10 - wanted).abs().max() < 0.02  # half-bins

@@ -63,11 +63,8 @@ def read_file(path: Path) -> PictureFile:
     with opened(path) as file:
         content = file.read()
     try:
-        if content.startswith(SIGNATURE):
-            raster = parse_png(content, path)
-            if raster is None:
-                Image.open(io.BytesIO(content)).load()  # see that it is sound
-                return PictureFile(content)
+        raster = parse_png(content, path) if content.startswith(SIGNATURE) else None
+        if raster is not None:
             samples = unpack_rows(raster, raster.stream or b"", raster.interlaced)
             return PictureFile(content, _with(raster, samples), PNG)
         with warnings.catch_warnings():

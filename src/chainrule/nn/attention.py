@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from chainrule.errors import ModelError
 from chainrule.nn.conv import MaskedConv2d
 from chainrule.nn.norm import ChannelLayerNorm
 
@@ -50,6 +51,18 @@ class AttentionCache:
     keys: Tensor
     values: Tensor
     length: int = 0
+
+
+def fixed(size: tuple[int | None, ...]) -> tuple[int, int]:
+    """The height and width of the images, whose rows and columns each have a learnt vector.
+
+    Raises:
+        ModelError: they can be any.
+    """
+    height, width = size
+    if height is None or width is None:
+        raise ModelError("attention learns a vector for each row and column: give the shape a height and a width")
+    return height, width
 
 
 def every_place(row: nn.Embedding, column: nn.Embedding) -> Tensor:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from chainrule.errors import ModelError
-from chainrule.nn.attention import AttentionBlock, AttentionCache, every_place
+from chainrule.nn.attention import AttentionBlock, AttentionCache, every_place, fixed
 from chainrule.nn.conv import MaskedConv2d
 from chainrule.nn.trunk import Trunk
 
@@ -38,9 +38,7 @@ class AttentionTrunk(Trunk):
     periodic = False
 
     def _layers(self, blocks: int, layer_norm: bool, one_hot: int) -> None:
-        height, width = self.size
-        if height is None or width is None:
-            raise ModelError("attention learns a vector for each row and column: give the shape a height and a width")
+        height, width = fixed(self.size)
         heads = max(1, round(self.filters / HEAD))
         heads -= next(k for k in range(heads) if self.filters % (heads - k) == 0)
         self.input = MaskedConv2d(self.inputs, self.filters, 1, "B", one_hot=one_hot)

@@ -1,12 +1,12 @@
 """A trunk behind linear predictions: what is left of each pixel is what the network models.
 
-    p_ik^c = b_kc + Σ_{j<i} Σ_d w_kcd(j − i) x_j^d                           k = 0 … K
+    p_ik^c = b_kc + Σ_{j<i} Σ_d w_kcd(j − i) x_j^d                           k = 0 … K − 1
     r = x − p_0 (in half-bins),    s = r / (16 + |r|)
 
 At first p_0 is ¾ W + ¾ N − ½ NW of the same channel, W, N and NW being the neighbours to the left, above, and above to
-the left; it is trained. Each other p_k is one neighbour, and remains so: if it were trained, it would move under the
-network that mixes them. The inner trunk reads x and s, the softsign of the residuals, in which differences of one level
-are seen. Its features are followed by all predictions, which the head mixes with weights that the features choose
+the left; it is trained. Each other p_k is one neighbour, and has no gradient: if it were trained, it would move under
+the network that mixes them. The inner trunk reads x and s, the softsign of the residuals, in which differences of one
+level are seen. Its features are followed by all predictions, which the head mixes with weights that the features choose
 (`chainrule.heads.mixture`). To know a neighbour to a precision of 1/256 is then no longer the network's task, nor to
 follow an edge.
 

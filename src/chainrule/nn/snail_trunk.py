@@ -20,8 +20,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
-from chainrule.errors import ModelError
-from chainrule.nn.attention import AttentionCache, AttentionLayer
+from chainrule.nn.attention import AttentionCache, AttentionLayer, fixed
 from chainrule.nn.fronts import Fronts
 from chainrule.nn.masked_trunk import MaskedState, MaskedTrunk
 from chainrule.nn.trunk import Trunk
@@ -44,9 +43,7 @@ class SnailTrunk(MaskedTrunk):
     periodic = False
 
     def _layers(self, blocks: int, layer_norm: bool, one_hot: int) -> None:
-        height, width = self.size
-        if height is None or width is None:
-            raise ModelError("attention learns a vector for each row and column: give the shape a height and a width")
+        height, width = fixed(self.size)
         super()._layers(blocks, layer_norm, one_hot)
         self.reach = height
         self.places = [*range(EVERY, blocks, EVERY)] or [blocks]  # so many blocks are in front of each attention
