@@ -159,16 +159,22 @@ def test_every_model_is_made_within_the_bounds_of_its_weights(case):
 
 
 @pytest.mark.parametrize(
-    "claim", [{"hidden": [10**6] * 2}, {"hidden": [8] * 10**6}, {"levels": 10**9}, {"shape": [10**6]}]
+    ("claim", "reason"),
+    [
+        ({"hidden": [10**6] * 2}, "of this size"),
+        ({"hidden": [8] * 10**6}, "of this size"),
+        ({"levels": 10**9}, "of this size"),
+        ({"shape": [10**6]}, "too narrow"),
+    ],
 )
-def test_a_config_that_claims_sizes_takes_no_memory(folder, monkeypatch, claim):
-    """A stranger's folder of a few bytes asks for gigabytes, or for minutes."""
+def test_a_config_that_claims_sizes_takes_no_memory(folder, monkeypatch, claim, reason):
+    """A stranger's folder of a few bytes asks for gigabytes, or for minutes: refused before the system has to."""
     config = json.loads((folder / CONFIG).read_text())
     assert claim.keys() <= config.keys()
     (folder / CONFIG).write_text(json.dumps(config | claim))
     made = []
     monkeypatch.setattr(MADE, "load_state_dict", lambda *given: made.append(given))
-    with pytest.raises(ModelError, match=CONFIG):
+    with pytest.raises(ModelError, match=f"{CONFIG} .*{reason}"):
         load(folder)
     assert not made
     assert torch.is_grad_enabled()
