@@ -274,9 +274,10 @@ def test_data_of_another_shape_is_refused(name, data, files, tmp_path):
 
 
 def test_data_that_is_not_there(files, tmp_path):
-    """A misspelt dataset is a DataError."""
+    """A misspelt dataset is a DataError, and leaves no folder, nor the one above."""
     with pytest.raises(DataError, match="no-such"):
-        run(replace(tiny("warmup", files), data="no-such-data"), tmp_path / "out", quiet=True)
+        run(replace(tiny("warmup", files), data="no-such-data"), tmp_path / "runs" / "out", quiet=True)
+    assert not (tmp_path / "runs").exists()
 
 
 def test_data_that_cannot_be_drawn_anew(files, tmp_path):

@@ -33,14 +33,14 @@ from chainrule.lab.provenance import command, device_name
 
 @contextlib.contextmanager
 def new_folder(out: Path) -> Iterator[None]:
-    """Take a folder away again that was made within the block and is still empty, if the block fails."""
-    there = out.exists()
+    """Take folders away again that were made within the block and are still empty, if the block fails."""
+    missing = [folder for folder in (out, *out.parents) if not folder.exists()]
     try:
         yield
     except BaseException:
-        if not there:
-            with contextlib.suppress(OSError):  # not empty, or never made
-                out.rmdir()
+        with contextlib.suppress(OSError):  # not empty, or never made
+            for folder in missing:
+                folder.rmdir()
         raise
 
 
