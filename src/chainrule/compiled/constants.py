@@ -11,6 +11,8 @@ import ctypes
 from importlib import import_module
 from pathlib import Path
 
+from chainrule.nn import least_squares
+
 HEADER = Path(__file__).parent / "constants.h"
 
 OWNERS = {
@@ -48,6 +50,16 @@ OWNERS = {
     },
     "chainrule.nn.fronts": {"SKEW": "LAG"},
     "chainrule.nn.prediction": {"SOFTNESS": "SOFTNESS"},
+    "chainrule.nn.least_squares": {
+        "SQUARES_BITS": "WEIGHT_BITS",
+        **{
+            name: name
+            for name in (
+                *("CELL", "ROWS", "BEFORE", "AFTER", "OWN", "LENT", "UP", "LEFT", "RIGHT", "RIDGE", "WEIGHTS"),
+                *("LARGEST_WEIGHT", "PREDICTION_BITS", "PREDICTIONS", "MOST_PREDICTED"),
+            )
+        },
+    },
     "chainrule.compiled.walk.records": {
         name: name
         for name in (
@@ -78,7 +90,9 @@ def header() -> str:
     values = constants()
     for file, of in OWNERS.items():
         lines += [f"/* {'/'.join(file.split('.')[1:])}.py */", *(f"#define {name} {values[name]}" for name in of), ""]
-    lines += ["/* all of them, in this order */", f"#define CONSTANTS {', '.join(values)}", "", "#endif", ""]
+    for name, places in (("PLACES_OF_OTHERS", least_squares.OTHERS), ("PLACES_OF_ALONE", least_squares.ALONE)):
+        lines.append(f"#define {name} {{{', '.join(f'{{{row}, {column}}}' for row, column in places)}}}")
+    lines += ["", "/* all of them, in this order */", f"#define CONSTANTS {', '.join(values)}", "", "#endif", ""]
     return "\n".join(lines)
 
 

@@ -33,7 +33,12 @@ FUNCTIONS = {
     "chainrule_fronts_draw": [P, P, P, P, N, N, N, N, P, P, P, N, P, P, P],
     "chainrule_fronts_score": [P, P, P, P, N, N, N, N, P, P, P, N, P, N, P],
 }
-COUNTING = {"chainrule_layout": [], "chainrule_multiplies": [], "chainrule_encode": [N, N, P, P, P, P]}
+COUNTING = {
+    "chainrule_layout": [],
+    "chainrule_multiplies": [],
+    "chainrule_encode": [N, N, P, P, P, P],
+    "chainrule_squares": [N, N, N, N, N, N, N, P, P, P],
+}
 """Functions that return a number."""
 SWITCH = "CHAINRULE_COMPILED"
 AGAIN = "pip install --no-cache-dir --force-reinstall --no-deps chainrule"

@@ -65,7 +65,8 @@ class ExactLogisticMixture(LogisticMixture):
     w_j = 2v_j − (L − 1), for each channel c and component k and each edge w between two levels,
 
         mean_ck = ⌊m_ck (L − 1) 2^10⌉ + ⌊Σ_{j<c} (2 σ(2 a_cjk) − 2^32) w_j / 2^22⌋,
-            or, from predictions p on the grid 2^-10, ⌊m_ck 2^15⌉ + 2^10 p_c + ⌊Σ_{j<c} (…) 2^10 (w_j − p_j) / 2^32⌋
+            or, from predictions p on the grid 2^-10,
+            ⌊m_ck 2^15⌉ + 2^10 p_c + ⌊Σ_{j<c} (… + 2^32 g_cj) 2^10 (w_j − p_j) / 2^32⌋
         2^10 p_c = 2^10 p_0c + ⌊Σ_{i>0} ⌊(4 σ(b_ci) − 2^33) / 2^8⌋ 2^10 (p_ic − p_0c) / 2^24⌋
         F_ck(w) = σ(⌊(2^10 w − mean_ck) ⌊σ(ρ_ck − b) / 2⌋ / 2^17⌋)
         G(w)    = ⌊Σ_k share_k F_ck(w) / D⌋,   S = ⌊Σ_k share_k 2^32 / D⌋   with D = ⌊Σ_k share_k 2^32 / 2^40⌋ + 1
@@ -105,16 +106,18 @@ class ExactLogisticMixture(LogisticMixture):
             self.table[below.clamp_(max=len(self.table) - 1)] >> (WEIGHT_BITS - SHARE_BITS),
             means.mul(scale).round_().clamp_(-(2.0**48), 2.0**48).long(),
             self.sigmoid(arguments) >> 1,
-            2 * self.sigmoid(doubled) - ONE,
-            self.mixed(*behind) if behind else None,
+            2 * self.sigmoid(doubled) - ONE + (behind[2].mul(2.0**VALUE_BITS).long().unsqueeze(-1) if behind else 0),
+            self.mixed(*behind[:2]) if behind else None,
         )
 
     def mixed(self, choices: Tensor, predictions: Tensor) -> Tensor:
-        """Choices and predictions, which lie on the grid 2^-10 already (`ExactResiduals`) → in 2^-10 half-bins."""
+        """Choices, and predictions, which lie on the grid 2^-10 already → in 2^-10 half-bins."""
         first, others = predictions.mul(2.0**LENGTH_BITS).long().tensor_split([1], -2)
         arguments = choices.mul(2.0**ARGUMENT_BITS).round_().clamp_(-EDGE, EDGE).long()
         weights = (4 * self.sigmoid(arguments) - 2 * ONE) >> CHOICE_BITS
-        return first.squeeze(-2) + ((weights * (others - first)).sum(-2) >> (VALUE_BITS - CHOICE_BITS))
+        mixed = first.squeeze(-2) + ((weights * (others - first)).sum(-2) >> (VALUE_BITS - CHOICE_BITS))
+        farthest = FARTHEST * (self.levels - 1) << LENGTH_BITS
+        return mixed.clamp_(-farthest, farthest)
 
     def sigmoid(self, z: Tensor) -> Tensor:
         """2^32 σ(z / 2^20), on the line between two entries of the table: int64 → the same shape."""

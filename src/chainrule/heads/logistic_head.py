@@ -49,15 +49,12 @@ class LogisticHead(Head):
             raise ModelError(f"a mixture of {components} logistics is none: use at least 1 component")
         self.mixture = LogisticMixture(channels, levels, int(components), predictions)
         self.output = output_layer(filters, self.mixture.numbers)
-        _, means, sharpness, coefficients, choices = self.output.bias.data.split(self.mixture.sizes())
+        _, means, sharpness, _, choices = self.output.bias.data.split(self.mixture.sizes())
         if predictions:
-            # At first all components lie at the prediction, from half a level to a sixteenth of the range wide, and a
-            # channel's residual is 0.8 of the earlier ones'.
+            # At first all components lie at the first prediction, from half a level to a sixteenth of the range wide.
             widths = torch.logspace(0, math.log2(max(levels / 8, 2)), components, 2)
             sharpness.copy_((torch.special.logit(1 / (SHARPEST * widths)) + offset(levels)).repeat(channels))
-            leaning = [math.atanh(0.8 / c) for c in range(1, channels) for _ in range(c)]
-            coefficients.copy_(torch.tensor(leaning).repeat_interleave(components))
-            choices.zero_()  # the first prediction alone
+            choices.zero_()
             return
         # At first the components stand side by side over the whole range, each as wide as its share of it.
         places = (2 * torch.arange(components) + 1) / components - 1

@@ -8,9 +8,9 @@ levels L. One indicator k is shared by the channels of a pixel, and the means de
     μ_ck = m_ck + Σ_{j<c} tanh(a_cjk) y_j          p(v_c | v_<c) = Σ_k p(k | v_<c) p(v_c | k, v_<c)
 
 Behind linear predictions p_0, p_1, … (`chainrule.nn.prediction`) the means start from a mixture of them, whose weights
-the network gives, too, and a channel leans on what was left of the earlier ones:
+the network gives, too, and a channel leans on what was left of the earlier ones, beyond the slopes g of p_0:
 
-    p_c = p_0c + Σ_{i>0} 2 tanh(b_ci / 2) (p_ic − p_0c)          μ_ck = p_c + m_ck + Σ_{j<c} tanh(a_cjk) (y_j − p_j)
+    p_c = p_0c + Σ_{i>0} 2 tanh(b_ci / 2) (p_ic − p_0c)   μ_ck = p_c + m_ck + Σ_{j<c} (g_cj + tanh(a_cjk)) (y_j − p_j)
 
 In here the unit of length is the half-bin h, not 1: edges are whole numbers, w = 2v − (L − 1) ± 1, the width of a bin
 is 2, and nothing but the means' scale L − 1 is left of the number of levels.
@@ -96,7 +96,7 @@ class Mixture:
     weights: Tensor  # (..., K): log π
     means: Tensor  # (..., C, K): m, in half-bins
     sharpness: Tensor  # (..., C, K): ρ − b
-    coefficients: Tensor  # (..., C(C−1)/2, K): tanh a; for channel 1: from 0; for 2: from 0, from 1; and so on
+    coefficients: Tensor  # (..., C(C−1)/2, K): of y_j; for channel 1: from 0; for 2: from 0, from 1; and so on
     predicted: Tensor | None = None  # (..., C): p, in half-bins, the predictions mixed
 
     def of_channel(self, channel: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -127,7 +127,8 @@ class LogisticMixture(nn.Module):
     Args:
         channels, levels: of the pixels.
         components: logistics in the mixture, K.
-        predictions: so many of every channel, in half-bins, follow a pixel's own numbers; the means start from them.
+        predictions: so many of every channel, in half-bins, follow a pixel's own numbers, and behind them the slopes of
+            the first; the means start from them.
 
     Example:
         >>> mixture = LogisticMixture(channels=3, levels=256, components=10)
@@ -157,15 +158,15 @@ class LogisticMixture(nn.Module):
     def pieces(self, raw: Tensor) -> list[Tensor]:
         """(..., numbers) → logits (..., K), means and sharpness (..., C, K), coefficients (..., C(C−1)/2, K).
 
-        And choices (..., P − 1, C) and predictions (..., P, C), if there are P behind them.
+        And choices (..., P − 1, C), predictions (..., P, C) and slopes (..., C(C−1)/2), if there are P behind them.
         """
         logits, *others, choices = raw[..., : self.numbers].split(self.sizes(), -1)
         rows = (self.channels, self.channels, self.channels * (self.channels - 1) // 2)
         parts = [logits, *(part.unflatten(-1, (n, self.components)) for n, part in zip(rows, others, strict=True))]
         if not self.predictions:
             return parts
-        behind = raw[..., self.numbers :]
-        return [*parts, *(part.unflatten(-1, (-1, self.channels)) for part in (choices, behind))]
+        behind, slopes = raw[..., self.numbers :].split([self.predictions * self.channels, rows[2]], -1)
+        return [*parts, *(part.unflatten(-1, (-1, self.channels)) for part in (choices, behind)), slopes]
 
     # ------------------------------------------------------------------------- what an exact model computes otherwise
 
@@ -176,14 +177,15 @@ class LogisticMixture(nn.Module):
             logits.clamp(-LARGEST, LARGEST).log_softmax(-1),
             means * self.unit,
             (sharpness - offset(self.levels)).clamp(-FLATTEST, FLATTEST),
-            coefficients.tanh(),
-            self.mixed(*behind) if behind else None,
+            coefficients.tanh() + behind[2].unsqueeze(-1) if behind else coefficients.tanh(),
+            self.mixed(*behind[:2]) if behind else None,
         )
 
     def mixed(self, choices: Tensor, predictions: Tensor) -> Tensor:
         """Choices (..., P − 1, C) and predictions (..., P, C) → (..., C)."""
-        first = predictions[..., 0, :]
-        return first + (2 * (choices / 2).tanh() * (predictions[..., 1:, :] - first.unsqueeze(-2))).sum(-2)
+        first, farthest = predictions[..., 0, :], FARTHEST * (self.levels - 1)
+        mixed = first + (2 * (choices / 2).tanh() * (predictions[..., 1:, :] - first.unsqueeze(-2))).sum(-2)
+        return mixed.clamp(-farthest, farthest)
 
     def component(self, mixture: Mixture, channel: int, v: Tensor) -> tuple[Tensor, Tensor]:
         """Mean (in half-bins) and ρ − b of a channel's components, given the levels `v` (..., C) of earlier ones."""

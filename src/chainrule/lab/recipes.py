@@ -97,7 +97,7 @@ GRAYS = {"filters": 16, "blocks": 8}, {"filters": 36, "blocks": 10}
 PHOTO = {"filters": 64, "blocks": 6, "layer_norm": False, "components": 5}
 IMAGES = MUON | {"steps": 3000, "batch_size": 16, "eval_every": 500}
 """What photographs are trained with, and whatever else has many levels."""
-PHOTO_STEPS = {"steps": 12_000, "eval_every": 1000}
+PHOTO_STEPS = {"steps": 10_000, "eval_every": 1000, "crop": 64, "batch_size": 4}
 
 RECIPES: dict[str, Line] = {
     "warmup": Line("Part 1: softmax histogram", "warmup", "Histogram", {}, WARMUP),

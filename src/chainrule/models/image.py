@@ -21,7 +21,7 @@ from chainrule.heads import HEADS
 from chainrule.models import checking
 from chainrule.models.base import AutoregressiveModel
 from chainrule.nn import (
-    PREDICTORS,
+    PREDICTIONS,
     AttentionTrunk,
     GatedTrunk,
     LevelEncoding,
@@ -113,7 +113,7 @@ class ImageModel(AutoregressiveModel):
         if can_predict and prediction is not False:
             inner = TRUNKS[trunk](2 * inputs, filters, blocks, layer_norm, size=self.shape[1:])
             self.trunk: Trunk | PredictingTrunk = PredictingTrunk(channels, self.levels, inner)
-            options["predictions"] = len(PREDICTORS)
+            options["predictions"] = PREDICTIONS
         else:
             self.trunk = TRUNKS[trunk](inputs, filters, blocks, layer_norm, one_hot=one_hot, size=self.shape[1:])
         self.head = HEADS[head](channels, self.levels, filters, self.encoding, **options)

@@ -19,7 +19,6 @@ from chainrule.compiled.walk.layer_lowering import (
     add_convolution,
     expect,
     grid_of,
-    window_of,
 )
 from chainrule.compiled.walk.program import Program
 from chainrule.compiled.walk.records import Window
@@ -27,15 +26,13 @@ from chainrule.compiled.walk.trunk_lowering import TRUNKS
 from chainrule.contract import Model
 from chainrule.fixedpoint.exact_layers import ExactLinear, ExactMaskedLinear
 from chainrule.fixedpoint.exact_logistic import ExactLogisticMixture
-from chainrule.fixedpoint.exact_residuals import ExactResiduals
 from chainrule.fixedpoint.exact_softmax import ExactSoftmax
 from chainrule.heads import FactorisedHead, LogisticHead, LogisticMixture, MADEHead, Softmax
-from chainrule.heads.mixture import FARTHEST, offset
+from chainrule.heads.mixture import offset
 from chainrule.models import ImageModel
 from chainrule.nn import (
     MaskedLinear,
     PredictingTrunk,
-    Residuals,
 )
 
 MASKED = (MaskedLinear, ExactMaskedLinear)
@@ -93,7 +90,7 @@ def add_trunk(program: Program, model: ImageModel) -> int:
     trunk, residuals = expect(model.trunk, (*TRUNKS, PredictingTrunk)), False
     pixels = model.encoding.table(trunk.hidden.weight)
     if isinstance(trunk, PredictingTrunk):
-        add_prediction(program, trunk, pixels)
+        add_prediction(program, trunk)
         trunk, residuals = expect(trunk.inner, tuple(TRUNKS)), True
 
     def enter(window: Window, layer: Any) -> None:
@@ -116,14 +113,9 @@ def add_entry(program: Program, window: Window, layer: Any, pixels: Tensor) -> N
     program.enter(window, pixels if grid is None else grid.quantise(pixels))
 
 
-def add_prediction(program: Program, trunk: PredictingTrunk, pixels: Tensor) -> None:
-    """Add the linear prediction in front of a trunk."""
-    residuals, predict = expect(trunk.residuals, (Residuals, ExactResiduals)), trunk.predict
-    window = window_of(program, predict)
-    add_entry(program, window, predict, pixels)
-    unit = float(residuals.levels - 1)
-    farthest = FARTHEST * unit if type(residuals) is ExactResiduals else None
-    program.predict(add_convolution(program, predict, window), predict.out_channels, unit, farthest)
+def add_prediction(program: Program, trunk: PredictingTrunk) -> None:
+    """Add local least squares in front of a trunk."""
+    raise Unknown("TODO")
 
 
 def add_head(program: Program, head: Any, hidden: int) -> None:
