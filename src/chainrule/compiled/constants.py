@@ -63,8 +63,9 @@ OWNERS = {
     "chainrule.compiled.walk.records": {
         name: name
         for name in (
-            *("NORM", "ACTIVATE", "PRODUCT", "WIDE_PRODUCT", "ADD", "GATE", "PREDICT", "ATTEND", "PLACE", "RECALL"),
+            *("NORM", "ACTIVATE", "PRODUCT", "WIDE_PRODUCT", "ADD", "GATE", "SQUARES", "ATTEND", "PLACE", "RECALL"),
             *("LOGITS", "MADE", "MIXTURE", "LANES", "WIDE_LANES", "MOST_TAPS", "GROUP", "MOST_KEYS", "MOST_DEPTH"),
+            *("SQUARES_RING", "SQUARES_BLOCK", "MOST_SQUARES_WEIGHTS"),
         )
     },
     "chainrule.compiled.training.layer_passes": {name: name for name in ("MOST_CHANNELS", "MOST_ROWS")},

@@ -73,15 +73,15 @@ FOR_EVERY_PROCESSOR(whole_picture, (const job *j, const picture *of, int32_t *ri
     (void)tile;
     const int64_t pairs = pairs_of(of->channels), cells = cells_of(of->width);
     int32_t sums[MOST_PAIRS];
-    float weights[MOST_WEIGHTS];
+    float weights[MOST_SQUARES_WEIGHTS];
+    const rings in = {ring, ROWS + 1, cells, cells * pairs, pairs};
     for (int64_t row = 0; row < of->height; row++)
         for (int64_t cell = 0; cell < cells; cell++) {
-            int32_t *line = ring + row % (ROWS + 1) * cells * pairs;
-            gather(of, j->near, ring, ROWS + 1, cells, row, cell, pairs, sums);
+            gather(of, j->near, &in, row, cell, sums);
             chainrule_solve(of->channels, sums, weights);
             for (int64_t column = cell * CELL; column < (cell + 1) * CELL && column < of->width; column++)
                 numbers_at(of, row, column, weights, to + (row * of->width + column) * j->numbers);
-            sum_cell(of, row, cell, line + cell * pairs);
+            sum_cell(of, row, cell, cell_of(&in, row, cell));
         }
 }
 

@@ -11,13 +11,12 @@
 #include <stdint.h>
 #include <string.h>
 
-#define BLOCK 8 /* the products of a variable with itself and all before it take a multiple of so many places */
+#define BLOCK SQUARES_BLOCK /* the products of a variable with itself and all before it take a multiple of so many places */
 #define OTHER (OWN - 1)
 #define VARIABLES (OWN + 1) /* of a channel: its neighbours, and its t behind them */
 #define MOST_VARIABLES (VARIABLES * MOST_PREDICTED)
 #define MOST_REGRESSORS (OWN + (LENT + 1) * (MOST_PREDICTED - 1))
 #define MOST_PAIRS (MOST_VARIABLES * (MOST_VARIABLES + BLOCK) / 2)
-#define MOST_WEIGHTS (MOST_REGRESSORS * MOST_PREDICTED)
 #define NEAR_CELLS (BEFORE + AFTER + 1)
 
 /* A picture as far as it is known, (channels, height, width), and what is remembered of a cell. */
@@ -76,19 +75,29 @@ INLINE void sum_cell(const picture *of, int64_t row, int64_t cell, int32_t *rest
     }
 }
 
-/* The weighted sum of the products of all samples near a cell. They lie in a ring of `rows` rows, or of as many columns;
-   `near` (ROWS + 1, NEAR_CELLS) are the cells' weights, powers of two. */
-INLINE void gather(const picture *of, const int64_t *near, const int32_t *ring, int64_t rows, int64_t columns,
-                   int64_t row, int64_t cell, int64_t pairs, int32_t *restrict sums) {
+/* Where the sums of cells lie: in a ring of rows, or of cells in each row. */
+typedef struct {
+    int32_t *start;
+    int64_t rows, cells, row, cell; /* how many, and the distance from one to the next */
+} rings;
+
+INLINE int32_t *cell_of(const rings *in, int64_t row, int64_t cell) {
+    return in->start + row % in->rows * in->row + cell % in->cells * in->cell;
+}
+
+/* The weighted sum of the products of all samples near a cell; `near` (ROWS + 1, NEAR_CELLS) are the cells' weights, powers
+   of two. */
+INLINE void gather(const picture *of, const int64_t *near, const rings *in, int64_t row, int64_t cell,
+                   int32_t *restrict sums) {
     const int32_t *found[WEIGHTS][(ROWS + 1) * NEAR_CELLS];
     int64_t counts[WEIGHTS] = {0};
-    const int64_t cells = cells_of(of->width);
+    const int64_t cells = cells_of(of->width), pairs = pairs_of(of->channels);
     for (int64_t down = 0; down <= ROWS; down++)
         for (int64_t right = 0; right < NEAR_CELLS; right++) {
             const int64_t weight = near[down * NEAR_CELLS + right], r = row + down - ROWS, c = cell + right - BEFORE;
             if (!weight || r < UP || c < 0 || c >= cells) continue;
             const int kind = __builtin_ctzll((uint64_t)weight);
-            found[kind][counts[kind]++] = ring + (r % rows * columns + c % columns) * pairs;
+            found[kind][counts[kind]++] = cell_of(in, r, c);
         }
     for (int64_t i = 0; i < pairs; i += BLOCK) {
         int32_t sum[BLOCK] = {0};

@@ -2,10 +2,10 @@
 
     w_i^c = argmin_w Σ_{s near i, s < i} ω_s (t_s^c − w · f_s^c)² + λ |w − w_0^c|²,      t = 2x − W − N
 
-f^c are seven neighbours of a pixel in channel c, and for each earlier channel its t and three of its neighbours, all but
-W − N less W + N, so that adding a constant to the picture adds it to the prediction. Samples s are the pixels of four
-columns (a cell) in each of the last `ROWS` rows, weighted by their distance; the cell at hand and all its pixels share
-their w. What is left of an edge or a texture is then small even where no network has seen the like.
+f^c are neighbours of a pixel in channel c, and for each earlier channel its t and three of its neighbours; all but W − N
+are taken less W + N, so that a brighter picture has a prediction as much brighter. Samples s lie in cells of four columns
+in the last `ROWS` rows, weighted by the cells' distance. All pixels of a cell share their w. What is left of an edge or a
+texture is then small even where no network has seen the like.
 
 The same on every machine: samples are whole numbers, so that their sums are exact in float64 in any order; elimination
 takes single operations, which IEEE 754 rounds alike, in a fixed order; weights are then rounded to multiples of 2^-12,
@@ -42,8 +42,8 @@ ALONE = ((0, -1), (-1, 0), (-1, -1), (-1, 1), (0, -2), (-2, 0), (-1, 2), (-1, -2
 PREDICTIONS = 2 + len(ALONE)
 """Of every channel: by least squares, by the plane, by single neighbours."""
 
-MOST_PREDICTED = 4
-"""Channels that compiled code has room for, at most."""
+MOST_PREDICTED, MOST_LEVELS = 4, 256
+"""Channels and levels that compiled code has room for, at most."""
 
 OWN, LENT = len(OTHERS) + 1, 3
 """How many neighbours predict their own channel, and how many of them a later one."""

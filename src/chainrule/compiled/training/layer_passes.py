@@ -14,11 +14,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from chainrule.compiled.library import available, library
-from chainrule.nn.least_squares import MOST_PREDICTED, PREDICTIONS
+from chainrule.nn.least_squares import MOST_LEVELS, MOST_PREDICTED, PREDICTIONS
 
 MOST_CHANNELS = 1024
 MOST_ROWS = 64
-MOST_LEVELS = 256
 SHARE = 1 << 14
 """Numbers that are worth a thread of their own."""
 

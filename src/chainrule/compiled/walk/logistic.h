@@ -25,6 +25,7 @@ typedef struct {
     number *mean;   /* (K): of the channel at hand */
     number *means, *scales, *coefficients; /* (C, K), (C, K), (C (C - 1) / 2, K) */
     number *first, *predicted, *seen;      /* (C): in half-bins, two predictions and levels; in integers 2^-10, whole ones */
+    number *slopes;                        /* (C (C - 1) / 2): of the first prediction, real ones */
     number *sum, *divisor;                 /* of the channel at hand */
 } mixture;
 
@@ -35,7 +36,7 @@ INLINE mixture mixture_of(const program *p, double *room) {
     m.shares = at, m.now = at + k, m.mean = at + 2 * k, m.means = at + 3 * k;
     m.scales = m.means + c * k, m.coefficients = m.scales + c * k;
     m.first = m.coefficients + c * (c - 1) / 2 * k, m.predicted = m.first + c, m.seen = m.predicted + c;
-    m.sum = m.seen + c, m.divisor = m.sum + 1;
+    m.slopes = m.seen + c, m.sum = m.slopes + c * (c - 1) / 2, m.divisor = m.sum + 1;
     return m;
 }
 
@@ -57,8 +58,9 @@ INLINE int64_t cdf_of(const program *p, const mixture *m, int64_t channel, int64
     return sigmoid_of(p->sigmoids, z >> (LENGTH_BITS + VALUE_BITS - 1 - SHARPEST_LOG2 - ARGUMENT_BITS));
 }
 
-/* The predictions of each channel, mixed by weights that the network chooses. */
+/* The predictions of each channel, mixed by weights that the network chooses. They lie on the grid already. */
 INLINE void mix_whole(const program *p, const double *choices, const float *predictions, const mixture *m) {
+    const int64_t farthest = FARTHEST * (p->levels - 1) * (1 << LENGTH_BITS);
     for (int64_t c = 0; c < p->channels; c++) {
         const int64_t first = p->predictions ? (int64_t)((double)predictions[c] * (1 << LENGTH_BITS)) : 0;
         int64_t sum = 0;
@@ -69,7 +71,8 @@ INLINE void mix_whole(const program *p, const double *choices, const float *pred
             sum += ((4 * share - 2 * ONE) >> CHOICE_BITS) * (other - first);
         }
         m->first[c].whole = first;
-        m->predicted[c].whole = first + (sum >> (VALUE_BITS - CHOICE_BITS));
+        const int64_t mixed = first + (sum >> (VALUE_BITS - CHOICE_BITS));
+        m->predicted[c].whole = mixed < -farthest ? -farthest : mixed > farthest ? farthest : mixed;
     }
 }
 
@@ -98,6 +101,11 @@ INLINE void split_whole(const program *p, const double *x, const float *predicti
     for (int64_t i = 0; i < pairs; i++) {
         const double argument = between(__builtin_rint(x[i] * (2 << ARGUMENT_BITS)), -(double)EDGE, (double)EDGE);
         m->coefficients[i].whole = 2 * sigmoid_of(p->sigmoids, (int64_t)argument) - ONE;
+    }
+    for (int64_t i = 0; i < p->channels * (p->channels - 1) / 2; i++) {
+        const double slope = p->predictions ? predictions[p->predictions * p->channels + i] : 0;
+        m->slopes[i].real = slope;
+        for (int64_t j = 0; j < k; j++) m->coefficients[i * k + j].whole += (int64_t)(slope * (double)ONE);
     }
     mix_whole(p, x + pairs, predictions, m);
 }
@@ -153,12 +161,13 @@ INLINE double logistic(double z) { return 1.0 / (1.0 + exp(-z)); }
 INLINE double log_logistic(double z) { return z < 0 ? z - log1p(exp(z)) : -log1p(exp(-z)); }
 
 INLINE void mix_real(const program *p, const double *choices, const float *predictions, const mixture *m) {
+    const double farthest = FARTHEST * (double)(p->levels - 1);
     for (int64_t c = 0; c < p->channels; c++) {
         const double first = p->predictions ? predictions[c] : 0;
         double sum = 0;
         for (int64_t i = 1; i < p->predictions; i++)
             sum += 2 * tanh(choices[(i - 1) * p->channels + c] / 2) * (predictions[i * p->channels + c] - first);
-        m->first[c].real = first, m->predicted[c].real = first + sum;
+        m->first[c].real = first, m->predicted[c].real = between(first + sum, -farthest, farthest);
     }
 }
 
@@ -171,7 +180,11 @@ INLINE void split_real(const program *p, const double *x, const float *predictio
     for (int64_t i = 0; i < all; i++)
         m->scales[i].real = SHARPEST * logistic(between(x[i] - p->shift, -FLATTEST, FLATTEST));
     x += all;
-    for (int64_t i = 0; i < pairs; i++) m->coefficients[i].real = tanh(x[i]);
+    for (int64_t i = 0; i < pairs; i++) {
+        const double slope = p->predictions ? predictions[p->predictions * p->channels + i / k] : 0;
+        m->slopes[i / k].real = slope;
+        m->coefficients[i].real = tanh(x[i]) + slope;
+    }
     mix_real(p, x + pairs, predictions, m);
 }
 
@@ -213,10 +226,20 @@ INLINE void take_real(const program *p, const mixture *m, int64_t channel, int64
     }
 }
 
-/* The first prediction of a channel in half-bins. */
-INLINE double prediction_of(const program *p, double *room, int64_t channel) {
+/* What the first prediction leaves of a channel's value in half-bins, leaning on the channels before: without rounding. */
+INLINE double remaining_of(const program *p, double *room, int64_t channel, int64_t value) {
     const mixture m = mixture_of(p, room);
-    return p->exact ? (double)m.first[channel].whole / (1 << LENGTH_BITS) : m.first[channel].real;
+    const number *slopes = m.slopes + channel * (channel - 1) / 2;
+    double left = (double)(2 * value - (p->levels - 1));
+    for (int64_t j = -1; j < channel; j++) {
+        const int64_t of = j < 0 ? channel : j;
+        const double first = p->exact ? (double)m.first[of].whole / (1 << LENGTH_BITS) : m.first[of].real;
+        if (j < 0)
+            left -= first;
+        else
+            left -= slopes[j].real * ((p->exact ? (double)m.seen[j].whole : m.seen[j].real) - first);
+    }
+    return left;
 }
 
 #endif

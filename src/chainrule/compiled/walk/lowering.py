@@ -30,10 +30,8 @@ from chainrule.fixedpoint.exact_softmax import ExactSoftmax
 from chainrule.heads import FactorisedHead, LogisticHead, LogisticMixture, MADEHead, Softmax
 from chainrule.heads.mixture import offset
 from chainrule.models import ImageModel
-from chainrule.nn import (
-    MaskedLinear,
-    PredictingTrunk,
-)
+from chainrule.nn import LocalLeastSquares, MaskedLinear, PredictingTrunk
+from chainrule.nn.least_squares import MOST_LEVELS, MOST_PREDICTED
 
 MASKED = (MaskedLinear, ExactMaskedLinear)
 LINEAR = (nn.Linear, ExactLinear)
@@ -115,7 +113,10 @@ def add_entry(program: Program, window: Window, layer: Any, pixels: Tensor) -> N
 
 def add_prediction(program: Program, trunk: PredictingTrunk) -> None:
     """Add local least squares in front of a trunk."""
-    raise Unknown("TODO")
+    squares = expect(trunk.squares, (LocalLeastSquares,))
+    if squares.levels > MOST_LEVELS or squares.channels > MOST_PREDICTED:
+        raise Unknown("sums of products that outgrow 32 bits")
+    program.squares(squares.near)
 
 
 def add_head(program: Program, head: Any, hidden: int) -> None:

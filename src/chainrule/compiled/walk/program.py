@@ -21,12 +21,15 @@ from chainrule.compiled.walk.records import (
     LOGITS,
     MADE,
     MIXTURE,
+    MOST_SQUARES_WEIGHTS,
     MOST_TAPS,
     NORM,
     PLACE,
-    PREDICT,
     PRODUCT,
     RECALL,
+    SQUARES,
+    SQUARES_BLOCK,
+    SQUARES_RING,
     WIDE_PRODUCT,
     EntryRecord,
     OperationRecord,
@@ -34,6 +37,7 @@ from chainrule.compiled.walk.records import (
     Window,
 )
 from chainrule.nn.fronts import LAG
+from chainrule.nn.least_squares import CELL, OWN, PREDICTIONS, ROWS
 
 
 class Program:
@@ -161,11 +165,17 @@ class Program:
         """`target` is what entered `seen`, a window of two rows, at the pixel before, or zeros at the first."""
         self._add(RECALL, seen, target, inputs=seen.channels)
 
-    def predict(self, source: int, length: int, unit: float, farthest: float | None) -> None:
-        """The predictions, `source` in so many half-bins; exact ones are put on a grid, `farthest` from 0 at most."""
-        self.record.predicted, self.record.predictions = self.vector(length), length // self.shape[0]
-        grid = {} if farthest is None else {"whole": 1, "low": -farthest, "high": farthest}
-        self._add(PREDICT, source, self.record.predicted, inputs=length, constant=unit, **grid)
+    def squares(self, near: Tensor) -> None:
+        """The numbers of local least squares, samples being weighted by `near`."""
+        channels, record = self.shape[0], self.record
+        pairs = channels * (channels - 1) // 2
+        record.predicted, record.predictions = self.vector(PREDICTIONS * channels + pairs), PREDICTIONS
+        cells = SQUARES_RING if self.fronts else (ROWS + 1) * -(-self.shape[2] // CELL)
+        record.squares, record.remembered = self.memory, MOST_SQUARES_WEIGHTS + cells * places_of_pairs(channels)
+        record.remembered = _rounded(record.remembered)
+        self.memory += record.remembered
+        record.near = self._keep(near.numpy().astype(np.int64))
+        self._add(SQUARES, 0, record.predicted)
 
     # --------------------------------------------------------------------------------------------------------- ends
 
@@ -215,7 +225,7 @@ class Program:
         record.head, record.features, record.units = MIXTURE, numbers, -(-count // 8) * 8
         record.components, record.unit, record.shift = components, unit, shift
         pairs = channels * (channels - 1) // 2
-        record.room = record.units + components * (3 + 2 * channels + pairs) + 3 * channels + 2
+        record.room = record.units + components * (3 + 2 * channels + pairs) + 3 * channels + pairs + 2
 
     def finish(self, exponentials: Tensor | None, sigmoids: Tensor | None = None) -> Program:
         """The program is complete; the tables are those of an exact model's softmax and mixture."""
@@ -274,6 +284,11 @@ class Program:
 
     def _floats(self, tensor: Tensor) -> int:
         return self._keep(tensor.detach().float().numpy().copy())
+
+
+def places_of_pairs(channels: int) -> int:
+    """Numbers that the products of all pairs of variables take (squares.h)."""
+    return sum(-(-(a + 1) // SQUARES_BLOCK) * SQUARES_BLOCK for a in range((OWN + 1) * channels))
 
 
 def _rounded(length: int) -> int:
