@@ -55,7 +55,7 @@ OWNERS = {
         **{
             name: name
             for name in (
-                *("CELL", "ROWS", "BEFORE", "AFTER", "OWN", "LENT", "UP", "LEFT", "RIGHT", "RIDGE", "WEIGHTS"),
+                *("CELL", "ROWS", "BEFORE", "AFTER", "OWN", "LENT", "UP", "LEFT", "RIGHT", "FARTHEST_RIGHT", "RIDGE", "WEIGHTS"),
                 *("LARGEST_WEIGHT", "PREDICTION_BITS", "PREDICTIONS", "MOST_PREDICTED"),
             )
         },

@@ -51,6 +51,9 @@ OWN, LENT = len(OTHERS) + 1, 3
 UP, LEFT, RIGHT = 2, 2, 1
 """Rows and columns that neighbours are away: a sample has all of them inside of the picture."""
 
+FARTHEST_RIGHT = max(column for _, column in ALONE)
+"""Columns that the predictions by single neighbours are away."""
+
 FAR = (117, 45, 10)
 """Squared distances up to which samples count twice as much as those farther away."""
 
