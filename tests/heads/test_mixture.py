@@ -191,17 +191,26 @@ def test_offset_is_about_the_logarithm():
 
 
 def test_predictions_are_mixed_as_the_numbers_choose():
-    """p_0 + Σ_i 2 tanh(b_i / 2) (p_i − p_0), for each channel by itself; means and residuals start from it."""
+    """p_0 + Σ_i 2 tanh(b_i / 2) (p_i − p_0), for each channel by itself; means start from it, slopes lean."""
     head = LogisticMixture(channels=2, levels=256, components=3, predictions=4)
     raw = parameters(head, 5)
     choices = raw[:, head.numbers - 6 :].view(5, 3, 2)
     predictions = torch.randn(5, 4, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64) * 100
-    mixture = head.split(torch.cat([raw, predictions.flatten(1)], 1))
+    slope = torch.tensor([0.5, -1.25, 0.0, 4.0, -4.0], dtype=torch.float64)[:, None]
+    all = torch.cat([raw, predictions.flatten(1), slope], 1)
+    mixture = head.split(all)
     wanted = predictions[:, 0].clone()
     for i in range(1, 4):
         wanted += 2 * torch.tanh(choices[:, i - 1] / 2) * (predictions[:, i] - predictions[:, 0])
     assert torch.allclose(mixture.predicted, wanted)
     mean, _ = head.component(mixture, 0, torch.zeros(5, 2))
     assert torch.allclose(mean, wanted[:, :1] + mixture.means[:, 0])
-    whole = ExactLogisticMixture(head).split(torch.cat([raw, predictions.mul(2**10).round().div(2**10).flatten(1)], 1))
+    level = torch.tensor([[200.0, 0.0]])
+    mean, _ = head.component(mixture, 1, level)
+    leaning = (head.pieces(all)[3][:, 0].tanh() + slope) * (2 * 200 - 255 - wanted[:, :1])
+    assert torch.allclose(mean, wanted[:, 1:] + mixture.means[:, 1] + leaning)
+    on_grid = predictions.mul(2**10).round().div(2**10).flatten(1)
+    exact = ExactLogisticMixture(head)
+    whole = exact.split(torch.cat([raw, on_grid, slope], 1))
     assert (whole.predicted / 2**10 - wanted).abs().max() < 0.02  # half-bins
+    assert (exact.component(whole, 1, level)[0] / 2**10 - mean).abs().max() < 0.1

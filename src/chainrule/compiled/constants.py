@@ -55,8 +55,8 @@ OWNERS = {
         **{
             name: name
             for name in (
-                *("CELL", "ROWS", "BEFORE", "AFTER", "OWN", "LENT", "UP", "LEFT", "RIGHT", "FARTHEST_RIGHT", "RIDGE", "WEIGHTS"),
-                *("LARGEST_WEIGHT", "PREDICTION_BITS", "PREDICTIONS", "MOST_PREDICTED"),
+                *("CELL", "ROWS", "BEFORE", "AFTER", "OWN", "LENT", "UP", "LEFT", "RIGHT", "FARTHEST_RIGHT"),
+                *("RIDGE", "WEIGHTS", "LARGEST_WEIGHT", "PREDICTION_BITS", "PREDICTIONS", "MOST_PREDICTED"),
             )
         },
     },

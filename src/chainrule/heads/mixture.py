@@ -7,7 +7,7 @@ levels L. One indicator k is shared by the channels of a pixel, and the means de
 
     μ_ck = m_ck + Σ_{j<c} tanh(a_cjk) y_j          p(v_c | v_<c) = Σ_k p(k | v_<c) p(v_c | k, v_<c)
 
-Behind linear predictions p_0, p_1, … (`chainrule.nn.prediction`) the means start from a mixture of them, whose weights
+Behind predictions p_0, p_1, … (`chainrule.nn.prediction`) the means start from a mixture of them, whose weights
 the network gives, too, and a channel leans on what was left of the earlier ones, beyond the slopes g of p_0:
 
     p_c = p_0c + Σ_{i>0} 2 tanh(b_ci / 2) (p_ic − p_0c)   μ_ck = p_c + m_ck + Σ_{j<c} (g_cj + tanh(a_cjk)) (y_j − p_j)

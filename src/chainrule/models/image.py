@@ -58,7 +58,7 @@ class ImageModel(AutoregressiveModel):
         components: logistics in each pixel's mixture, for the logistic head; None for its default.
         embedding: cosines that τ is embedded in, for the quantile head; None for its default.
         encoding: how levels enter the network: "onehot" (also for codes without an order), "number", or "auto".
-        prediction: whether a linear prediction of each pixel comes first (`chainrule.nn.prediction`), which a logistic
+        prediction: whether predictions of each pixel come first (`chainrule.nn.prediction`), which a logistic
             head with levels encoded as numbers can start from; None does where it can.
 
     Raises:

@@ -25,7 +25,7 @@ class LogisticPixelCNN(ImageModel):
     Args:
         shape, levels, filters, blocks, layer_norm: as for `PixelCNN`.
         components: logistics in each pixel's mixture.
-        prediction: whether a linear prediction of each pixel comes first, from which the means start; None, the
+        prediction: whether predictions of each pixel come first, from which the means start; None, the
             default, for more than 16 levels.
 
     Raises:

@@ -2,10 +2,10 @@
 
     w_i^c = argmin_w Σ_{s near i, s < i} ω_s (t_s^c − w · f_s^c)² + λ |w − w_0^c|²,      t = 2x − W − N
 
-f^c are neighbours of a pixel in channel c, and for each earlier channel its t and three of its neighbours; all but W − N
-are taken less W + N, so that a brighter picture has a prediction as much brighter. Samples s lie in cells of four columns
-in the last `ROWS` rows, weighted by the cells' distance. All pixels of a cell share their w. What is left of an edge or a
-texture is then small even where no network has seen the like.
+f^c are neighbours of a pixel in channel c, and for each earlier channel its t and three of its neighbours; all but
+W − N are taken less W + N, so that a brighter picture has a prediction as much brighter. Samples s lie in cells of four
+columns in the last `ROWS` rows, weighted by the cells' distance. All pixels of a cell share their w. What is left of an
+edge or a texture is then small even where no network has seen the like.
 
 The same on every machine: samples are whole numbers, so that their sums are exact in float64 in any order; elimination
 takes single operations, which IEEE 754 rounds alike, in a fixed order; weights are then rounded to multiples of 2^-12,
@@ -108,14 +108,12 @@ class LocalLeastSquares(nn.Module):
     """
 
     composes_exactly = True
-    pairs: Tensor
 
     def __init__(self, channels: int, levels: int) -> None:
         super().__init__()
         self.channels, self.levels = channels, levels
         self.variables = (OWN + 1) * channels  # a channel's neighbours, and its t behind them
         self.near = distances()
-        self.register_buffer("pairs", torch.tril_indices(self.variables, self.variables), persistent=False)
 
     def regressors(self, channel: int) -> list[int]:
         """Which variables predict a channel."""
@@ -134,7 +132,7 @@ class LocalLeastSquares(nn.Module):
             return faster
         height, width = u.shape[-2:]
         variables, base = self.variables_of(u.double(), u.new_ones(height, width, dtype=torch.float64))
-        sums = F.pad(self.products(variables, self.valid(height, width)), (BEFORE, AFTER, ROWS, 0))
+        sums = F.pad(self.products(variables, self.valid(height, width, u.device)), (BEFORE, AFTER, ROWS, 0))
         near = sum(
             weight * sums[..., row : row + height, cell : sums.shape[-1] - BEFORE - AFTER + cell]
             for row, weights in enumerate(self.near.tolist())
@@ -149,9 +147,9 @@ class LocalLeastSquares(nn.Module):
         inside = torch.stack([shifted(torch.ones_like(u[:1, 0], dtype=torch.float64), *place) for place in ALONE], 1)
         return self.numbers_of(weights, variables, base, alone, inside)
 
-    def valid(self, height: int, width: int) -> Tensor:
+    def valid(self, height: int, width: int, device: torch.device) -> Tensor:
         """Which pixels are samples, (H, W): 1 or 0."""
-        valid = torch.zeros(height, width, dtype=torch.float64, device=self.pairs.device)
+        valid = torch.zeros(height, width, dtype=torch.float64, device=device)
         valid[UP:, LEFT : width - RIGHT] = 1
         return valid
 
@@ -172,7 +170,7 @@ class LocalLeastSquares(nn.Module):
 
     def products(self, variables: Tensor, valid: Tensor) -> Tensor:
         """The products of all pairs of variables at the samples, summed over cells: (B, pairs, H, cells)."""
-        one, other = self.pairs
+        one, other = torch.tril_indices(self.variables, self.variables, device=variables.device)
         samples = variables * valid
         products = samples[:, one] * samples[:, other]
         return F.pad(products, (0, -products.shape[-1] % CELL)).unflatten(-1, (-1, CELL)).sum(-1)
@@ -236,18 +234,18 @@ class LocalLeastSquares(nn.Module):
 
     # ---------------------------------------------------------------------------------------------------------- steps
 
-    def start(self, batch: int, height: int, width: int) -> LeastSquaresState:
+    def start(self, batch: int, height: int, width: int, device: torch.device) -> LeastSquaresState:
         """The state before the first pixel of pictures of one size."""
-        return LeastSquaresState(self, batch, height, width)
+        return LeastSquaresState(self, batch, height, width, device)
 
 
 class LeastSquaresState:
     """The pixels seen so far, in half-bins, with a border."""
 
-    def __init__(self, layer: LocalLeastSquares, batch: int, height: int, width: int) -> None:
+    def __init__(self, layer: LocalLeastSquares, batch: int, height: int, width: int, device: torch.device) -> None:
         self.layer = layer
         border = (SIDE, PATCH, TOP, 0)
-        valid = layer.valid(height, width)
+        valid = layer.valid(height, width, device)
         self.valid, self.inside = F.pad(valid, border), F.pad(torch.ones_like(valid), border)
         self.seen = self.valid.new_zeros(batch, layer.channels, *self.valid.shape)
         self.right = torch.arange(PATCH, device=self.seen.device)

@@ -103,11 +103,11 @@ class PredictingTrunk(nn.Module):
     def start(self, batch: int, height: int, width: int, context: Tensor | None = None) -> PredictingState:
         """The state before the first pixel."""
         inner = self.inner.start(batch, height, width, context)
-        return PredictingState(self.squares.start(batch, height, width), inner, width)
+        return PredictingState(self.squares.start(batch, height, width, self.hidden.weight.device), inner, width)
 
     def start_fronts(self, fronts: Fronts) -> PredictingState:
         """The state before the first front of one picture, as for a trunk."""
-        squares = self.squares.start(fronts.pictures, fronts.height, fronts.width)
+        squares = self.squares.start(fronts.pictures, fronts.height, fronts.width, self.hidden.weight.device)
         return PredictingState(squares, self.inner.start_fronts(fronts), len(fronts), fronts)
 
     def step(self, state: PredictingState) -> Tensor:

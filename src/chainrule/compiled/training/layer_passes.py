@@ -265,6 +265,7 @@ def squares(layer: Any, u: Tensor) -> Tensor:
     numbers = PREDICTIONS * channels + channels * (channels - 1) // 2
     to, near = torch.empty(batch, height, width, numbers), layer.near.long()
     given = shares(x.numel() * 64), batch, channels, layer.levels, height, width, numbers
-    if x.numel() and library().chainrule_squares(*given, x.data_ptr(), near.data_ptr(), to.data_ptr()):
+    code: Any = library()
+    if x.numel() and code.chainrule_squares(*given, x.data_ptr(), near.data_ptr(), to.data_ptr()):
         raise MemoryError
     return to.permute(0, 3, 1, 2)
