@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from chainrule.compiled.walk.arrays import grid_fields, padded, panels, places_of_pairs, rounded
 from chainrule.compiled.walk.records import (
     ACTIVATE,
     ADD,
@@ -28,7 +29,6 @@ from chainrule.compiled.walk.records import (
     PRODUCT,
     RECALL,
     SQUARES,
-    SQUARES_BLOCK,
     SQUARES_RING,
     WIDE_PRODUCT,
     EntryRecord,
@@ -37,7 +37,7 @@ from chainrule.compiled.walk.records import (
     Window,
 )
 from chainrule.nn.fronts import LAG
-from chainrule.nn.least_squares import CELL, OWN, PREDICTIONS, ROWS
+from chainrule.nn.least_squares import CELL, PREDICTIONS, ROWS
 
 
 class Program:
@@ -65,7 +65,7 @@ class Program:
 
     def vector(self, length: int) -> int:
         """Room for a vector in an image's scratch memory, with space to the next multiple of 16."""
-        place, self.scratch = self.scratch, self.scratch + _rounded(length)
+        place, self.scratch = self.scratch, self.scratch + rounded(length)
         self.most = max(self.most, self.scratch)
         return place
 
@@ -94,7 +94,7 @@ class Program:
             place, self.memory = self.memory, self.memory + stride * channels
         else:
             stride = (self.shape[2] + 2 * reach) * channels
-            place, self.memory = self.memory, self.memory + _rounded(rows * stride)
+            place, self.memory = self.memory, self.memory + rounded(rows * stride)
         return Window(place, rows, reach, taps, channels, stride)
 
     # ---------------------------------------------------------------------------------------------------- operations
@@ -111,18 +111,18 @@ class Program:
             constant=layer.eps * n * n * unit,
             weight=self._floats(layer.weight),
             bias=self._floats(layer.bias),
-            **_grid(grid),
+            **grid_fields(grid),
         )
 
     def activate(self, layer: Any, source: int, target: int | Window, length: int, *, positive: bool = True) -> None:
         """`target = relu(source)` (or `source`), put on the grid of the layer that reads it, if there is one."""
-        grid = _grid(getattr(layer, "inputs", None))
+        grid = grid_fields(getattr(layer, "inputs", None))
         self._add(ACTIVATE, source, target, inputs=length, positive=int(positive), **grid)
 
     def product(self, weight: Tensor, bias: Tensor, source: int | Window, target: int) -> None:
         """`target = weight · source + bias`, with weight (O, I); in float64 if the weight is."""
         wide = weight.dtype == torch.float64
-        outputs = _rounded(len(weight))
+        outputs = rounded(len(weight))
         matrix = weight.new_zeros(outputs, weight.shape[1])
         matrix[: len(weight)] = weight.detach()
         shift = weight.new_zeros(outputs)
@@ -133,7 +133,7 @@ class Program:
             target,
             inputs=weight.shape[1],
             outputs=outputs,
-            weight=self._keep(_panels(matrix, 8 if wide else LANES)),
+            weight=self._keep(panels(matrix, 8 if wide else LANES)),
             bias=self._keep(shift.numpy()),
         )
 
@@ -152,7 +152,7 @@ class Program:
     def attend(self, source: int, width: int, heads: int, table: Tensor | None) -> None:
         """`source = attention(source)` of queries, keys and values side by side; exact by the table of exponentials."""
         pixels = self.shape[1] * self.shape[2]
-        place, self.memory = self.memory, self.memory + _rounded(2 * width * pixels)
+        place, self.memory = self.memory, self.memory + rounded(2 * width * pixels)
         exact = {} if table is None else {"whole": 1, "high": len(table) - 1, "weight": self._floats(table)}
         scale = 1.0 / math.sqrt(width // heads)
         self._add(ATTEND, source, place, inputs=width, outputs=heads, constant=scale, **exact)
@@ -172,7 +172,7 @@ class Program:
         record.predicted, record.predictions = self.vector(PREDICTIONS * channels + pairs), PREDICTIONS
         cells = SQUARES_RING if self.fronts else (ROWS + 1) * -(-self.shape[2] // CELL)
         record.squares, record.remembered = self.memory, MOST_SQUARES_WEIGHTS + cells * places_of_pairs(channels)
-        record.remembered = _rounded(record.remembered)
+        record.remembered = rounded(record.remembered)
         self.memory += record.remembered
         record.near = self._keep(near.numpy().astype(np.int64))
         self._add(SQUARES, 0, record.predicted)
@@ -185,7 +185,7 @@ class Program:
 
     def enter_residuals(self, seen: Window, offset: int, grid: Any) -> None:
         """And as softened residuals of the predictions, from `offset` on, put on the grid of the layer that reads."""
-        self._enter(seen, offset=offset, width=1, **_grid(grid))
+        self._enter(seen, offset=offset, width=1, **grid_fields(grid))
 
     def logits(self, logits: int, count: int) -> None:
         """The head of channels that are independent: all their logits lie at `logits`."""
@@ -208,8 +208,8 @@ class Program:
         self.record.head = MADE
         self.record.room = 2 * units + 2 * self.levels
         self.record.ends = self._keep(np.array(ends, np.int64))
-        self.record.table = self._keep(_padded(table, units))
-        self.record.out_weight = self._keep(_padded(output.weight, units))
+        self.record.table = self._keep(padded(table, units))
+        self.record.out_weight = self._keep(padded(output.weight, units))
         self.record.out_bias = self._keep(output.bias.detach().double().numpy().copy())
         if grid is not None:
             self.record.out_scale, self.record.out_low, self.record.out_high = 2.0**grid.bits, grid.low, grid.high
@@ -236,7 +236,7 @@ class Program:
         record = self.record
         record.count, record.operations = len(self.operations), ctypes.addressof(self.arrays[0])
         record.entered, record.entries = len(self.entries), ctypes.addressof(self.arrays[1])
-        record.memory, record.scratch, record.room = self.memory, self.most, _rounded(record.room)
+        record.memory, record.scratch, record.room = self.memory, self.most, rounded(record.room)
         if exponentials is not None:
             record.exact, record.exponentials_count = 1, len(exponentials)
             record.exponentials = self._keep(exponentials.numpy().astype(np.int64))
@@ -258,8 +258,8 @@ class Program:
             matrix = weight.new_zeros(units, weight.shape[1])
             matrix[: len(weight)] = weight
             record.features, record.inputs = source, weight.shape[1]
-            record.weight = self._keep(_panels(matrix, 8))
-            record.bias = self._keep(_padded(bias, units))
+            record.weight = self._keep(panels(matrix, 8))
+            record.bias = self._keep(padded(bias, units))
         else:
             record.features = self.vector(units)
             self.product(weight, bias, source, record.features)
@@ -284,28 +284,3 @@ class Program:
 
     def _floats(self, tensor: Tensor) -> int:
         return self._keep(tensor.detach().float().numpy().copy())
-
-
-def places_of_pairs(channels: int) -> int:
-    """Numbers that the products of all pairs of variables take (squares.h)."""
-    return sum(-(-(a + 1) // SQUARES_BLOCK) * SQUARES_BLOCK for a in range((OWN + 1) * channels))
-
-
-def _rounded(length: int) -> int:
-    return -(-length // LANES) * LANES
-
-
-def _grid(grid: Any) -> dict[str, Any]:
-    return {} if grid is None else {"whole": 1, "scale": 2.0**grid.bits, "low": grid.low, "high": grid.high}
-
-
-def _panels(matrix: Tensor, lanes: int) -> np.ndarray:
-    """(O, I) → (O / lanes, I, lanes): for some outputs after the other, a vector for each input."""
-    return matrix.unflatten(0, (-1, lanes)).transpose(1, 2).contiguous().numpy()
-
-
-def _padded(tensor: Tensor, units: int) -> np.ndarray:
-    """Float64, with zeros up to `units` in the last dimension."""
-    array = np.zeros((*tensor.shape[:-1], units))
-    array[..., : tensor.shape[-1]] = tensor.detach().double().numpy()
-    return array
