@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from chainrule.compiled.walk.arrays import grid_fields, padded, panels, places_of_pairs, rounded
+from chainrule.compiled.walk.layouts import grid_fields, padded, panels, places_of_pairs, rounded
 from chainrule.compiled.walk.records import (
     ACTIVATE,
     ADD,
