@@ -66,9 +66,8 @@ RIDGE = 256
 WEIGHT_BITS, LARGEST_WEIGHT = 12, 4
 PREDICTION_BITS = 10
 
-TOP, SIDE = ROWS + UP, CELL * (BEFORE + 1)
-PATCH = SIDE + CELL * (AFTER + 2)
-"""What one pixel's weights come from: TOP rows above its own, and PATCH columns, SIDE of them before its cell."""
+TOP = ROWS + UP
+"""Rows above a pixel that its numbers come from."""
 
 
 def distances() -> Tensor:
@@ -240,42 +239,50 @@ class LocalLeastSquares(nn.Module):
 
 
 class LeastSquaresState:
-    """The pixels seen so far, in half-bins, with a border."""
+    """The pixels seen so far, in half-bins, with a border; and the sums of products of their cells."""
 
     def __init__(self, layer: LocalLeastSquares, batch: int, height: int, width: int, device: torch.device) -> None:
-        self.layer = layer
-        border = (SIDE, PATCH, TOP, 0)
-        valid = layer.valid(height, width, device)
-        self.valid, self.inside = F.pad(valid, border), F.pad(torch.ones_like(valid), border)
-        self.seen = self.valid.new_zeros(batch, layer.channels, *self.valid.shape)
-        self.right = torch.arange(PATCH, device=self.seen.device)
-        self.down = torch.arange(TOP + 1, device=self.seen.device)[:, None]
+        self.layer, border = layer, (LEFT, FARTHEST_RIGHT, UP, 0)
+        self.valid, self.near = layer.valid(height, width, device), layer.near.to(device)
+        self.inside = F.pad(torch.ones_like(self.valid), border)
+        self.seen = self.valid.new_zeros(batch, layer.channels, *self.inside.shape)
+        pairs = layer.variables * (layer.variables + 1) // 2
+        self.sums = self.valid.new_zeros(batch, pairs, height, -(-width // CELL))
 
     @torch.no_grad()
     def numbers(self, rows: Tensor, columns: Tensor) -> Tensor:
         """The numbers of n pixels of each picture, whose neighbours are known: float32, (n · B, numbers)."""
-        rows, columns = rows.to(self.seen.device), columns.to(self.seen.device)
-        layer, cell = self.layer, columns // CELL * CELL
-        places = rows[:, None, None] + self.down, cell[:, None, None] + self.right
-        patches = self.seen[:, :, places[0], places[1]].permute(2, 0, 1, 3, 4).flatten(0, 1)
-        valid, inside = (
-            plane[places].repeat_interleave(len(self.seen), 0)[:, None] for plane in (self.valid, self.inside)
-        )
-        variables, base = layer.variables_of(patches, inside)
-        sums = layer.products(variables, valid)[:, :, UP:, 1 : 2 + BEFORE + AFTER]
-        near = (sums * layer.near.to(sums.device)).sum((-2, -1))
-        at = (SIDE + columns - cell).repeat_interleave(len(self.seen))
-        pixel = torch.arange(len(patches), device=at.device)
-        weights = [layer.solve(near, channel) for channel in range(layer.channels)]
-        down, right = torch.tensor(ALONE, device=at.device).T
-        around = TOP + down, at[:, None] + right
-        alone, inside = (
-            patches[pixel[:, None], :, around[0], around[1]],
-            inside[pixel[:, None], 0, around[0], around[1]],
-        )
-        return layer.numbers_of(weights, variables[pixel, :, TOP, at], base[pixel, :, TOP, at], alone, inside)
+        layer, (patches, inside, variables, base) = self.layer, self._around(rows, columns)
+        near = self.sums.new_empty(len(rows), *self.sums.shape[:2])
+        for n, place in enumerate(zip(rows.tolist(), (columns // CELL).tolist(), strict=True)):
+            near[n] = self._near(*place)
+        weights = [layer.solve(near.flatten(0, 1), channel) for channel in range(layer.channels)]
+        down, right = torch.tensor(ALONE).T + torch.tensor([[UP], [LEFT]])
+        alone = patches[:, :, down, right].transpose(1, 2)
+        return layer.numbers_of(weights, variables, base, alone, inside[:, 0, down, right])
 
+    @torch.no_grad()
     def observe(self, rows: Tensor, columns: Tensor, u: Tensor) -> None:
         """Remember pixels (n · B, C) in half-bins."""
         pixels = u.double().round().unflatten(0, (-1, len(self.seen))).permute(1, 2, 0)
-        self.seen[:, :, rows + TOP, columns + SIDE] = pixels
+        self.seen[:, :, rows + UP, columns + LEFT] = pixels
+        variables = self._around(rows, columns)[2]
+        one, other = torch.tril_indices(self.layer.variables, self.layer.variables)
+        products = (variables[:, one] * variables[:, other]).unflatten(0, (-1, len(self.seen))).permute(1, 2, 0)
+        self.sums[:, :, rows, columns // CELL] += products * self.valid[rows, columns]
+
+    def _near(self, row: int, cell: int) -> Tensor:
+        """The weighted sums around one cell of each picture, (B, pairs)."""
+        top, left = max(0, row - ROWS), max(0, cell - BEFORE)
+        sums = self.sums[:, :, top : row + 1, left : cell + AFTER + 1]
+        first = left - cell + BEFORE
+        return (sums * self.near[top - row + ROWS :, first : first + sums.shape[-1]]).sum((-2, -1))
+
+    def _around(self, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The patches around pixels (n · B, C, …), what of them is inside, variables and W + N of the pixels."""
+        down = rows[:, None, None] + torch.arange(UP + 1)[:, None]
+        right = columns[:, None, None] + torch.arange(LEFT + 1 + FARTHEST_RIGHT)
+        patches = self.seen[:, :, down, right].permute(2, 0, 1, 3, 4).flatten(0, 1)
+        inside = self.inside[down, right].repeat_interleave(len(self.seen), 0)[:, None]
+        variables, base = self.layer.variables_of(patches, inside)
+        return patches, inside, variables[:, :, UP, LEFT], base[:, :, UP, LEFT]
