@@ -33,15 +33,16 @@ SINGLY static void eliminate(int64_t n, double (*restrict a)[MOST_REGRESSORS], d
 }
 
 void chainrule_solve(int64_t channels, const int32_t *sums, float *weights) {
-    static const double start[OWN] = {0, -0.5};
+    static const double start[OWN] = {0, -0.5}, lent[1 + LENT] = {0.8, 0, 0.4};
     const double grid = 1 << SQUARES_BITS, largest = LARGEST_WEIGHT;
     for (int64_t c = 0; c < channels; c++) {
         double a[MOST_REGRESSORS][MOST_REGRESSORS], y[MOST_REGRESSORS];
         int64_t chosen[MOST_REGRESSORS], n = 0, target = VARIABLES * c + OWN;
         for (int64_t k = 0; k < OWN; k++) y[n] = start[k], chosen[n++] = VARIABLES * c + k;
         for (int64_t j = 0; j < c; j++) {
-            y[n] = j == c - 1 ? 0.8 : 0, chosen[n++] = VARIABLES * j + OWN;
-            for (int64_t k = 0; k < LENT; k++) y[n] = 0, chosen[n++] = VARIABLES * j + k;
+            const double near = j == c - 1;
+            y[n] = near * lent[0], chosen[n++] = VARIABLES * j + OWN;
+            for (int64_t k = 0; k < LENT; k++) y[n] = near * lent[1 + k], chosen[n++] = VARIABLES * j + k;
         }
         for (int64_t i = 0; i < n; i++) {
             const int64_t one = chosen[i];

@@ -120,9 +120,9 @@ class LocalLeastSquares(nn.Module):
         return own + [(OWN + 1) * j + k for j in range(channel) for k in (OWN, *range(LENT))]
 
     def start_weights(self, channel: int) -> list[float]:
-        """w_0: those of the plane ¾ W + ¾ N − ½ NW, and 0.8 of what was left of the channel before."""
-        own = [0.0, -0.5] + [0.0] * (OWN - 2)
-        return own + [number for j in range(channel) for number in (0.8 * (j == channel - 1), *[0.0] * LENT)]
+        """w_0: those of the plane ¾ W + ¾ N − ½ NW, and 0.8 of what it left of the channel before."""
+        own, lent = [0.0, -0.5] + [0.0] * (OWN - 2), [0.8, 0.0, 0.4] + [0.0] * (LENT - 2)
+        return own + [number * (j == channel - 1) for j in range(channel) for number in lent]
 
     @torch.no_grad()
     def forward(self, u: Tensor) -> Tensor:
