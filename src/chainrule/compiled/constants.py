@@ -46,6 +46,7 @@ OWNERS = {
         "SHARPEST": "SHARPEST",
         "FLATTEST": "FLATTEST",
         "FARTHEST": "FARTHEST",
+        "COPIED": "COPIED",
         "MIXTURE_LARGEST": "LARGEST",
     },
     "chainrule.nn.fronts": {"SKEW": "LAG"},

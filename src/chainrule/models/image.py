@@ -56,6 +56,8 @@ class ImageModel(AutoregressiveModel):
         classes: labels that a gated or attention trunk is conditional on, 0 for none; the `context` is then integers of
             shape (B,) in [0, classes). Weights of the same seed are the same but for the labels' own.
         components: logistics in each pixel's mixture, for the logistic head; None for its default.
+        copies: components beside these that copy a neighbour each (`chainrule.heads.mixture`), where there is a
+            prediction.
         embedding: cosines that τ is embedded in, for the quantile head; None for its default.
         encoding: how levels enter the network: "onehot" (also for codes without an order), "number", or "auto".
         prediction: whether predictions of each pixel come first (`chainrule.nn.prediction`), which a logistic
@@ -91,6 +93,7 @@ class ImageModel(AutoregressiveModel):
         embedding: int | None = None,
         encoding: str = "auto",
         prediction: bool | None = None,
+        copies: int = 0,
     ) -> None:
         super().__init__(shape, levels)
         if len(self.shape) != 3:
@@ -113,7 +116,7 @@ class ImageModel(AutoregressiveModel):
         if can_predict and prediction is not False:
             inner = TRUNKS[trunk](2 * inputs, filters, blocks, layer_norm, size=self.shape[1:])
             self.trunk: Trunk | PredictingTrunk = PredictingTrunk(channels, self.levels, inner)
-            options["predictions"] = PREDICTIONS
+            options |= {"predictions": PREDICTIONS, "copies": copies}
         else:
             self.trunk = TRUNKS[trunk](inputs, filters, blocks, layer_norm, one_hot=one_hot, size=self.shape[1:])
         self.head = HEADS[head](channels, self.levels, filters, self.encoding, **options)

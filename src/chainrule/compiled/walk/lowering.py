@@ -130,7 +130,8 @@ def add_head(program: Program, head: Any, hidden: int) -> None:
         features, mixture = program.vector(head.output.in_channels), expect(head.mixture, MIXTURES)
         program.activate(expect(head.output, CONVOLUTIONS), hidden, features, head.output.in_channels)
         numbers = add_convolution(program, head.output, features)
-        program.mixture(numbers, mixture.numbers, mixture.components, mixture.unit, offset(mixture.levels))
+        shape = (mixture.numbers, mixture.components, mixture.copies)
+        program.mixture(numbers, *shape, mixture.unit, offset(mixture.levels))
         return
     network = expect(head, (MADEHead,)).made
     if len(network.layers) != 1:

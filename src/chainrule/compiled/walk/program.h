@@ -62,7 +62,7 @@ typedef struct {
     const double *table;         /* (channels, levels, units): what a value adds to the hidden units */
     const double *out_weight, *out_bias; /* (channels * levels, units), (channels * levels) */
     double out_scale, out_low, out_high;
-    int64_t components; /* of a mixture */
+    int64_t components, copies; /* of a mixture; those that copy a prediction */
     int64_t predicted;  /* where a pixel's numbers of local least squares lie in scratch memory; -1 without */
     int64_t predictions; /* of every channel; 0 without */
     int64_t squares, remembered; /* where what they remember lies in memory, and how many numbers it is */

@@ -214,7 +214,7 @@ class Program:
         if grid is not None:
             self.record.out_scale, self.record.out_low, self.record.out_high = 2.0**grid.bits, grid.low, grid.high
 
-    def mixture(self, numbers: int, count: int, components: int, unit: float, shift: float) -> None:
+    def mixture(self, numbers: int, count: int, components: int, copies: int, unit: float, shift: float) -> None:
         """The head of channels that are tied by a mixture of logistics, whose numbers lie at `numbers`.
 
         Args:
@@ -223,9 +223,9 @@ class Program:
         """
         record, channels = self.record, self.shape[0]
         record.head, record.features, record.units = MIXTURE, numbers, -(-count // 8) * 8
-        record.components, record.unit, record.shift = components, unit, shift
+        record.components, record.copies, record.unit, record.shift = components, copies, unit, shift
         pairs = channels * (channels - 1) // 2
-        record.room = record.units + components * (3 + 2 * channels + pairs) + 3 * channels + pairs + 2
+        record.room = record.units + components * (3 + 2 * channels + pairs) + (3 + copies) * channels + pairs + 2
 
     def finish(self, exponentials: Tensor | None, sigmoids: Tensor | None = None) -> Program:
         """The program is complete; the tables are those of an exact model's softmax and mixture."""

@@ -68,7 +68,7 @@ class ProgramRecord(ctypes.Structure):
         *((name, Integer) for name in ("head", "exact", "features", "inputs", "units")),
         *((name, Address) for name in ("weight", "bias", "ends", "table", "out_weight", "out_bias")),
         *((name, Real) for name in ("out_scale", "out_low", "out_high")),
-        *((name, Integer) for name in ("components", "predicted", "predictions", "squares", "remembered")),
+        *((name, Integer) for name in ("components", "copies", "predicted", "predictions", "squares", "remembered")),
         ("near", Address),
         *((name, Real) for name in ("unit", "shift")),
         *((name, Address) for name in ("sigmoids", "exponentials")),
