@@ -13,9 +13,8 @@ the network gives, too, and a channel leans on what was left of the earlier ones
     p_c = p_0c + Σ_{i>0} 2 tanh(b_ci / 2) (p_ic − p_0c)   μ_ck = p_c + m_ck + Σ_{j<c} (g_cj + tanh(a_cjk)) (y_j − p_j)
 
 The last components may be *copies*, each of one prediction i > 1, which is a neighbour: there p_i is in the place of p,
-and m is 0. Since one indicator is shared by the channels, such a component says that the whole pixel is that neighbour
-again, as in drawings, where a mean between two neighbours is neither; or, leaning on earlier channels, that a gray
-neighbour is followed by another gray.
+and m is 0. Since the channels share one indicator, such a component says that the whole pixel is that neighbour again,
+as in drawings, where a mean between two neighbours is neither.
 
 In here the unit of length is the half-bin h, not 1: edges are whole numbers, w = 2v − (L − 1) ± 1, the width of a bin
 is 2, and nothing but the means' scale L − 1 is left of the number of levels.
