@@ -157,7 +157,7 @@ def header(model: Any, name: str, facts: dict[str, Any], licence: str | None) ->
         pipeline_tag=task,
         tags=["autoregressive", "density-estimation", type(model).__name__],
         datasets=ON_THE_HUB.get(data),
-        model_name=name.rpartition("/")[2],
+        model_name=name.rpartition("/")[2] if measured else None,
         eval_results=measured or None,
     )
     return f"---\n{found.to_yaml()}\n---\n"
