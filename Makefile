@@ -52,13 +52,13 @@ $(DOCS): $(STAMP)
 
 docs/notebooks/%.md: docs/notebooks/%.py $(DOCS)
 	@echo "==> running the notebook $<"
-	$(BIN)/python -m jupytext --quiet --to ipynb --execute --output $(@:.md=.ipynb) $<
+	PYTHONWARNINGS=ignore:IProgress $(BIN)/python -m jupytext --quiet --to ipynb --execute --output $(@:.md=.ipynb) $<
 	$(BIN)/python -m nbconvert --log-level WARN --to markdown $(@:.md=.ipynb)
 	@rm $(@:.md=.ipynb)
 
 docs: $(DOCS) $(NOTEBOOKS)
 	$(BIN)/python tools/drawings.py
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 	@echo "==> site/index.html"
 
 lint: $(STAMP)

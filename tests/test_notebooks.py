@@ -64,7 +64,7 @@ def test_part_3(notebook):
     """Both PixelCNNs have learned something; completions keep what is known."""
     found = notebook("part3")
     for model in found["models"].values():
-        assert cr.bits_per_dim(model, found["data"]) < 1.5
+        assert cr.bits_per_dim(model, found["data"]) < 1.9
     known = found["known"]
     assert torch.equal(found["completed"][..., known], found["originals"][..., known].long())
     assert not torch.equal(found["completed"], found["originals"].long())

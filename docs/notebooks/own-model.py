@@ -29,7 +29,7 @@ from chainrule.nn import one_hot
 from chainrule.sampling import score
 
 QUICK = "CHAINRULE_QUICK" in os.environ  # the tests set it: fewer steps, the same page
-STEPS = 60 if QUICK else 1000
+STEPS = 60 if QUICK else 600
 
 # %% [markdown]
 # ## The idea

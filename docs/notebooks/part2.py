@@ -26,7 +26,7 @@ from chainrule.data import two_dimensional
 from chainrule.evaluation import log2_joint
 
 QUICK = "CHAINRULE_QUICK" in os.environ  # the tests set it: fewer steps, the same page
-STEPS = 60 if QUICK else 2000
+STEPS = 60 if QUICK else 1000
 _ = torch.manual_seed(0)
 
 # %% [markdown]

@@ -25,7 +25,7 @@ from chainrule.data import hopper_mnist, to_nhwc
 from chainrule.evaluation import receptive_field
 
 QUICK = "CHAINRULE_QUICK" in os.environ  # the tests set it: fewer steps, the same page
-STEPS, SIZE = (12, {"filters": 16, "blocks": 2}) if QUICK else (600, {"filters": 48, "blocks": 5})
+STEPS, SIZE = (30, {"filters": 16, "blocks": 2}) if QUICK else (400, {"filters": 48, "blocks": 5})
 SHAPE, LEVELS = (3, 28, 28), 4
 _ = torch.manual_seed(0)
 
