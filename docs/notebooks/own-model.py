@@ -165,7 +165,7 @@ known = torch.arange(12).view(-1, 1) < 6
 completed = model.complete(data.test[:1].repeat(9, 1, 1, 1), known, generator=draw)
 figure, panels = plt.subplots(2, 10, figsize=(10, 2.2), layout="constrained")
 for axes, image in zip(panels.flat, torch.cat([samples, data.test[:1], completed]), strict=True):
-    axes.imshow(image.permute(1, 2, 0) * 127)
+    axes.imshow(image.permute(1, 2, 0).numpy() * 127)
     axes.set_axis_off()
 
 # %% [markdown]

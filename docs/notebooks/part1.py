@@ -89,7 +89,7 @@ shown = {
 }
 figure, panels = plt.subplots(1, 3, figsize=(10, 2.8), sharey=True, layout="constrained")
 for axes, (title, heights) in zip(panels, shown.items(), strict=True):
-    axes.bar(np.arange(100) + data.offset, heights, width=1)
+    axes.bar(np.arange(100) + data.offset, heights.numpy(), width=1)
     axes.set(title=title, xlabel="x")
 
 # %% [markdown]

@@ -68,7 +68,7 @@ small = cr.MADE((4,), 3, hidden=(12, 12)).network
 layers = {"x to hidden": small.layers[0], "hidden to hidden": small.layers[1], "hidden to logits": small.output}
 figure, panels = plt.subplots(1, 3, figsize=(10, 3.2), layout="constrained")
 for axes, (title, layer) in zip(panels, layers.items(), strict=True):
-    axes.imshow(layer.mask, cmap="Blues", vmax=1.4, aspect="auto")
+    axes.imshow(layer.mask.numpy(), cmap="Blues", vmax=1.4, aspect="auto")
     axes.set(title=title, xlabel="inputs", ylabel="outputs")
 
 # %% [markdown]

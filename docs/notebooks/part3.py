@@ -134,7 +134,7 @@ bits = -model.site_log_probs(x).detach().sum(1) / torch.log(torch.tensor(2.0))
 figure, panels = plt.subplots(2, 6, figsize=(9, 3.2), layout="constrained")
 for image, cost, (above, below) in zip(to_nhwc(x), bits, panels.T, strict=True):
     above.imshow(image * 85)
-    below.imshow(cost**0.5, cmap="magma")
+    below.imshow(cost.numpy() ** 0.5, cmap="magma")
     below.set_xlabel(f"{cost.sum():.0f} bits")
     for axes in (above, below):
         axes.set(xticks=[], yticks=[])
