@@ -47,7 +47,7 @@ print(f"entropy of the truth: {entropy:.3f} bits/dim; uniform: {np.log2(200):.3f
 #     p(x₂ | x₁)  = softmax(MLP(x₁))[x₂]
 #
 # x₁ enters as a one-hot vector. Training moves each pair by a little noise whenever it is drawn (`jitter`, in levels):
-# the truth is smooth, so a point may stand for its neighbourhood. Without it this model overfits within seconds.
+# the truth is smooth, so a point may stand for its neighbourhood. Without it this model overfits.
 
 # %%
 settings = {"steps": STEPS, "batch_size": 1000, "lr": 3e-3, "schedule": "cosine", "jitter": 1.5, "quiet": True}
