@@ -14,6 +14,7 @@ import chainrule as cr
 from chainrule.data import colored, mnist
 from chainrule.heads import HEADS
 
+pytestmark = pytest.mark.slow
 FOLDER = Path(__file__).parents[1] / "docs" / "notebooks"
 
 
