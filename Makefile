@@ -1,6 +1,7 @@
 # make report   trains parts 1 to 3 on the quick preset and writes report/index.html
 # make test     runs the whole test suite
-# Both make the virtual environment .venv first, if it is missing or older than pyproject.toml or constraints.txt.
+# make docs     builds the documentation site and writes site/index.html
+# They make the virtual environment .venv first, if it is missing or older than pyproject.toml or constraints.txt.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -11,7 +12,7 @@ BONUS ?= runs/bonus
 SHOWN_BONUS ?= $(wildcard recorded/bonus)
 
 .DEFAULT_GOAL := help
-.PHONY: help report report-full bonus bonus-full test lint bench clean
+.PHONY: help report report-full bonus bonus-full test docs lint bench clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile
@@ -42,6 +43,24 @@ test: $(STAMP)
 	@echo "==> running the test suite"
 	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist worksteal
 
+DOCS := .venv/.docs
+NOTEBOOKS := $(patsubst %.py,%.md,$(wildcard docs/notebooks/*.py))
+
+$(DOCS): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	@touch $@
+
+docs/notebooks/%.md: docs/notebooks/%.py $(DOCS)
+	@echo "==> running the notebook $<"
+	PYTHONWARNINGS=ignore:IProgress $(BIN)/python -m jupytext --quiet --to ipynb --execute --output $(@:.md=.ipynb) $<
+	$(BIN)/python -m nbconvert --log-level WARN --to markdown $(@:.md=.ipynb)
+	@rm $(@:.md=.ipynb)
+
+docs: $(DOCS) $(NOTEBOOKS)
+	$(BIN)/python tools/drawings.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+	@echo "==> site/index.html"
+
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -52,4 +71,4 @@ bench: $(STAMP)
 	$(BIN)/chainrule bench codec
 
 clean:
-	rm -rf .venv src/chainrule/compiled/_compiled.* report runs build dist src/*.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf .venv src/chainrule/compiled/_compiled.* report runs site $(NOTEBOOKS) docs/notebooks/*_files build dist src/*.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -24,6 +24,7 @@ TIERS = {
         "lazily",
         "plugins",
         "hub",
+        "model_card",
         "errors",
         "version",
         "forking",

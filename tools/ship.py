@@ -58,7 +58,8 @@ def main(run: Path, name: str) -> None:
     assert fingerprint(exact(zoo.load(out))) == fingerprint(exact_model), (
         "the stored model is not the one that was measured"
     )
-    (out / "training.json").write_text(json.dumps({"result": result, **record, "stored": stored}, indent=2) + "\n")
+    facts = {"licence": "mit", "result": result, **record, "stored": stored}
+    (out / "training.json").write_text(json.dumps(facts, indent=2) + "\n")
     any_size = None in model.shape
     samples = model.sample(
         PIECES if any_size else SAMPLES,

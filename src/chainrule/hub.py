@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from chainrule import model_card
 from chainrule.errors import ModelError
 
 FILES = ("config.json", "model.safetensors")
@@ -50,7 +51,7 @@ def fetch(name: str) -> Path:
     raise ModelError(f"{name!r} is no folder here, and cannot be fetched: {reason}")
 
 
-def push(model: Any, name: str, card: str | None, private: bool) -> str:
+def push(model: Any, name: str, card: str | None, private: bool, licence: str | None) -> str:
     """Upload a model with its card; returns the address. See `StoredModel.push_to_hub`.
 
     Raises:
@@ -61,7 +62,8 @@ def push(model: Any, name: str, card: str | None, private: bool) -> str:
     api = HfApi(library_name="chainrule")
     with tempfile.TemporaryDirectory() as folder:
         model.save_pretrained(folder)
-        (Path(folder) / "README.md").write_text(card_of(model, name) if card is None else card, encoding="utf-8")
+        card = model_card.card_of(model, name, licence) if card is None else card
+        (Path(folder) / model_card.CARD).write_text(card, encoding="utf-8")
         try:
             api.create_repo(name, private=private, exist_ok=True)
             api.upload_folder(repo_id=name, folder_path=folder, commit_message="Upload the model")
@@ -75,23 +77,3 @@ def push(model: Any, name: str, card: str | None, private: bool) -> str:
 def first_line(error: Exception) -> str:
     """What an error says, in one line."""
     return (str(error) or type(error).__name__).splitlines()[0]
-
-
-def card_of(model: Any, name: str) -> str:
-    """A model card in Markdown: what the model is, and how to use it."""
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    return f"""---
-library_name: chainrule
-tags: [autoregressive, {type(model).__name__}]
----
-# {name}
-
-A `{type(model).__name__}` of [chainrule](https://pypi.org/project/chainrule/) with {parameters:,} parameters,
-for events of shape {tuple(model.shape)} and {model.levels} levels.
-
-```python
-import chainrule as cr
-
-model = cr.load("{name}")
-```
-"""

@@ -5,8 +5,8 @@ earlier inputs alone. Give every unit a *rank*, the position in the order up to 
 every mask, and composing masked layers composes the rule. `True` means "connected".
 
 References:
-    Germain et al., MADE: Masked Autoencoder for Distribution Estimation, 2015, https://arxiv.org/abs/1502.03509
-    van den Oord et al., Pixel Recurrent Neural Networks, 2016, https://arxiv.org/abs/1601.06759
+    - Germain et al., MADE: Masked Autoencoder for Distribution Estimation, 2015, https://arxiv.org/abs/1502.03509
+    - van den Oord et al., Pixel Recurrent Neural Networks, 2016, https://arxiv.org/abs/1601.06759
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from chainrule import hub
+from chainrule import hub, model_card
 from chainrule.claims import Bounded
 from chainrule.data.levels import checked_values
 from chainrule.data.reading import opened, reading
@@ -54,7 +54,9 @@ def load(name_or_folder: str | Path, device: str | torch.device = "cpu") -> Any:
         weights = load_file(folder / WEIGHTS)
     except (SafetensorError, OSError) as error:
         raise damaged(f"{folder / WEIGHTS}", error) from None
-    return assemble(config, weights, f"{folder / CONFIG}", f"{folder / WEIGHTS}").to(device)
+    model = assemble(config, weights, f"{folder / CONFIG}", f"{folder / WEIGHTS}")
+    model.record = model_card.read(folder, model)
+    return model.to(device)
 
 
 def assemble(config: dict[str, Any], weights: dict[str, Tensor], described: str, stored: str) -> Any:

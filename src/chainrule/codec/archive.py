@@ -64,8 +64,9 @@ def compress_files(
         progress: told of each chunk.
 
     Returns:
-        images, bytes, coders: what became of pictures and arrays, by coder {count, bytes}, bits_per_dim of all that
-        models could code, models: fingerprints of those used, and notes: sentences about what was left out.
+        A dictionary of `images`, `bytes`, `coders` (what became of pictures and arrays, each {count, bytes}),
+        `bits_per_dim` of all that models could code, `models` (fingerprints of those used) and `notes` (sentences about
+        what was left out).
 
     Raises:
         DataError: something cannot be read, or `out` is in use; nothing is left behind.

@@ -32,7 +32,7 @@ def compress(first: Any, second: Any = None, *, embed_model: bool = False, chunk
         chunk: images that are coded together, at most 2,000.
 
     Returns:
-        The archive. What no model codes, a usual codec does: lossless WebP, PNG's, or xz.
+        The archive. What no model codes is left to a usual codec (lossless WebP, PNG's, or xz).
 
     Raises:
         DataError: an array does not fit the model, or holds values that it has no level for; nothing is ever rounded.

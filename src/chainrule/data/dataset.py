@@ -21,17 +21,22 @@ MOST_LEVELS = 32_768  # values are kept as uint8 up to 256 levels and as int16 u
 class Dataset:
     """Training, validation and test events of one discrete variable shape.
 
-    Each split is an integer tensor (N, *shape) with values in [0, levels), or `Pictures` of mixed sizes; images are
-    NCHW. What a person reads is the
-    value plus `offset`; a picture shows the level v as the byte `pixel_values[v]`, or v · 255 // (levels − 1) without.
-    `truth` is the joint distribution p[i, j] = P(x₁ = i, x₂ = j), float64 (levels, levels), where it is known. `labels`
-    holds the class of each event, integers (N,), by split, where there are classes. `notes` are sentences that a person
-    should hear before training. `redraw`, if there is one, takes rows of `train`, integers (B,), and draws these events
-    anew, (B, *shape), by PyTorch's generator: part of how they came about is chance that is known, and the train split
-    is one such draw. `masks` are uint8 (N, H, W), by split, where images were printed on something: nonzero where a
-    pixel belongs to what was printed.
+    Args:
+        name: what the data are called.
+        levels: entries take the values 0 … levels - 1.
+        train, validation, test: integer tensors (N, *shape), images NCHW; or `Pictures` of mixed sizes.
+        truth: the joint distribution p[i, j] = P(x₁ = i, x₂ = j), float64 (levels, levels), where it is known.
+        offset: what a person reads is a value plus this.
+        notes: sentences that a person should hear before training.
+        labels: the class of each event, integers (N,), by split, where there are classes.
+        pixel_values: a picture shows the level v as the byte `pixel_values[v]`; without, as v · 255 // (levels - 1).
+        redraw: takes rows of `train`, integers (B,), and draws these events anew, (B, *shape), by PyTorch's generator:
+            part of how they came about is chance that is known, and the train split is one such draw.
+        masks: uint8 (N, H, W), by split, where images were printed on something: nonzero where a pixel belongs to what
+            was printed.
 
-    Raises `DataError` when a split is empty, not of integers, out of range, or of another shape than its siblings.
+    Raises:
+        DataError: a split is empty, not of integers, out of range, or of another shape than its siblings.
 
     >>> part = torch.tensor([[0], [2], [1]], dtype=torch.uint8)
     >>> Dataset("tiny", levels=3, train=part, validation=part, test=part).shape

@@ -8,9 +8,9 @@ Training minimises the quantile-Huber loss (`chainrule.heads.quantile_loss`) at 
 measures it on a fixed grid of τ. What is learnt is a function from noise to values, so there are no probabilities.
 
 References:
-    Ostrovski et al., Autoregressive Quantile Networks for Generative Modeling, 2018, https://arxiv.org/abs/1806.05575
-    Dabney et al., Implicit Quantile Networks for Distributional Reinforcement Learning, 2018, equations 3 and 4,
-    https://arxiv.org/abs/1806.06923
+    - Ostrovski et al., Autoregressive Quantile Networks for Generative Modeling, 2018, https://arxiv.org/abs/1806.05575
+    - Dabney et al., Implicit Quantile Networks for Distributional Reinforcement Learning, 2018, equations 3 and 4,
+      https://arxiv.org/abs/1806.06923
 """
 
 from __future__ import annotations

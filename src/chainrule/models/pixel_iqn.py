@@ -12,9 +12,9 @@ parameters; τ enters behind the trunk, by the cosine embedding and product of i
 Huber loss ends its square at half a spacing of the levels.
 
 References:
-    Ostrovski et al., Autoregressive Quantile Networks for Generative Modeling, 2018, https://arxiv.org/abs/1806.05575
-    Dabney et al., Implicit Quantile Networks for Distributional Reinforcement Learning, 2018, equations 3 and 4,
-    https://arxiv.org/abs/1806.06923
+    - Ostrovski et al., Autoregressive Quantile Networks for Generative Modeling, 2018, https://arxiv.org/abs/1806.05575
+    - Dabney et al., Implicit Quantile Networks for Distributional Reinforcement Learning, 2018, equations 3 and 4,
+      https://arxiv.org/abs/1806.06923
 """
 
 from __future__ import annotations

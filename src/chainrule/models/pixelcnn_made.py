@@ -6,8 +6,8 @@
 input: its hidden units have the ranks 0 … C-1, those of rank r see φ and the first r channels.
 
 References:
-    van den Oord et al., Pixel Recurrent Neural Networks, 2016, https://arxiv.org/abs/1601.06759
-    Germain et al., MADE: Masked Autoencoder for Distribution Estimation, 2015, https://arxiv.org/abs/1502.03509
+    - van den Oord et al., Pixel Recurrent Neural Networks, 2016, https://arxiv.org/abs/1601.06759
+    - Germain et al., MADE: Masked Autoencoder for Distribution Estimation, 2015, https://arxiv.org/abs/1502.03509
 """
 
 from __future__ import annotations

@@ -11,13 +11,16 @@ from typing import Any
 import safetensors.torch
 from torch import nn
 
-from chainrule import hub
+from chainrule import hub, model_card
 from chainrule.atomic import write_bytes
 from chainrule.models import checking
 
 
 class StoredModel(nn.Module):
-    """A module that remembers the arguments of its constructor."""
+    """A module that remembers the arguments of its constructor, and how it was trained, if that is known."""
+
+    record: model_card.Record | None = None
+    """Of the run that trained it: `cr.load` finds it."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Let every model remember the arguments that made it, for `config`."""
@@ -45,6 +48,10 @@ class StoredModel(nn.Module):
     def save_pretrained(self, folder: str | Path) -> None:
         """Write model.safetensors and config.json into a folder that `cr.load` reads, each whole or not at all.
 
+        A model that was loaded from a run, or from a folder with a record, leaves that as well: a model card
+        (README.md), the figures and settings of its training (training.json) and the picture of its samples, if there
+        is one. A model whose weights have changed since leaves none of them.
+
         Raises:
             DataError: the folder cannot be written.
         """
@@ -52,14 +59,20 @@ class StoredModel(nn.Module):
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
         write_bytes(folder / "model.safetensors", safetensors.torch.save(weights))
         write_bytes(folder / "config.json", (json.dumps(self.config, indent=2) + "\n").encode())
+        if (record := model_card.record_of(self)) is not None:
+            for name, content in record.files().items():
+                write_bytes(folder / name, content)
+            write_bytes(folder / model_card.CARD, model_card.card_of(self, folder.name).encode())
 
-    def push_to_hub(self, name: str, card: str | None = None, private: bool = False) -> str:
+    def push_to_hub(self, name: str, card: str | None = None, private: bool = False, licence: str | None = None) -> str:
         """Publish the model on the Hugging Face Hub, where `cr.load(name)` finds it; needs `hf auth login` once.
 
         Args:
             name: the repository, `user/name`; it is made if it does not exist.
-            card: the model card, in Markdown; without one, a short card says what the model is and how to use it.
+            card: the model card, in Markdown; without one, it is made from the record of the run that the model was
+                loaded from: figures, data, training, samples, limits.
             private: whether only its owner sees a repository that is made.
+            licence: its identifier on the Hub, such as "mit" or "cc-by-4.0", for the card.
 
         Returns:
             The repository's address.
@@ -67,4 +80,4 @@ class StoredModel(nn.Module):
         Raises:
             ModelError: the Hub refuses it, or cannot be reached.
         """
-        return hub.push(self, name, card, private)
+        return hub.push(self, name, card, private, licence)
