@@ -1,4 +1,4 @@
-"""A headless Chromium for tests, driven through a pipe in its own protocol: pages, pointer, keys, what it complains about."""
+"""A headless Chromium for tests, driven through a pipe in its own protocol: pointer, keys, what it complains of."""
 
 from __future__ import annotations
 

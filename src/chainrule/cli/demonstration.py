@@ -17,7 +17,6 @@ def demo(args: list[str]) -> None:
     def demo(
         model: ModelName,
         out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("demo.html"),
-        overwrite: bool = False,
     ) -> None:
         """Write one offline HTML file in which the exact model draws, completes, counts bits and packs archives.
 
@@ -26,14 +25,11 @@ def demo(args: list[str]) -> None:
         Args:
             model: A run folder, a folder written by save_pretrained, or the name of a shipped model of images.
             out: The page, an .html file.
-            overwrite: Replace a file that is there already.
         """
         if out.suffix.lower() not in (".html", ".htm"):
             raise DataError(f"cannot write {out}: the page is an .html file, so name it like one")
         if out.is_dir():
             raise DataError(f"{out} is a folder: name the page itself")
-        if out.exists() and not overwrite:
-            raise DataError(f"{out} is there already: move it away, or pass --overwrite")
         from chainrule import zoo
         from chainrule.lab.demo.demo_page import write_page
 

@@ -55,7 +55,7 @@ async function takePicture(file) {
 async function packPicture(image, name, rounded) {
   const stem = name.replace(/\.[^.]*$/, "");
   const label = rounded ? `${stem}, rounded` : stem;
-  choose(image, label);
+  choose(image, label, true);
   const [entries, bytes] = [await engine.ask("score", { image }).answer, await packed([image], [`${stem}.png`])];
   const total = sumOf(entries);
   const size = bytes ? ` Its archive takes ${count(bytes.length)} bytes, names and checksums included.` : "";
@@ -96,7 +96,7 @@ function showFiles(pictures, archive) {
   const items = pictures.slice(0, MOST_SHOWN).map(({ image, name }) => {
     const item = document.createElement("li");
     const base = name.split("/").pop().replace(/\.[^.]*$/, "");
-    const { button, canvas } = pictureButton(`${name}: complete it and see its bits`, () => choose(image, name));
+    const { button, canvas } = pictureButton(`${name}: complete it and see its bits`, () => choose(image, name, true));
     paint(canvas, image);
     button.classList.add("whole");
     item.append(button, action("Save PNG", `Save ${base}.png`, () => savePicture(image, `${base}.png`)));

@@ -147,7 +147,7 @@ function startCompleting() {
   $("palette").style.setProperty("--columns", colours.length > 32 ? 16 : Math.min(colours.length, 16));
   for (let k = 0; k < COMPLETIONS; k++) {
     const completion = pictureButton(`Completion ${k + 1}: go on with it`, () =>
-      choose(completion.image, `completion ${k + 1}`),
+      choose(completion.image, `completion ${k + 1}`, true),
     );
     completions.push(completion);
     $("completions").append(completion.button);

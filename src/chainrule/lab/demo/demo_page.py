@@ -75,5 +75,5 @@ def source(file: str) -> str:
 
 
 def inside_script(text: str) -> Markup:
-    """A script that cannot end its element: "</" and "<!--" stand in strings and comments alone, where this is the same."""
+    """A script that cannot end its element: "</" and "<!--" stand in strings alone, where the slash changes nothing."""
     return Markup(text.replace("</", "<\\/").replace("<!--", "<\\!--"))

@@ -28,7 +28,7 @@ function drawSheet() {
   sheet.began = performance.now();
   sheet.running = engine.ask("draw", { seed: asSeed(seed), count: number }, (part) => {
     Object.assign(sheet.pictures[part.number], { image: part.image, position: part.position });
-    if (part.position === PIXELS && part.number === 0 && !chosen.byHand) choosePicture(sheet.pictures[0], false);
+    if (part.position === PIXELS && part.number === 0 && !busy()) choosePicture(sheet.pictures[0]);
   });
   sheet.running.answer.then(() => sheetDrawn(number), tell("drawn"));
   $("stop").disabled = false;
@@ -42,11 +42,15 @@ function newPicture(k) {
   return Object.assign(picture, pictureButton(label, () => choosePicture(picture)));
 }
 
-function choosePicture(picture, byHand = true) {
-  if (picture.position < PIXELS) return;
-  if (byHand) picture.shown = PIXELS;
-  choose(picture.image, `picture ${picture.k + 1} of seed ${sheet.seed}`, byHand);
-  for (const other of sheet.pictures) other.button.setAttribute("aria-pressed", String(other === picture));
+function choosePicture(picture) {
+  if (picture.position === PIXELS) choose(picture.image, `picture ${picture.k + 1} of seed ${sheet.seed}`);
+}
+
+// Whether somebody works on a picture, which a new sheet must not take away.
+const busy = () => chosen.byHand || editing.past.length > 0;
+
+function showChosen(image) {
+  for (const { button, image: own } of sheet.pictures) button.setAttribute("aria-pressed", String(own === image));
 }
 
 function sheetDrawn(number) {
@@ -98,6 +102,7 @@ async function copyCommand() {
 }
 
 function startDrawing() {
+  chosen.listeners.push(showChosen);
   $("draw-form").addEventListener("submit", (event) => {
     event.preventDefault();
     drawSheet();

@@ -161,7 +161,7 @@ function pictureButton(label, onChoose) {
 
 // The picture that is looked into and completed, and who wants to know of it.
 const chosen = { image: null, name: "", byHand: false, listeners: [] };
-function choose(image, name, byHand = true) {
+function choose(image, name, byHand = false) {
   Object.assign(chosen, { image, name, byHand });
   for (const listener of chosen.listeners) listener(image, name);
 }

@@ -19,3 +19,6 @@ async function start() {
 }
 
 start();
+
+// What the page holds, for the curious and for the tests.
+globalThis.demo = { MODEL, engine, sheet, chosen, editing, completions, knownPixels, bits };
