@@ -139,14 +139,13 @@ class Page:
             raise RuntimeError(details.get("exception", {}).get("description") or details["text"])
         return result["result"].get("value")
 
-    def wait(self, expression: str, seconds: float = 60.0) -> Any:
-        """Wait until an expression is true; its value."""
+    def wait(self, expression: str, seconds: float = 60.0) -> None:
+        """Wait until an expression is true."""
         end = time.monotonic() + seconds
-        while not (value := self.run(expression)):
+        while not self.run(f"Boolean({expression})"):
             if time.monotonic() > end:
                 raise TimeoutError(f"still not so after {seconds} s: {expression}; complaints: {self.complaints}")
             time.sleep(0.02)
-        return value
 
     def window(self, width: int, height: int, dark: bool = False, touch: bool = False) -> None:
         """The size of the window, whether the system is dark, whether it is a telephone."""
