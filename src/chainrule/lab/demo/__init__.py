@@ -1,1 +1,1 @@
-"""The page on which a browser runs a model."""
+"""One page on which a browser runs an exact model: the page, and what goes into it."""

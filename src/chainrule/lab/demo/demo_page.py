@@ -49,7 +49,7 @@ def render(model: Any, name: str) -> str:
     )
     return environment.get_template("page.html.jinja").render(
         meta=meta,
-        command=meta["command"],
+        command=f"chainrule sample {meta['quoted']} --exact -n 10 --seed 0 -o samples.png",
         bits=stored_bits(name),
         title=meta["class"].replace("CNNMADE", "CNN-MADE"),
         style=Markup(source("demo.css")),
