@@ -63,13 +63,13 @@ function showLook(pixel, { distributions, field, weights }) {
   $("bars").replaceChildren(...distributions.map((p, c) => bars(p, c, values[c])));
   showWeights(weights);
   const seen = sumOf(field);
-  const parts = Array.from(values, (level, c) => `${CHANNEL_NAMES[c]} ${level} (p = ${probability(distributions[c][level])})`);
+  const parts = Array.from(values, (level, c) => `${CHANNEL_NAMES[c]} ${level} (p ${probability(distributions[c][level])})`);
   const where = `Row ${Math.floor(pixel / WIDTH)}, column ${pixel % WIDTH}: ${count(bits.pixels[pixel], 2)} bits`;
   const what = seen === 1 ? "1 earlier pixel" : `${count(seen)} earlier pixels`;
   say("pixel-at", `${where} for ${parts.join(", ")}, given ${seen ? what : "nothing"}.`);
 }
 
-const probability = (p) => (p > 0.9995 && p < 1 ? "> 0.999" : p < 0.0005 ? "< 0.001" : count(p, 3));
+const probability = (p) => (p > 0.9995 ? "> 0.999" : p < 0.0005 ? "< 0.001" : `= ${count(p, 3)}`);
 
 function bars(p, channel, taken) {
   const figure = document.createElement("figure");
@@ -82,7 +82,7 @@ function bars(p, channel, taken) {
   chart.className = `chart ${CHANNEL_NAMES[channel]}`;
   chart.setAttribute("role", "img");
   const order = Array.from(p.keys()).sort((a, b) => p[b] - p[a]).slice(0, 4);
-  chart.setAttribute("aria-label", `Probabilities of ${CHANNEL_NAMES[channel]}: ${order.map((v) => `level ${v} ${probability(p[v])}`).join(", ")}`);
+  chart.setAttribute("aria-label", `Probabilities of ${CHANNEL_NAMES[channel]}: ${order.map((v) => `p ${probability(p[v])} of level ${v}`).join(", ")}`);
   const most = LEVELS > 32 ? Math.max(...p) : 1;
   chart.append(...Array.from(p, (one, level) => bar(one / most, level, level === taken)));
   figure.append(chart, caption);

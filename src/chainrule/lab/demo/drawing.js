@@ -23,7 +23,8 @@ function drawSheet() {
   const place = $("sheet");
   place.replaceChildren(...sheet.pictures.map((picture) => picture.button));
   place.dataset.number = number;
-  $("command").textContent = `chainrule sample ${MODEL.quoted} --exact -n ${number} --seed ${seed} -o samples.png`;
+  const words = ["chainrule sample", MODEL.quoted, "--exact", `-n ${number}`, `--seed ${seed}`, "-o samples.png"];
+  $("command").replaceChildren(...words.flatMap((word, k) => [k ? " " : "", unbroken(word)]));
   say("drawn", number === 1 ? "Drawing a picture …" : `Drawing ${number} pictures …`);
   sheet.began = performance.now();
   sheet.running = engine.ask("draw", { seed: asSeed(seed), count: number }, (part) => {
@@ -34,6 +35,13 @@ function drawSheet() {
   $("stop").disabled = false;
   sheet.last = performance.now();
   sheet.frame = requestAnimationFrame(showSheet);
+}
+
+function unbroken(words) {
+  const span = document.createElement("span");
+  span.className = words === MODEL.quoted ? "" : "unbroken";
+  span.textContent = words;
+  return span;
 }
 
 function newPicture(k) {

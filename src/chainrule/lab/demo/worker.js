@@ -5,6 +5,7 @@ const SLICE = 12; // milliseconds of a job before others have their turn, and be
 const STEP = 4; // pixels between two looks at the clock
 
 let model = null;
+let turning = false; // whether work() is about to be called
 const jobs = new Map();
 const turn = new MessageChannel();
 
@@ -68,6 +69,7 @@ function fail(id, error) {
 }
 
 function work() {
+  turning = false;
   for (const [id, steps] of [...jobs]) {
     try {
       const { done, value } = steps.next();
@@ -82,7 +84,12 @@ function work() {
       fail(id, error);
     }
   }
-  if (jobs.size) turn.port2.postMessage(null);
+  keepWorking();
+}
+
+function keepWorking() {
+  if (!turning && jobs.size) turn.port2.postMessage(null);
+  turning = turning || jobs.size > 0;
 }
 turn.port1.onmessage = work;
 
@@ -93,7 +100,7 @@ onmessage = ({ data: { id, kind, args } }) => {
     jobs.get(args.job)?.return();
     jobs.delete(args.job);
   } else {
-    if (!jobs.size) turn.port2.postMessage(null);
     jobs.set(id, KINDS[kind](args));
+    keepWorking();
   }
 };
