@@ -7,8 +7,7 @@ what it points to, counted from the block's beginning, or 0 for nothing; whoever
 from __future__ import annotations
 
 import ctypes
-
-import numpy as np
+from typing import Any
 
 from chainrule.compiled.walk.program import Program
 from chainrule.compiled.walk.records import Address
@@ -17,34 +16,33 @@ ALIGNED = 16
 
 
 def portable(program: Program) -> tuple[bytes, list[int]]:
-    """A finished program as a block, and where in it pointers lie. Equal arrays are held once."""
-    operations, entries = program.arrays
-    block = bytearray()
-    places: dict[bytes, int] = {}
-    pointers: list[int] = []
-    known = {array.ctypes.data: array.tobytes() for array in program.kept}
+    """A finished program as a block, the program's own record first, and where in it pointers lie.
+
+    Equal arrays are held once.
+    """
+    block, pointers = bytearray(), list[int]()
+    starts: dict[int, int] = {}  # places in the block by addresses
 
     def put(content: bytes) -> int:
-        """The place of some bytes in the block."""
-        if content not in places:
-            block.extend(bytes(-len(block) % ALIGNED))
-            places[content] = len(block)
-            block.extend(content)
-        return places[content]
+        """The place of bytes that are appended."""
+        block.extend(bytes(-len(block) % ALIGNED))
+        block.extend(content)
+        return len(block) - len(content)
 
-    tables = {ctypes.addressof(table): ctypes.sizeof(table) for table in (operations, entries)}
-    put(bytes(program.record))
-    starts = {address: put(bytes(table)) for address, table in zip(tables, (operations, entries), strict=True)}
-    records = [(program.record, 0)]
-    for address, table in zip(tables, (operations, entries), strict=True):
-        size = ctypes.sizeof(table._type_)
-        records += [(record, starts[address] + k * size) for k, record in enumerate(table)]
+    records: list[tuple[Any, int]] = [(program.record, put(bytes(program.record)))]
+    for table in program.arrays:
+        start = starts[ctypes.addressof(table)] = put(bytes(table))
+        records += [(record, start + k * ctypes.sizeof(record)) for k, record in enumerate(table)]
+    held: dict[bytes, int] = {}
+    for array in program.kept:
+        content = array.tobytes()
+        if content not in held:
+            held[content] = put(content)
+        starts[array.ctypes.data] = held[content]
     for record, start in records:
         for name, kind, *_ in record._fields_:
-            target = getattr(record, name)
-            if kind is Address and target:
+            if kind is Address and getattr(record, name):
                 at = start + getattr(type(record), name).offset
-                to = starts[target] if target in starts else put(known[target])
-                block[at : at + 8] = np.uint64(to).tobytes()
+                block[at : at + 8] = starts[getattr(record, name)].to_bytes(8, "little")
                 pointers.append(at)
     return bytes(block), pointers

@@ -1,37 +1,53 @@
 """The walk's C code for a browser: python -m chainrule.lab.demo.build_wasm
 
 It needs the compiler of `pip install ziglang`, which knows WebAssembly; what it makes is committed and ships with the
-package. There are no threads, and 128-bit vectors, which browsers have had since 2023.
+package. There are no threads, and 128-bit vectors, which browsers have had since 2023. At its end the file names the
+sources that it was made of.
 """
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-COMPILED = Path(__file__).parents[2] / "compiled"
-SOURCES = [*(COMPILED / "walk" / f"{name}.c" for name in ("walk", "steps", "fronts", "encode")), COMPILED / "library.c"]
+COMPILER = "ziglang==0.17.1"
+"""What made the file; another version makes other code of the same meaning."""
+
 WASM = Path(__file__).with_name("walk.wasm")
-COMPILER = "0.17.1"
-"""The version of ziglang that made the file."""
+COMPILED = Path(__file__).parents[2] / "compiled"
+SOURCES = [*(COMPILED / "walk" / f"{name}.c" for name in ("walk", "steps", "encode")), COMPILED / "library.c"]
+SOURCES += [Path(__file__).with_name("serial.c")]
+HEADERS = [*sorted(COMPILED.glob("*.h")), *sorted((COMPILED / "walk").glob("*.h"))]
 
-FUNCTIONS = ("layout", "pixels", "draw", "score", "decode", "encode", "fronts_draw")
-EXPORTS = ["malloc", "free", *(f"chainrule_{name}" for name in FUNCTIONS)]
+EXPORTS = ["malloc", "free"]
+EXPORTS += [f"chainrule_{name}" for name in ("layout", "pixels", "draw", "score", "decode", "encode")]
 
-# As in setup.py: no sum is reordered, nothing is fused.
-FLAGS = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-fno-strict-aliasing", "-ffp-contract=off"]
-FLAGS += ["-target", "wasm32-wasi", "-msimd128", "-mbulk-memory", "-g0", "-s", "-mexec-model=reactor", f"-I{COMPILED}"]
+# As in setup.py: no sum is reordered, and nothing is fused.
+FLAGS = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-fno-strict-aliasing"]
+FLAGS += ["-ffp-contract=off", "-target", "wasm32-wasi", "-msimd128", "-mbulk-memory", "-g0", "-s"]
+FLAGS += ["-mexec-model=reactor", *(f"-Wl,--export={name}" for name in EXPORTS)]
 
 
-def build(path: Path) -> None:
-    """Compile and link."""
-    sources = [*SOURCES, Path(__file__).with_name("serial.c")]
-    exports = [f"-Wl,--export={name}" for name in EXPORTS]
-    command = [sys.executable, "-m", "ziglang", "cc", *FLAGS, *exports, *map(str, sources), "-o", str(path)]
-    subprocess.run(command, check=True)
+def build() -> bytes:
+    """Compile and link; needs ziglang."""
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder) / WASM.name
+        command = [sys.executable, "-m", "ziglang", "cc", *FLAGS, f"-I{COMPILED}", *map(str, SOURCES), "-o", str(made)]
+        subprocess.run(command, check=True)
+        return made.read_bytes() + section()
+
+
+def section() -> bytes:
+    """A custom section of WebAssembly that holds a digest of the sources and flags."""
+    digest = hashlib.sha256(" ".join([COMPILER, *FLAGS]).encode())
+    for path in (*SOURCES, *HEADERS):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes().replace(b"\r\n", b"\n"))
+    content = b"\x07sources" + digest.digest()
+    return bytes([0, len(content)]) + content
 
 
 def has_compiler() -> bool:
@@ -40,8 +56,5 @@ def has_compiler() -> bool:
 
 
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as folder:
-        made = Path(folder) / WASM.name
-        build(made)
-        WASM.write_bytes(made.read_bytes())
+    WASM.write_bytes(build())
     print(f"{WASM}: {WASM.stat().st_size:,} bytes")
