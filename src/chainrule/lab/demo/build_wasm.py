@@ -22,7 +22,14 @@ FUNCTIONS = ("layout", "pixels", "draw", "score", "decode", "encode", "fronts_dr
 EXPORTS = ["malloc", "free", *(f"chainrule_{name}" for name in FUNCTIONS)]
 
 # As in setup.py: no sum is reordered, nothing is fused.
-FLAGS = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-fno-strict-aliasing", "-ffp-contract=off"]
+FLAGS = [
+    "-O3",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-fno-signed-zeros",
+    "-fno-strict-aliasing",
+    "-ffp-contract=off",
+]
 FLAGS += ["-target", "wasm32-wasi", "-msimd128", "-mbulk-memory", "-g0", "-s", "-mexec-model=reactor", f"-I{COMPILED}"]
 
 
