@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import shlex
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,16 +13,19 @@ import numpy as np
 import torch
 
 from chainrule import __version__, data
+from chainrule.codec.container import described
+from chainrule.codec.model_blocks import known_of
 from chainrule.compiled.constants import layout
 from chainrule.compiled.library import why_missing
+from chainrule.compiled.walk import records
 from chainrule.compiled.walk.lowering import lower
 from chainrule.compiled.walk.portable import portable
-from chainrule.compiled.walk.records import LOGITS, EntryRecord, OperationRecord, ProgramRecord
 from chainrule.errors import ModelError
-from chainrule.fixedpoint import exact, fingerprint
+from chainrule.fixedpoint import exact
+from chainrule.lab.demo.receptive import fields
 
 FOLDER = Path(__file__).parent
-SCRIPTS = ("runtime.js",)
+SCRIPTS = ("runtime.js", "deflate.js", "container.js", "codec.js")
 
 
 @dataclass(frozen=True)
@@ -62,22 +66,28 @@ def payload(model: Any, name: str) -> Payload:
     block, pointers = portable(program)
     record = program.record
     channels, height, width = model.shape
+    known = known_of(model)
+    heads = {records.LOGITS: "factorised", records.MADE: "made", records.MIXTURE: "mixture"}
     meta = {
         "name": name,
-        "class": type(model).__name__,
+        "class": known.model,
         "levels": model.levels,
         "channels": channels,
         "height": height,
         "width": width,
         "entries": channels * height * width,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "fingerprint": fingerprint(model).hex(),
+        "fingerprint": known.fingerprint,
+        "account": described(known).decode(),
         "version": __version__,
         "pixel_values": data.grid_of(model.levels, model.pixel_values).tolist(),
-        "channels_see_each_other": record.head != LOGITS,
+        "look": heads[record.head],
+        "attention": any(operation.kind == records.ATTEND for operation in program.operations),
+        "command": f"chainrule sample {shlex.quote(name)} -n 10 --seed 0 --exact",
+        "fields": packed(np.packbits(fields(program), bitorder="little").tobytes()),
         "needs": {"memory": record.memory, "scratch": record.scratch, "room": record.room},
         "pointers": pointers,
-        "layout": str(layout(ProgramRecord, OperationRecord, EntryRecord)),
+        "layout": str(layout(records.ProgramRecord, records.OperationRecord, records.EntryRecord)),
     }
     scripts = [(FOLDER / script).read_text(encoding="utf-8") for script in SCRIPTS]
     return Payload(scripts, packed((FOLDER / "walk.wasm").read_bytes()), packed(planes(block)), meta)

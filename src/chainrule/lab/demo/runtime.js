@@ -125,13 +125,13 @@ const Chainrule = (() => {
       };
     }
 
-    // Room for a walk over so many images, and what else it needs.
-    walking(images, others) {
+    // Room for a walk over so many images, of which so many are `held` at a time, and what else it needs.
+    walking(images, others, held = images) {
       const { memory, scratch, room } = this.meta.needs;
       const own = {
-        memory: [Float32Array, images * memory],
-        scratch: [Float32Array, images * scratch],
-        rooms: [Float64Array, images * room],
+        memory: [Float32Array, held * memory],
+        scratch: [Float32Array, Math.min(GROUP, held) * scratch],
+        rooms: [Float64Array, held * room],
       };
       return this.room({ ...own, x: [BigInt64Array, images * this.entries], ...others });
     }
