@@ -8,6 +8,7 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,6 +19,15 @@ import pytest
 
 FLAGS = """--headless --no-sandbox --disable-gpu --disable-dev-shm-usage --disable-background-networking --disable-sync
 --disable-component-update --no-first-run --no-default-browser-check --mute-audio --remote-debugging-pipe"""
+
+LAUNCH = """
+import fcntl, os, sys
+ends = [fcntl.fcntl(int(end), fcntl.F_DUPFD_CLOEXEC, 10) for end in sys.argv[1:3]]
+os.dup2(ends[0], 3)
+os.dup2(ends[1], 4)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+"""The browser listens on descriptor 3 and speaks on descriptor 4, wherever the pipes lie here."""
 
 
 def find_browser() -> str:
@@ -34,10 +44,9 @@ def opened_browser(folder: Path) -> Iterator[Page]:
     """A page in a browser of its own, whose profile lies in `folder`; the browser ends with the block."""
     there, back = os.pipe(), os.pipe()
     command = [find_browser(), *FLAGS.split(), f"--user-data-dir={folder / 'profile'}", "about:blank"]
-    # The protocol speaks on descriptors 3 and 4, which a shell can set up wherever the pipes lie.
-    shell = ["sh", "-c", f'exec "$@" 3<&{there[0]} 4>&{back[1]}', "sh", *command]
+    launch = [sys.executable, "-ISc", LAUNCH, str(there[0]), str(back[1]), *command]
     process = subprocess.Popen(
-        shell,
+        launch,
         pass_fds=(there[0], back[1]),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
@@ -73,7 +82,7 @@ class Page:
         targets = self.call("Target.getTargets")["targetInfos"]
         target = next(info["targetId"] for info in targets if info["type"] == "page")
         self.session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        for domain in ("Page", "Runtime", "Log", "Network"):
+        for domain in ("Page", "Runtime", "Log", "Network", "Performance"):
             self.call(f"{domain}.enable")
         self.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
 
@@ -146,6 +155,11 @@ class Page:
             if time.monotonic() > end:
                 raise TimeoutError(f"still not so after {seconds} s: {expression}; complaints: {self.complaints}")
             time.sleep(0.02)
+
+    def seconds(self) -> float:
+        """Processor time of the page's process so far, its workers included."""
+        metrics = self.call("Performance.getMetrics")["metrics"]
+        return next(one["value"] for one in metrics if one["name"] == "ProcessTime")
 
     def window(self, width: int, height: int, dark: bool = False, touch: bool = False) -> None:
         """The size of the window, whether the system is dark, whether it is a telephone."""
