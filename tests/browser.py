@@ -97,7 +97,7 @@ class Page:
         data = json.dumps(message).encode() + b"\0"
         while data:
             data = data[os.write(self.there, data) :]
-        end = time.monotonic() + 120
+        end = time.monotonic() + 300
         while True:
             answer = self.receive(end)
             if answer.get("id") == self.number:
@@ -148,7 +148,7 @@ class Page:
             raise RuntimeError(details.get("exception", {}).get("description") or details["text"])
         return result["result"].get("value")
 
-    def wait(self, expression: str, seconds: float = 60.0) -> None:
+    def wait(self, expression: str, seconds: float = 300.0) -> None:
         """Wait until an expression is true."""
         end = time.monotonic() + seconds
         while not self.run(f"Boolean({expression})"):
@@ -212,7 +212,7 @@ class Page:
         found = self.call("DOM.querySelector", nodeId=node, selector=selector)["nodeId"]
         self.call("DOM.setFileInputFiles", nodeId=found, files=[str(path)])
 
-    def saved(self, name: str, seconds: float = 30.0) -> bytes:
+    def saved(self, name: str, seconds: float = 300.0) -> bytes:
         """What the page has saved under a name."""
         end = time.monotonic() + seconds
         while not (self.folder / name).is_file():

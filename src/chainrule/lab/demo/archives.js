@@ -58,15 +58,12 @@ async function packPicture(image, name, rounded) {
   choose(image, label, true);
   const [entries, bytes] = [await engine.ask("score", { image }).answer, await packed([image], [`${stem}.png`])];
   const total = sumOf(entries);
-  const size = bytes ? ` Its archive takes ${count(bytes.length)} bytes, names and checksums included.` : "";
-  say("archive-said", `${label} costs ${count(total, 1)} bits, ${count(total / entries.length, 4)} bits/dim.${size}`);
-  showFiles([{ image, name: `${stem}.png` }], bytes && { bytes, name: stem + EXTENSION });
+  const cost = `${label} costs ${count(total, 1)} bits, ${count(total / entries.length, 4)} bits/dim`;
+  say("archive-said", `${cost}. Its archive takes ${count(bytes.length)} bytes, name and checksums included.`);
+  showFiles([{ image, name: `${stem}.png` }], { bytes, name: stem + EXTENSION });
 }
 
-async function packed(images, names) {
-  if (!MODEL.packs) return null;
-  return engine.ask("pack", { images, names }).answer;
-}
+const packed = (images, names) => engine.ask("pack", { images, names }).answer;
 
 async function packSheet() {
   const whole = sheet.pictures.filter((one) => one.position === PIXELS).map((one) => one.image);
@@ -133,7 +130,6 @@ function startArchives() {
     $("round").hidden = true;
     opened.round().catch(tell("archive-said"));
   });
-  $("pack-sheet").hidden = !MODEL.packs;
   $("pack-sheet").addEventListener("click", packSheet);
   // A file may be dropped anywhere on the page.
   addEventListener("dragover", (event) => {

@@ -110,6 +110,7 @@ function startBits() {
   picture = new Board($("picture"), { onMove: lookAt });
   heat = new Board($("heat"), { onMove: lookAt });
   $("ramp").style.background = `linear-gradient(to right, ${RAMP.map((rgb) => `rgb(${rgb.join(" ")})`).join(", ")})`;
+  $("attended").hidden = !MODEL.attends;
   askBits = whenSeen($("bits"), scoreNow);
   chosen.listeners.push(() => askBits());
 }

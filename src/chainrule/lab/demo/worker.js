@@ -36,12 +36,12 @@ const KINDS = {
   },
 
   *look({ image, row, column }) {
-    const { channels, attention } = model.meta;
+    const { channels } = model.meta;
     const distributions = [];
     for (let channel = 0; channel < channels; channel++) {
       distributions.push(Float64Array.from(model.conditional(image, row, column, channel)));
     }
-    const weights = attention && model.attention ? model.attention(image, row, column) : null;
+    const weights = model.attention ? model.attention(image, row, column) : null;
     return { distributions, field: model.field(row, column), weights };
   },
 
@@ -60,7 +60,7 @@ const KINDS = {
 
 async function open({ wasm, program, meta }) {
   model = await Chainrule.open({ wasm, program, meta });
-  return { packs: typeof model.pack === "function", unpacks: typeof model.unpack === "function" };
+  return { attends: meta.attention && typeof model.attention === "function" };
 }
 
 function fail(id, error) {
