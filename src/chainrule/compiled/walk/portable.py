@@ -1,7 +1,7 @@
 """A program as one block of bytes, for a process that has other addresses: that of WebAssembly.
 
-The records are those of walk/program.h, in which a pointer takes eight bytes everywhere. In a block it holds the place of
-what it points to, counted from the block's beginning, or 0 for nothing; whoever loads the block adds its address.
+The records are those of walk/program.h, in which a pointer takes eight bytes everywhere. In a block it holds the place
+of what it points to, counted from the block's beginning, or 0 for nothing; whoever loads the block adds its address.
 """
 
 from __future__ import annotations
