@@ -8,6 +8,7 @@
 const Chainrule = (() => {
   const TOTAL_BITS = 22; // frequencies sum to 2^22
   const GROUP = 24; // images that walk together
+  const MOST_BYTES = 2 ** 31; // at a time
   const KEPT = 8; // images whose conditionals are remembered
 
   // What is wrong, in a sentence to show.
@@ -22,15 +23,11 @@ const Chainrule = (() => {
     return bytes;
   }
 
-  async function through(bytes, stream) {
-    const written = new Response(new Blob([bytes]).stream().pipeThrough(stream));
-    return new Uint8Array(await written.arrayBuffer());
-  }
-
   // Raw deflate, given as base64 or bytes.
-  function inflated(given) {
+  async function inflated(given) {
     const bytes = typeof given === "string" ? fromBase64(given) : given;
-    return through(bytes, new DecompressionStream("deflate-raw"));
+    const opened = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate-raw"));
+    return new Uint8Array(await new Response(opened).arrayBuffer());
   }
 
   // Four planes of bytes back to words of four, which are smaller apart.
@@ -41,45 +38,6 @@ const Chainrule = (() => {
       for (let k = 0; k < 4; k++) bytes[4 * i + k] = planes[k * words + i];
     }
     return bytes;
-  }
-
-  // ------------------------------------------------------------------------------------------------- random numbers
-
-  // The Mersenne Twister of Matsumoto and Nishimura (1998), seeded and drawn from as torch.Generator on a CPU does.
-  class Twister {
-    constructor(seed) {
-      this.state = new Uint32Array(624);
-      this.place = 624;
-      this.state[0] = Number(BigInt.asUintN(32, BigInt(seed)));
-      for (let i = 1; i < 624; i++) {
-        const before = this.state[i - 1];
-        this.state[i] = Math.imul(1812433253, before ^ (before >>> 30)) + i;
-      }
-    }
-
-    word() {
-      if (this.place === 624) this.twist();
-      let y = this.state[this.place++];
-      y ^= y >>> 11;
-      y ^= (y << 7) & 0x9d2c5680;
-      y ^= (y << 15) & 0xefc60000;
-      return (y ^ (y >>> 18)) >>> 0;
-    }
-
-    twist() {
-      const s = this.state;
-      for (let i = 0; i < 624; i++) {
-        const y = (s[i] & 0x80000000) | (s[(i + 1) % 624] & 0x7fffffff);
-        s[i] = s[(i + 397) % 624] ^ (y >>> 1) ^ (y & 1 ? 0x9908b0df : 0);
-      }
-      this.place = 0;
-    }
-
-    // torch.rand in float64: the low 53 bits of two words, the first of them the upper one.
-    uniform() {
-      const high = this.word() & 0x1fffff;
-      return (high * 2 ** 32 + this.word()) * 2 ** -53;
-    }
   }
 
   // ------------------------------------------------------------------------------------------------- the model
@@ -102,8 +60,8 @@ const Chainrule = (() => {
     }
 
     allocate(bytes) {
-      const place = this.code.malloc(bytes) >>> 0;
-      if (!place) throw new Problem("The browser has too little memory left: close other pages and load this one again.");
+      const place = bytes < MOST_BYTES ? this.code.malloc(bytes) >>> 0 : 0;
+      if (!place) throw new Problem("There is too little memory for this in a page: use the command line.");
       return place;
     }
 
@@ -182,14 +140,14 @@ const Chainrule = (() => {
 
     // The uniforms of some samples of a seed, one for each entry, as the command line draws them.
     uniforms(seed, first = 0, count = 1) {
-      const twister = new Twister(seed);
+      const twister = new Chainrule.Twister(seed);
       for (let i = 0; i < first * this.entries * 2; i++) twister.word();
       return Float64Array.from({ length: count * this.entries }, () => twister.uniform());
     }
 
     // A walk that can be watched.
     walk({ seed = 0, number = 0, uniforms, image, known } = {}) {
-      return new Walk(this, uniforms ?? this.uniforms(seed, number), image, known);
+      return new Chainrule.Walk(this, uniforms ?? this.uniforms(seed, number), image, known);
     }
 
     // Whole images, those that `chainrule sample --exact` draws.
@@ -292,74 +250,6 @@ const Chainrule = (() => {
     }
   }
 
-  // A walk over one image, pixel by pixel.
-  class Walk {
-    constructor(model, uniforms, image, known) {
-      const { entries } = model;
-      this.model = model;
-      this.position = 0;
-      this.image = new Uint8Array(entries);
-      this.bits = new Float64Array(entries);
-      this.space = model.walking(1, {
-        u: [Float64Array, entries],
-        known: [Uint8Array, entries],
-        edges: [Int32Array, 2 * entries],
-      });
-      this.space.view("u").set(uniforms.subarray(0, entries));
-      if (image && known) {
-        model.put(this.space, 0, model.checked(image));
-        model.putMask(this.space, 0, known);
-        const mask = this.space.view("known");
-        for (let e = 0; e < entries; e++) {
-          const [pixel, channel] = [Math.floor(e / model.meta.channels), e % model.meta.channels];
-          if (mask[channel * model.pixels + pixel]) this.image[e] = image[e];
-        }
-      }
-    }
-
-    get done() {
-      return this.position === this.model.pixels;
-    }
-
-    // The next so many pixels; whether the image is whole.
-    advance(count) {
-      const { model, space, position } = this;
-      const last = Math.min(model.pixels, position + count);
-      if (position === last) return this.done;
-      const [where, x] = [model.places(space), space.at("x")];
-      model.code.chainrule_pixels(
-        ...where, 1n, BigInt(position), BigInt(last), space.at("u"), space.at("known"), x, 0, space.at("edges"));
-      model.take(space, 0, this.image, position, last);
-      const edges = space.view("edges");
-      for (let e = position * model.meta.channels; e < last * model.meta.channels; e++) {
-        this.bits[e] = TOTAL_BITS - Math.log2(edges[2 * e + 1]);
-      }
-      this.position = last;
-      if (this.done) this.free();
-      return this.done;
-    }
-
-    next() {
-      const { width, channels } = this.model.meta;
-      const at = this.position;
-      this.advance(1);
-      const values = Array.from(this.image.subarray(at * channels, (at + 1) * channels));
-      return { row: Math.floor(at / width), column: at % width, values, done: this.done };
-    }
-
-    finish() {
-      this.advance(this.model.pixels);
-      return this.image;
-    }
-
-    // Give its memory back; a walk that has come to its end does so by itself.
-    free() {
-      if (this.space) this.space.free();
-      this.space = null;
-      this.position = this.model.pixels;
-    }
-  }
-
   // ------------------------------------------------------------------------------------------------- opening
 
   async function open({ wasm, program, meta }) {
@@ -376,7 +266,7 @@ const Chainrule = (() => {
     return new Model(code, woven(await inflated(program)), fields, meta);
   }
 
-  return { open, Model, Walk, Twister, Problem, inflated, through, TOTAL_BITS, GROUP };
+  return { open, Model, Problem, inflated, TOTAL_BITS, GROUP };
 })();
 
 globalThis.Chainrule = Chainrule;
