@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import zlib
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ import chainrule as cr
 from browser import opened_browser
 from chainrule import compiled as native
 from chainrule.cli import main
+from chainrule.codec.container import USUAL
 from chainrule.errors import ModelError
 from chainrule.fixedpoint import exact, frequencies
 from chainrule.lab.demo import build_wasm
@@ -163,6 +165,25 @@ def test_archives(page, tmp_path):
         if name == "png":
             assert found["names"] == ["0.png", "1.png", "2.png"]
             assert found["again"] == hashlib.sha256(archive.read_bytes()).hexdigest()
+
+
+def test_deflate_is_that_of_zlib(page):
+    """Byte for byte for tables and short headers; what is longer can be read by zlib."""
+    rng = np.random.default_rng(0)
+    texts = [(bytes(np.repeat([1, 40, 8, 28, 28, 0, 1, 0, 0, 0], n).tolist()), b"") for n in (1, 2, 3, 9, 40, 300)]
+    for n, length in ((1, 1), (1, 5), (1, 30), (3, 6), (5, 9), (60, 20)):
+        names = ["".join(rng.choice(list("ab-_ 01é"), length)) + f"{k}.png" for k in range(n)]
+        header = json.dumps([{"kind": "pictures", "names": names}], separators=(",", ":"), ensure_ascii=False)
+        texts.append((header.encode(), USUAL))
+    for text, dictionary in texts:
+        given = f"bytes({base64.b64encode(text).decode()!r}), bytes({base64.b64encode(dictionary).decode()!r})"
+        packer = zlib.compressobj(9, zlib.DEFLATED, -15, zdict=dictionary)
+        wanted, found = (
+            packer.compress(text) + packer.flush(),
+            bytes(page.run(f"Array.from(Chainrule.deflated({given}))")),
+        )
+        assert zlib.decompressobj(-15, zdict=dictionary).decompress(found) == text
+        assert found == wanted or len(text) > 1000
 
 
 def test_archives_of_others_are_refused(page, tmp_path):
