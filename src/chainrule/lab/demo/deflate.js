@@ -1,6 +1,5 @@
-// Deflate for a few hundred bytes, as zlib writes them at its highest level: matches found lazily, codes that are fixed.
-//
-// For longer texts zlib may prefer codes of its own making. What is written here is then as valid, and a little longer.
+// Deflate for a few thousand bytes, byte for byte as zlib writes them at its highest level: matches are found lazily, and
+// of the three kinds of blocks the shortest is taken. Beyond 16,383 symbols zlib would begin another block.
 
 "use strict";
 
@@ -69,14 +68,6 @@ Chainrule.deflated = (() => {
       for (let k = count - 1; k >= 0; k--) this.put((value >> k) & 1, 1);
     }
 
-    // A literal or the code of a length.
-    symbol(value) {
-      if (value < 144) this.code(0x30 + value, 8);
-      else if (value < 256) this.code(0x190 + value - 144, 9);
-      else if (value < 280) this.code(value - 256, 7);
-      else this.code(0xc0 + value - 280, 8);
-    }
-
     done() {
       if (this.count) this.bytes.push(this.held & 255);
       return Uint8Array.from(this.bytes);
@@ -85,22 +76,74 @@ Chainrule.deflated = (() => {
 
   const codeOf = (table, value) => table.findLastIndex(([first]) => first <= value);
 
+  // Symbols as [literal or length, bits, how many, distance, bits, how many], the end among them.
+  function coded(found) {
+    const all = found.map(([value, distance]) => {
+      if (distance === undefined) return [value, 0, 0];
+      const [length, far] = [codeOf(LENGTHS, value), codeOf(DISTANCES, distance)];
+      const [first, further] = LENGTHS[length];
+      const [nearest, more] = DISTANCES[far];
+      return [257 + length, value - first, further, far, distance - nearest, more];
+    });
+    return [...all, [256, 0, 0]];
+  }
+
+  const FIXED = Array.from({ length: 288 }, (_, n) => (n < 144 ? 8 : n < 256 ? 9 : n < 280 ? 7 : 8));
+  const FIXED_FAR = new Array(30).fill(5);
+  const ORDER = [16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15];
+
+  // How many bits symbols take.
+  function size(all, near, far) {
+    return all.reduce((sum, [n, , bits, d, , more]) => sum + near[n] + bits + (d === undefined ? 0 : far[d] + more), 0);
+  }
+
+  function frequencies(values, count) {
+    const found = new Array(count).fill(0);
+    for (const value of values) if (value !== undefined) found[value]++;
+    return found;
+  }
+
   return (content, dictionary = []) => {
+    const { lengthsOf, codesOf, runs } = Chainrule.huffman;
+    const all = coded(symbols(dictionary, content));
+    const near = lengthsOf(frequencies(all.map(([n]) => n), 286), 15);
+    const far = lengthsOf(frequencies(all.map((symbol) => symbol[3]), 30), 15);
+    const sent = [...runs(near), ...runs(far)];
+    const short = lengthsOf(frequencies(sent.map(([n]) => n), 19), 7);
+    const shown = Math.max(4, ORDER.findLastIndex((n) => short[n]) + 1);
+    const own = size(all, near, far) + sent.reduce((sum, [n, , bits]) => sum + short[n] + bits, 0) + 3 * shown + 14;
+    const [ownBytes, fixedBytes] = [own, size(all, FIXED, FIXED_FAR)].map((count) => (count + 10) >> 3);
     const bits = new Bits();
     bits.put(1, 1); // the last block
-    bits.put(1, 2); // of fixed codes
-    for (const [value, distance] of symbols(dictionary, content)) {
-      if (distance === undefined) {
-        bits.symbol(value);
-        continue;
-      }
-      const [length, far] = [codeOf(LENGTHS, value), codeOf(DISTANCES, distance)];
-      bits.symbol(257 + length);
-      bits.put(value - LENGTHS[length][0], LENGTHS[length][1]);
-      bits.code(far, 5);
-      bits.put(distance - DISTANCES[far][0], DISTANCES[far][1]);
+    if (content.length + 4 <= Math.min(ownBytes, fixedBytes)) {
+      const length = content.length;
+      bits.put(0, 7); // as it is, from the next byte on
+      for (const byte of [length & 255, length >> 8, ~length & 255, (~length >> 8) & 255, ...content]) bits.put(byte, 8);
+      return bits.done();
     }
-    bits.symbol(256); // the end
+    const fixed = fixedBytes <= ownBytes;
+    bits.put(fixed ? 1 : 2, 2);
+    if (!fixed) {
+      const last = (lengths) => lengths.findLastIndex((length) => length) + 1;
+      bits.put(last(near) - 257, 5);
+      bits.put(last(far) - 1, 5);
+      bits.put(shown - 4, 4);
+      for (const n of ORDER.slice(0, shown)) bits.put(short[n], 3);
+      const codes = codesOf(short);
+      for (const [n, value, count] of sent) {
+        bits.code(codes[n], short[n]);
+        bits.put(value, count);
+      }
+    }
+    const [lengths, distances] = fixed ? [FIXED, FIXED_FAR] : [near, far];
+    const [codes, farCodes] = [codesOf(lengths), codesOf(distances)];
+    for (const [n, value, count, d, rest, more] of all) {
+      bits.code(codes[n], lengths[n]);
+      bits.put(value, count);
+      if (d === undefined) continue;
+      bits.code(farCodes[d], distances[d]);
+      bits.put(rest, more);
+    }
     return bits.done();
   };
 })();

@@ -25,7 +25,7 @@ from chainrule.fixedpoint import exact
 from chainrule.lab.demo.receptive import fields
 
 FOLDER = Path(__file__).parent
-SCRIPTS = ("runtime.js", "twister.js", "walk.js", "deflate.js", "container.js", "codec.js")
+SCRIPTS = ("runtime.js", "twister.js", "walk.js", "huffman.js", "deflate.js", "container.js", "codec.js")
 
 
 @dataclass(frozen=True)
