@@ -14,6 +14,7 @@ from PIL import Image
 
 import chainrule as cr
 from browser import Page, opened_browser
+from chainrule import compiled
 from chainrule.cli import main
 from chainrule.lab.demo.demo_page import render
 from chainrule.models import MADE, PixelCNNMADE
@@ -23,7 +24,10 @@ from ..report.page import Page as Html
 MODEL = "pixelcnn-made"
 IMAGE = "Array.from(demo.sheet.pictures[0].image)"
 READY = "document.body.dataset.state === 'ready'"
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not compiled.available(), reason="chainrule was installed without a C compiler"),
+]
 
 
 @pytest.fixture(scope="module")
