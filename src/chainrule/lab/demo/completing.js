@@ -71,11 +71,12 @@ function whereInEditor(pixel) {
   say("editor-at", `Row ${Math.floor(pixel / WIDTH)}, column ${pixel % WIDTH}, ${what}.`);
 }
 
-// The colour under the cursor becomes that of the brush.
+// The colour under the cursor becomes that of the brush; it joins the palette if it is not there.
 function pick(pixel) {
-  const swatch = document.querySelector(`input[name="colour"][value="${pixelOf(editing.image, pixel).join(",")}"]`);
-  if (!swatch) return;
-  swatch.checked = true;
+  const levels = Array.from(pixelOf(editing.image, pixel));
+  const find = () => document.querySelector(`input[name="colour"][value="${levels.join(",")}"]`);
+  if (!find()) $("palette").append(swatch(levels));
+  find().checked = true;
   document.querySelector('input[name="tool"][value="paint"]').checked = true;
 }
 
