@@ -28,6 +28,7 @@ $(STAMP): pyproject.toml setup.py constraints.txt $(wildcard src/chainrule/compi
 
 report: $(STAMP)
 	folders=$$($(BIN)/chainrule study parts --preset $(PRESET) --out runs/$(PRESET)) && \
+	$(BIN)/chainrule demo pixelcnn-made -o report/demo.html && \
 	$(BIN)/chainrule report $$folders --out report $(if $(RECORDED),--recorded $(RECORDED)) $(if $(SHOWN_BONUS),--bonus $(SHOWN_BONUS))
 
 report-full: bonus

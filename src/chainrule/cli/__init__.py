@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 
 from chainrule.cli.archives import compress, decompress, info
 from chainrule.cli.common import MODEL_HELP, plain_output
+from chainrule.cli.demonstration import demo
 from chainrule.cli.drawing_events import complete, sample
 from chainrule.cli.measuring_models import doctor, evaluate
 from chainrule.cli.quality import quality
@@ -103,6 +104,7 @@ VERBS: dict[str, Callable[[list[str]], None]] = {
     "evaluate": evaluate,
     "sample": sample,
     "complete": complete,
+    "demo": demo,
     "tune": tune,
     "report": report,
     "compress": compress,

@@ -26,6 +26,7 @@ def sample(args: list[str]) -> None:
         label: int | None = None,
         method: Literal["cached", "naive"] = "cached",
         size: tuple[int, int] | None = None,
+        exact: bool = False,
         device: Device = "cpu",
     ) -> None:
         """Draw samples from a model, exactly.
@@ -39,6 +40,8 @@ def sample(args: list[str]) -> None:
             label: For a model that is conditioned on a class: the class of every sample; by default all in turn.
             method: cached takes one pass in all; naive takes a full pass for each entry, and gives the same.
             size: Height and width of the samples, for a model of pictures of any size.
+            exact: Draw from the model's exact form: the same seed gives the same samples on every machine, and in the
+                page of chainrule demo.
             device: Where the model computes: cpu, cuda (a GPU), or auto for a GPU if there is one.
         """
         import torch
@@ -47,7 +50,7 @@ def sample(args: list[str]) -> None:
 
         if n < 1:
             raise DataError(f"cannot draw {n} samples: ask for at least 1")
-        loaded = placed(zoo.load(model), device)
+        loaded = placed(chosen(zoo.load(model), exact), device)
         check_output(out, loaded)
         context = loaded.example_context(n) if label is None else torch.full((n,), label)
         if size is None and loaded.any_size:
@@ -70,6 +73,7 @@ def complete(args: list[str]) -> None:
         out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("completed.png"),
         seed: int = 0,
         label: int | None = None,
+        exact: bool = False,
         device: Device = "cpu",
     ) -> None:
         """Keep part of an image and draw the rest, each pixel given everything before it.
@@ -84,6 +88,8 @@ def complete(args: list[str]) -> None:
             out: A picture, or an array (.npy) of levels.
             seed: The same seed gives the same completions.
             label: For a model that is conditioned on a class: the class of the image; by default all in turn.
+            exact: Draw from the model's exact form: the same seed gives the same completions on every machine, and in
+                the page of chainrule demo.
             device: Where the model computes: cpu, cuda (a GPU), or auto for a GPU if there is one.
         """
         import numpy as np
@@ -92,7 +98,7 @@ def complete(args: list[str]) -> None:
         from chainrule import data, zoo
         from chainrule.data.reading import say
 
-        loaded = placed(zoo.load(model), device)
+        loaded = placed(chosen(zoo.load(model), exact), device)
         if len(loaded.shape) != 3:
             raise ModelError(f"{model} models events of shape {loaded.shape}: only images can be completed")
         if (keep_rows is None) == (mask is None):
@@ -132,6 +138,15 @@ def complete(args: list[str]) -> None:
             write_events(y, loaded, out, 0)
 
     parse(complete, "complete", args)
+
+
+def chosen(model: AutoregressiveModel, exact: bool) -> AutoregressiveModel:
+    """A model, or its exact form."""
+    if not exact:
+        return model
+    from chainrule import fixedpoint
+
+    return fixedpoint.exact(model)
 
 
 def check_output(out: Path | None, model: AutoregressiveModel) -> None:

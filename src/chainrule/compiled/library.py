@@ -25,6 +25,7 @@ FUNCTIONS = {
     "chainrule_norm_back": [N, N, N, N, N, P, P, P, P, P, P, P],
     "chainrule_limit": [N],
     "chainrule_advance": [P, P, P, P, N, N, N, N, P, P, P],
+    "chainrule_pixels": [P, P, P, P, N, N, N, P, P, P, P, P],
     "chainrule_decode": [P, P, P, P, N, N, N, P, N, P, P, P],
     "chainrule_relu_pad": [N, N, N, N, N, N, N, P, P, P],
     "chainrule_draw": [P, P, P, P, N, N, N, P, P, P],

@@ -64,9 +64,14 @@ extern int chainrule_widest; /* registers that may be used: 0 none beyond the fa
     }                                                                                                                  \
     INLINE void NAME##_body(const int tile, LIST PARAMETERS)
 #else
+#ifdef __wasm__
+#define ONLY_TILE 3 /* a browser is most often on x86, which has 16 registers for it */
+#else
+#define ONLY_TILE 6
+#endif
 #define FOR_EVERY_PROCESSOR(NAME, PARAMETERS, ARGUMENTS)                                                               \
     INLINE void NAME##_body(const int tile, LIST PARAMETERS);                                                          \
-    __attribute__((noinline)) static void NAME PARAMETERS { NAME##_body(6, LIST ARGUMENTS); }                          \
+    __attribute__((noinline)) static void NAME PARAMETERS { NAME##_body(ONLY_TILE, LIST ARGUMENTS); }                          \
     INLINE void NAME##_body(const int tile, LIST PARAMETERS)
 #endif
 

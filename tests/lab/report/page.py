@@ -22,7 +22,7 @@ class Page(HTMLParser):
         self.tags.append((tag, dict(attrs)))
         if tag == "section" or (tag in ("h2", "h3", "h4") and "id" in dict(attrs)):
             self.section = dict(attrs).get("id")
-        if tag not in ("img", "meta", "link", "br"):
+        if tag not in ("img", "meta", "link", "br", "input"):
             self.stack.append(tag)
 
     def handle_endtag(self, tag: str) -> None:

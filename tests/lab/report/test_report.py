@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 from html import unescape
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from browser import find_browser
 from chainrule.errors import DataError
 from chainrule.lab.report import build
 from chainrule.lab.run_folder import save_arrays, write_json
@@ -111,6 +111,18 @@ def test_the_page_is_one_offline_file_with_described_images(out: Path) -> None:
     assert len(page.images()) == 1 + 5 + 1 + 2 + 2 + 2  # strip, curves, bars, pairs, samples, receptive fields
     assert all(len(str(image["alt"])) > 20 for image in page.images())
     assert len(html) < 2_000_000
+
+
+def test_a_demo_beside_the_report_is_linked_to(runs: dict[str, tuple[Path, dict]], tmp_path: Path) -> None:
+    """Where `chainrule demo` has written its page into the report's folder, and only there."""
+    (folder, _), *_ = runs.values()
+    links = []
+    for _ in range(2):
+        build([folder], tmp_path)
+        links.append([attributes["href"] for tag, attributes in page_of(tmp_path).tags if tag == "a"])
+        (tmp_path / "demo.html").write_text("a page")
+    assert "demo.html" not in links[0]
+    assert links[1] == ["demo.html", *links[0]]
 
 
 def test_what_comes_from_a_run_is_escaped(tmp_path: Path) -> None:
@@ -273,9 +285,7 @@ def test_a_run_without_likelihood_is_shown_with_its_own_loss(tmp_path: Path) -> 
 
 @pytest.mark.slow
 def test_a_browser_shows_the_page_and_complains_about_nothing(out: Path, tmp_path: Path) -> None:
-    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if browser is None:
-        pytest.skip("no chromium is installed")
+    browser = find_browser()
     flags = "--headless --no-sandbox --disable-gpu --disable-background-networking --disable-component-update"
     flags += " --disable-sync --no-first-run --enable-logging=stderr --v=0 --dump-dom"
     command = [browser, *flags.split(), f"--user-data-dir={tmp_path}", (out / "index.html").as_uri()]

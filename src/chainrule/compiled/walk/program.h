@@ -8,6 +8,13 @@
 
 #include <stdint.h>
 
+/* A pointer that takes eight bytes in WebAssembly too, so that records look the same there. */
+#define POINTER(TYPE, NAME)                                                                                            \
+    union {                                                                                                            \
+        TYPE *NAME;                                                                                                    \
+        int64_t NAME##_bits;                                                                                           \
+    }
+
 /* The values of a layer as far as a kernel still reaches them. In raster order they are a ring of rows; in a walk by
    fronts (fronts.c) a ring of skewed columns, of all rows. */
 typedef struct {
@@ -27,8 +34,8 @@ typedef struct {
     int64_t whole;   /* whether numbers are put on a grid */
     int64_t positive; /* whether a ReLU comes first */
     double scale, low, high, constant;
-    const void *weight; /* norms: the gain, float; gates: the table; products: (outputs / lanes, inputs, lanes) */
-    const void *bias;
+    POINTER(const void, weight); /* norms: the gain, float; gates: the table; products: (outputs / lanes, inputs, lanes) */
+    POINTER(const void, bias);
 } operation;
 
 /* Where and how a pixel's channels enter a layer once they are known: by a row of a table for each level, or as the
@@ -37,17 +44,17 @@ typedef struct {
     int64_t place;
     window seen;
     int64_t offset, width; /* of the first channel in a pixel, and of each */
-    const float *encoding; /* (levels, width); none for residuals */
+    POINTER(const float, encoding); /* (levels, width); none for residuals */
     int64_t whole;
     double scale, low, high;
 } entry;
 
 typedef struct {
     int64_t count;
-    const operation *operations;
+    POINTER(const operation, operations);
     int64_t stages;  /* of rows, to be done before their first pixels */
     int64_t entered; /* how many */
-    const entry *entries;
+    POINTER(const entry, entries);
     int64_t fronts;  /* whether windows are those of a walk by fronts */
     int64_t memory;  /* floats for an image; by fronts: for a row of one */
     int64_t scratch; /* floats for an image, while it is at work on a pixel */
@@ -57,18 +64,21 @@ typedef struct {
     int64_t head, exact;         /* LOGITS, MADE or MIXTURE; whether it gives integers */
     int64_t features, inputs;    /* where the head's sums lie, or what they are still to be taken of */
     int64_t units;               /* sums, a multiple of 8 */
-    const double *weight, *bias; /* (units / 8, inputs, 8), (units); none if the sums are ready */
-    const int64_t *ends;         /* of a MADE: (channels), hidden units that the channel's logits see */
-    const double *table;         /* (channels, levels, units): what a value adds to the hidden units */
-    const double *out_weight, *out_bias; /* (channels * levels, units), (channels * levels) */
+    POINTER(const double, weight); /* (units / 8, inputs, 8); none if the sums are ready */
+    POINTER(const double, bias);   /* (units) */
+    POINTER(const int64_t, ends);  /* of a MADE: (channels), hidden units that the channel's logits see */
+    POINTER(const double, table);  /* (channels, levels, units): what a value adds to the hidden units */
+    POINTER(const double, out_weight); /* (channels * levels, units) */
+    POINTER(const double, out_bias);   /* (channels * levels) */
     double out_scale, out_low, out_high;
     int64_t components, copies; /* of a mixture; those that copy a prediction */
     int64_t predicted;  /* where a pixel's numbers of local least squares lie in scratch memory; -1 without */
     int64_t predictions; /* of every channel; 0 without */
     int64_t squares, remembered; /* where what they remember lies in memory, and how many numbers it is */
-    const int64_t *near; /* the weights of their samples */
+    POINTER(const int64_t, near); /* the weights of their samples */
     double unit, shift; /* of means, in half-bins; what is subtracted from the sharpness */
-    const int64_t *sigmoids, *exponentials; /* tables of exact heads */
+    POINTER(const int64_t, sigmoids); /* tables of exact heads */
+    POINTER(const int64_t, exponentials);
     int64_t exponentials_count;
 } program;
 

@@ -57,42 +57,49 @@ FOR_EVERY_PROCESSOR(advance, (const job *j, float *scratch, int64_t first, int64
     }
 }
 
-/* Whole walks over some images, a group after the other in the same memory. Of x (images, channels, height, columns)
-   all entries are known, and `frequencies` (sites, images, levels) or `edges` (sites, images, 2) of an exact program are
-   asked for; or the `known` ones are (none without `known`), and the others are drawn by the uniforms u (images, sites). */
+/* Some pixels of a walk over the images from number `b` on, `count` of them, whose memory this is. The known entries of
+   x (images, channels, height, columns) stay: all of them without uniforms u (images, sites), none of them without a
+   mask `known`; the others are drawn. What is asked for of an exact program is noted: its `frequencies` (sites, images,
+   levels), its `edges` (sites, images, 2). */
+INLINE void some_pixels(const int tile, const job *j, float *memory, float *scratch, double *rooms, int64_t b,
+                        int64_t count, int64_t first, int64_t last) {
+    const program *p = j->p;
+    const int64_t area = p->height * p->columns, size = p->channels * area;
+    for (int64_t i = first; i < last; i++) {
+        const spot here = {j->group, i / p->columns, i % p->columns, -1, 0, j->x + b * size, p->height, p->columns};
+        pixel(p, memory, scratch, rooms, count, &here);
+        for (int64_t c = 0; c < p->channels; c++)
+            for (int64_t k = 0; k < count; k++) {
+                double *room = rooms + k * p->room;
+                const int64_t at = (b + k) * size + c * area + i, site = i * p->channels + c;
+                const int64_t entry = site * j->images + b + k;
+                prepare(tile, p, room, c);
+                const int finite = is_finite(p, room, c);
+                if (j->u && !(j->known && j->known[at])) j->x[at] = drawn(p, room, c, j->u[(b + k) * size + site]);
+                if (j->frequencies) frequencies_at(p, room, c, j->frequencies + entry * p->levels);
+                if (j->edges) {
+                    const int64_t start = below(p, room, c, j->x[at]);
+                    j->edges[2 * entry] = (int32_t)start;
+                    j->edges[2 * entry + 1] = (int32_t)(below(p, room, c, j->x[at] + 1) - start);
+                }
+                take(p, memory, room, k, &here, c, j->x[at]);
+                if (!finite) j->x[at] = -1; /* for the caller to see */
+            }
+    }
+}
+
+/* Whole walks over some images, a group after the other in the same memory. */
 FOR_EVERY_PROCESSOR(whole, (const job *j, float *memory, float *scratch, double *rooms, int64_t first, int64_t last),
                     (j, memory, scratch, rooms, first, last)) {
-    const program *p = j->p;
-    const int64_t area = p->height * p->columns, size = p->channels * area, group = j->group;
-    for (int64_t b = first; b < last; b += group) {
-        const int64_t count = last - b < group ? last - b : group;
-        memset(memory, 0, group * p->memory * sizeof(float));
-        for (int64_t i = 0; i < area; i++) {
-            const spot here = {group, i / p->columns, i % p->columns, -1, 0, j->x + b * size, p->height, p->columns};
-            pixel(p, memory, scratch, rooms, count, &here);
-            for (int64_t c = 0; c < p->channels; c++)
-                for (int64_t k = 0; k < count; k++) {
-                    double *room = rooms + k * p->room;
-                    int64_t *value = j->x + (b + k) * size + c * area + i;
-                    const int64_t site = i * p->channels + c, entry = site * j->images + b + k;
-                    prepare(tile, p, room, c);
-                    int finite = 1;
-                    if (j->edges) {
-                        const int64_t start = below(p, room, c, *value);
-                        j->edges[2 * entry] = (int32_t)start;
-                        j->edges[2 * entry + 1] = (int32_t)(below(p, room, c, *value + 1) - start);
-                    } else if (j->frequencies) {
-                        frequencies_at(p, room, c, j->frequencies + entry * p->levels);
-                    } else {
-                        finite = is_finite(p, room, c);
-                        if (!j->known || !j->known[(b + k) * size + c * area + i])
-                            *value = drawn(p, room, c, j->u[(b + k) * size + site]);
-                    }
-                    take(p, memory, room, k, &here, c, *value);
-                    if (!finite) *value = -1; /* for the caller to see */
-                }
-        }
+    for (int64_t b = first; b < last; b += j->group) {
+        memset(memory, 0, j->group * j->p->memory * sizeof(float));
+        some_pixels(tile, j, memory, scratch, rooms, b, last - b < j->group ? last - b : j->group, 0,
+                    j->p->height * j->p->columns);
     }
+}
+
+FOR_EVERY_PROCESSOR(pixels, (const job *j, int64_t first, int64_t last), (j, first, last)) {
+    some_pixels(tile, j, j->memory, j->scratch, j->rooms, 0, j->images, first, last);
 }
 
 /* A share of groups; `whole` walks of all threads share as much memory as they need at a time. */
@@ -135,6 +142,15 @@ void chainrule_draw(const program *p, float *memory, float *scratch, double *roo
                     int64_t threads, const double *u, const uint8_t *known, int64_t *x) {
     const job j = {p, memory, scratch, rooms, group, images, .u = u, .known = known, .x = x};
     in_parallel(whole_share, &j, threads);
+}
+
+/* Go on with one group of images, whose memory was zeros at first, from pixel `first` up to `last`: for who watches. */
+void chainrule_pixels(const program *p, float *memory, float *scratch, double *rooms, int64_t images, int64_t first,
+                      int64_t last, const double *u, const uint8_t *known, int64_t *x, int32_t *frequencies,
+                      int32_t *edges) {
+    const job j = {p, memory, scratch, rooms, images, images, .u = u, .known = known, .x = x,
+                   .frequencies = frequencies, .edges = edges};
+    pixels(&j, first, last);
 }
 
 /* Decode x (images, channels, area) out of so many words; `rest` gets the coder's state and how many words are left.

@@ -24,6 +24,8 @@ from chainrule.lab.report.readers import read_runs
 
 __all__ = ["build"]
 
+DEMO = "demo.html"
+
 
 def build(
     runs: Sequence[str | Path],
@@ -37,7 +39,8 @@ def build(
         runs: folders of finished runs. The first of a recipe stands for it; others of the same recipe (another
             encoding, other data, another seed) are `recipe@folder` in results.json. A folder of the codec's benchmark
             gives the section on compression.
-        out: the report's folder; made if need be.
+        out: the report's folder; made if need be. If it holds a page of `chainrule demo`, demo.html, the report links
+            to it.
         recorded: folders of runs that were trained beforehand; they stand beside the others and are labelled as such.
         bonus: a folder of other models at the same budget, see `bonus_folder`; it gives a section of its own, and
             results.json the key `bonus`.
@@ -48,13 +51,13 @@ def build(
     """
     read = read_runs(runs, recorded)
     models = None if bonus is None else read_bonus(bonus)
-    html = render(content(read, models))
+    out = Path(out)
+    html = render({**content(read, models), "demo": (out / DEMO).is_file()})
     results: dict[str, Any] = {
         run.key: {**run.result, "folder": run.folder.name, "trained_beforehand": run.recorded} for run in read
     }
     if models is not None:
         results["bonus"] = models.results
-    out = Path(out)
     write_bytes(out / "results.json", (json.dumps(results, indent=2) + "\n").encode())
     write_bytes(out / "index.html", html.encode())
     return out / "index.html"

@@ -1,0 +1,1 @@
+"""One page on which a browser runs an exact model: the page, and what goes into it."""
