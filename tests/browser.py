@@ -65,8 +65,9 @@ def opened_browser(folder: Path) -> Iterator[Page]:
         os.close(there[1])
         os.close(back[0])
         try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(10)
+        finally:
             process.kill()
             process.wait()
 

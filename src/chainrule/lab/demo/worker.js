@@ -11,9 +11,9 @@ const turn = new MessageChannel();
 
 // A job is a generator: it yields what the page shall hear meanwhile (or nothing) and returns the result.
 const KINDS = {
-  *draw({ seed, count, image, known, label }) {
+  *draw({ seed, count, image, known }) {
     for (let number = 0; number < count; number++) {
-      const walk = model.walk({ seed, number, image, known, label });
+      const walk = model.walk({ seed, number, image, known });
       try {
         let end = performance.now() + SLICE;
         while (!walk.done) {
