@@ -44,6 +44,6 @@ def test_why_it_is_missing(anew, monkeypatch, tmp_path):
     assert not library.available()
     assert "without a C compiler" in library.why_missing()
     library.library.cache_clear()
-    (tmp_path / f"_compiled{library.importlib.machinery.EXTENSION_SUFFIXES[0]}").write_bytes(b"\x7fELF")
+    library.place().write_bytes(b"\x7fELF")
     assert not library.available()
     assert "another system" in library.why_missing()

@@ -68,9 +68,15 @@ def run_verb(args: list[str]) -> int:
         return 0 if args else 2
     verb = args.pop(0)
     if verb in ("--version", "-V"):
-        from chainrule import __version__
+        from chainrule.cli.installation import engines
+        from chainrule.version import version_line
 
-        print(f"chainrule {__version__}")
+        print(f"chainrule {version_line()}\nengines: {engines()}")
+        return 0
+    if verb == "--completion":
+        from chainrule.cli.completion import completion
+
+        print(completion(args))
         return 0
     if verb not in VERBS:
         return complain(f"there is no command {verb!r}: use one of {', '.join(VERBS)}")
@@ -95,6 +101,7 @@ def usage() -> str:
     for name, verb in VERBS.items():
         lines.append(f"  {name:10} {(verb.__doc__ or '').splitlines()[0]}")
     lines += ["", "chainrule COMMAND --help tells more.", MODEL_HELP]
+    lines += ["chainrule --completion bash, zsh or fish prints what completes commands in that shell."]
     return "\n".join(lines)
 
 
