@@ -5,7 +5,6 @@ An option that takes a word of one's own, and an argument that does, are complet
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import warnings
 from collections.abc import Callable, Mapping
@@ -95,7 +94,7 @@ def words_of(function: Callable[..., None]) -> Words:
     found: dict[str, list[str]] = {"": []}
     with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
         # tyro's own scripts complete neither an argument's words nor file names
-        parser: argparse.ArgumentParser = tyro.extras.get_parser(function, prog="chainrule")
+        parser = tyro.extras.get_parser(function, prog="chainrule")
     for action in parser._actions:  # argparse has no other list of them
         choices = [str(choice) for choice in action.choices or ()]
         if str(action.metavar).strip("[]") == "MODEL":
