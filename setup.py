@@ -21,19 +21,13 @@ NAME = "chainrule.compiled._compiled"
 # Values are compared and chosen, never trapped or told apart by the sign of zero; no sum is reordered.
 # Debug sections would be most of the file.
 FLAGS = ["-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-fno-strict-aliasing", "-g0"]
-LINK = {"linux": ["-s"], "win32": ["-s", "-static"]}
 
 
 class BuildLibrary(build_ext):
     """A plain shared library: it includes no Python.h and ctypes loads it, so one file serves every Python."""
 
-    def finalize_options(self):
-        super().finalize_options()
-        if sys.platform == "win32" and self.compiler is None:
-            self.compiler = "mingw32"  # the code is GNU C, which Microsoft's compiler does not take
-
     def get_ext_filename(self, fullname):
-        return os.path.join(*fullname.split(".")) + (".dll" if sys.platform == "win32" else ".so")
+        return os.path.join(*fullname.split(".")) + ".so"
 
     def get_export_symbols(self, ext):
         return None  # all; never a PyInit
@@ -74,7 +68,7 @@ setup(
             depends=sorted(glob(f"{FOLDER}/**/*.h", recursive=True)),
             include_dirs=[FOLDER],
             extra_compile_args=["-O3", "-pthread", *FLAGS],
-            extra_link_args=["-pthread", *LINK.get(sys.platform, [])],
+            extra_link_args=["-pthread", *(["-s"] if sys.platform == "linux" else [])],
             optional=True,
         )
     ],

@@ -48,7 +48,7 @@ AGAIN = "pip install --no-cache-dir --force-reinstall --no-deps --no-binary chai
 
 def place() -> Path:
     """Where the library lies if it was built."""
-    return Path(__file__).parent / ("_compiled.dll" if sys.platform == "win32" else "_compiled.so")
+    return Path(__file__).parent / "_compiled.so"
 
 
 def again() -> str:
@@ -62,6 +62,8 @@ def _load() -> tuple[ctypes.CDLL | None, str | None]:
     from chainrule.compiled.constants import layout  # needs what needs this file
 
     path = place()
+    if not path.exists() and sys.platform == "win32":
+        return None, "there is no compiled code for Windows, so PyTorch takes every step, which is much slower: use WSL"
     if not path.exists():
         return None, (
             "chainrule was installed without a C compiler, or with one that failed, so PyTorch takes every step, "
