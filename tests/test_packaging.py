@@ -5,12 +5,15 @@ from __future__ import annotations
 import ast
 import importlib.util
 import re
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 import setuptools
+
+from chainrule.compiled.library import place
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -51,6 +54,48 @@ def test_the_page_on_an_index_has_no_links_that_lead_nowhere(home, setup_file):
         assert f"{home}/blob/v1.2.3/docs/guide.md" in links
     else:
         assert "![" not in page
+
+
+@pytest.mark.parametrize("built", [True, False])
+def test_one_wheel_for_all_pythons(built, setup_file, tmp_path):
+    """Of one platform with compiled code, of all without; the library's name is that which Python looks for."""
+    distribution = setuptools.Distribution(
+        {
+            "name": "chainrule",
+            "version": "1.2.3",
+            "ext_modules": [setuptools.Extension(setup_file.NAME, [])],
+            "cmdclass": {"build_ext": setup_file.BuildLibrary},
+        }
+    )
+    distribution.get_command_obj("build").build_base = str(tmp_path)
+    library = Path(distribution.get_command_obj("build_ext", create=True).get_finalized_command("build").build_lib)
+    library = library / "chainrule" / "compiled" / place().name
+    if built:
+        library.parent.mkdir(parents=True)
+        library.touch()
+    wheel = setup_file.Wheel(distribution)
+    wheel.ensure_finalized()
+    python, abi, platform = wheel.get_tag()
+    assert (python, abi) == ("py3", "none")
+    assert (platform != "any") == built == (not wheel.root_is_pure)
+
+
+def test_the_source_archive_is_whole(tmp_path):
+    """All that a checkout has, but for what belongs to its hosts."""
+    git = subprocess.run(["git", "ls-files", "-z"], capture_output=True, text=True, cwd=ROOT)
+    if git.returncode:
+        pytest.skip("this is no checkout")
+    subprocess.run(
+        [sys.executable, "setup.py", "-q", "egg_info", "--egg-base", str(tmp_path)],
+        check=True,
+        capture_output=True,
+        cwd=ROOT,
+    )
+    listed = set((tmp_path / "chainrule.egg-info" / "SOURCES.txt").read_text(encoding="utf-8").splitlines())
+    tracked = {name for name in git.stdout.split("\0") if name and (ROOT / name).exists()}
+    left_out = {name for name in tracked - listed if not name.startswith((".ci/", ".github/", ".gitignore"))}
+    assert left_out == set()
+    assert not any(name.endswith((".so", ".pyc")) for name in listed)
 
 
 def test_links_of_the_readme_lead_somewhere():
