@@ -36,7 +36,7 @@ done
 
 @pytest.fixture(scope="module")
 def script():
-    return {shell: completion([shell]) for shell in ("bash", "zsh", "fish")}
+    return {shell: completion([shell], VERBS) for shell in ("bash", "zsh", "fish")}
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
@@ -73,7 +73,7 @@ def test_zsh_takes_the_function_of_bash(script, tmp_path):
 
 def test_every_verb_has_its_words():
     """Also what only one recipe's model has, and nothing that a shell would take for anything but words."""
-    known = {verb: words_of(function) for verb, function in commands().items()}
+    known = {verb: words_of(function) for verb, function in commands(VERBS).items()}
     assert known.keys() == VERBS.keys()
     assert all("--help" in words for words in known.values())
     assert {"--model.classes", "--model.trunk", "--train.redraw", "--init"} <= known["train"].keys()

@@ -76,7 +76,7 @@ def run_verb(args: list[str]) -> int:
     if verb == "--completion":
         from chainrule.cli.completion import completion
 
-        print(completion(args))
+        print(completion(args, VERBS))
         return 0
     if verb not in VERBS:
         return complain(f"there is no command {verb!r}: use one of {', '.join(VERBS)}")

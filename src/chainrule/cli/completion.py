@@ -15,6 +15,7 @@ import tyro
 from chainrule.cli.common import Question
 from chainrule.errors import DataError
 
+Verbs = Mapping[str, Callable[[list[str]], None]]
 Words = Mapping[str, list[str]]
 """Of a verb: its options, each with the words that it takes, and by "" the words of its arguments."""
 
@@ -43,7 +44,7 @@ autoload -Uz bashcompinit && bashcompinit
 WHOLE = ["--help", "--version", "--completion"]
 
 
-def completion(args: list[str]) -> str:
+def completion(args: list[str], verbs: Verbs) -> str:
     """The script for the shell that the arguments name.
 
     Raises:
@@ -52,7 +53,7 @@ def completion(args: list[str]) -> str:
     shells = {"bash": bash, "zsh": lambda known: ZSH + bash(known), "fish": fish}
     if len(args) != 1 or args[0] not in shells:
         raise DataError(f"--completion prints a script for one shell: name one of {', '.join(shells)}")
-    return shells[args[0]]({verb: words_of(function) for verb, function in commands().items()})
+    return shells[args[0]]({verb: words_of(function) for verb, function in commands(verbs).items()})
 
 
 def bash(known: Mapping[str, Words]) -> str:
@@ -104,14 +105,13 @@ def words_of(function: Callable[..., None]) -> Words:
     return found
 
 
-def commands() -> dict[str, Callable[..., None]]:
+def commands(verbs: Verbs) -> dict[str, Callable[..., None]]:
     """Every verb, with a function that has its arguments."""
-    from chainrule.cli import VERBS
     from chainrule.cli.train import TrainCommand, TuneCommand
 
     on_recipes = {"train": TrainCommand, "tune": TuneCommand}
     found = {}
-    for verb, run in VERBS.items():
+    for verb, run in verbs.items():
         question = Question()
         if verb in on_recipes:
             question.function = recipe_command(on_recipes[verb])
