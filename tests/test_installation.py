@@ -45,7 +45,7 @@ def test_doctor_looks_the_installation_over(capsys):
     assert {"chainrule", "python", "system", "compiler", "data_cache", "hub_cache"} <= found.keys()
     assert main(["doctor"]) == 0
     text = capsys.readouterr().out
-    assert all(f"  {sentence}.\n" in text for sentence in found["slow"] if "busy" not in sentence)
+    assert all(f"  {sentence}.\n" in text for sentence in found["slow"] if "other programs" not in sentence)
 
 
 def test_doctor_without_a_compiler(unbuilt, capsys, monkeypatch):
@@ -76,7 +76,7 @@ def test_the_width_of_vectors_is_what_may_be_used():
         ({"width": 4}, "AVX2"),
         ({"threads": 1}, "OMP_NUM_THREADS=2"),
         ({"threads": 4}, "share 2 cores"),
-        ({"busy": 1.5}, "1.5 of 2 cores busy"),
+        ({"busy": 1.5}, "want 1.5 cores of 2"),
     ],
 )
 def test_each_reason_to_be_slow_is_told(state, words, monkeypatch):

@@ -87,7 +87,7 @@ def what_is_slow(missing: str | None, width: int, threads: int, cores: int, busy
         width: numbers in a vector of the compiled code.
         threads: threads that PyTorch and the compiled code use.
         cores: processors that this process may use.
-        busy: how many of them others keep busy.
+        busy: how many of them others want.
         gpu: whether there is a GPU.
     """
     from chainrule.training.devices import native_bfloat16
@@ -100,14 +100,14 @@ def what_is_slow(missing: str | None, width: int, threads: int, cores: int, busy
     if threads > cores:
         slow.append(f"{threads} threads share {cores} cores and wait for each other: set OMP_NUM_THREADS={cores}")
     if busy + min(threads, cores) > cores + 0.5:
-        slow.append(f"other programs keep {busy:.1f} of {cores} cores busy: what runs beside them waits for its turn")
+        slow.append(f"other programs want {busy:.1f} cores of {cores}: what runs beside them waits for its turn")
     if not gpu and not native_bfloat16():
         slow.append("this processor does not multiply bfloat16 itself, so models train in float32: a GPU is faster")
     return slow
 
 
 def busy_cores() -> float:
-    """How many processes want a core, on average over the last minute; 0 where the system does not say."""
+    """How many cores processes want, on average over the last minute; 0 where the system does not say."""
     try:
         return os.getloadavg()[0]
     except (AttributeError, OSError):
