@@ -80,8 +80,15 @@ def run_verb(args: list[str]) -> int:
         return 0
     if verb not in VERBS:
         return complain(f"there is no command {verb!r}: use one of {', '.join(VERBS)}")
+    if verb not in SPINNING:
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read when PyTorch is imported
     VERBS[verb](args)
     return 0
+
+
+SPINNING = ("train", "tune", "study", "bench")
+"""Verbs whose threads wait for each other as PyTorch's do, looking again and again. On a busy machine that makes two
+threads many times as slow as one; those of the other verbs sleep while they wait."""
 
 
 def complain(sentence: str) -> int:
