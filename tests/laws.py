@@ -27,6 +27,7 @@ from chainrule.models import (
     PixelSNAIL,
 )
 from chainrule.nn import AttentionTrunk, GatedTrunk, PredictingTrunk, SnailTrunk
+from chainrule.nn import least_squares as squares
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,8 @@ IMAGES = {
         ((1, 1, 1), 256, 5, 1, True, 10),
         ((2, 1, 1), 19, 5, 0, True, 1, False),
         ((1, 1, 2), 17, 5, 1, False, 2),
+        ((1, 1, 2), 17, 5, 1, False, 2, None, 2),
+        ((2, 1, 1), 19, 5, 0, True, 1, None, 3),
     ],
     GrayscalePixelCNN: [
         ((2, 1, 2), 3, 5, 1, True),
@@ -269,15 +272,32 @@ def may_see(model):
     if isinstance(trunk, SnailTrunk):  # the streams up to a pixel's own, each of which knows what its convolutions saw
         first = reachable_pixels(height, width, 0)
         sees = {pixel: set().union(*(first[other] for other in pixels[: n + 1])) for n, pixel in enumerate(pixels)}
-    if predicts:  # each pixel that is seen is seen with its prediction, from which the conditional starts, too
-        first = reachable_pixels(height, width, 0)
-        sees = {pixel: found.union(first[pixel], *(first[other] for other in found)) for pixel, found in sees.items()}
+    around = {pixel: predicted_from(height, width, *pixel) for pixel in pixels} if predicts else {}
+    if predicts:  # each pixel that is seen is seen with what its first prediction left of it
+        left = {pixel: predicted_from(height, width, *pixel, alone=()) for pixel in pixels}
+        sees = {pixel: found.union(*(left[other] for other in found)) for pixel, found in sees.items()}
     result = {}
     for c, i, j in indices:
         result[c, i, j] = {(other, *pixel) for pixel in sees[i, j] for other in range(channels)}
+        result[c, i, j] |= {(other, *pixel) for pixel in around.get((i, j), ()) for other in range(c + 1)}
         if not model.head.independent_channels:
             result[c, i, j] |= {(other, i, j) for other in range(c)}
     return result
+
+
+def predicted_from(height, width, row, column, alone=squares.ALONE):
+    """The pixels that predictions of one come from: its neighbours, and those of the samples near its cell.
+
+    Without a sample, least squares are a plane through three neighbours.
+    """
+    neighbours, found = {(0, -1), (-1, 0), *squares.OTHERS}, set()
+    for i, j in itertools.product(range(2, row + 1), range(2, width - 1)):
+        down, cells = row - i, j // squares.CELL - column // squares.CELL
+        if down <= squares.ROWS and -squares.BEFORE <= cells <= (-1, 0, squares.AFTER)[min(down, 2)]:
+            found |= {(i, j), *((i + up, j + right) for up, right in neighbours)}
+    near = neighbours if found else {(0, -1), (-1, 0), (-1, -1)}
+    around = {(row + up, column + right) for up, right in near | set(alone)}
+    return found | {(i, j) for i, j in around if 0 <= i < height and 0 <= j < width}
 
 
 def may_see_with_gray(model, indices):
@@ -292,7 +312,12 @@ def may_see_with_gray(model, indices):
 
 
 def does_see(model, points=24, seed=0):
-    """The entries on which each conditional's logits depend, by differentiating at random points in between levels."""
+    """The entries on which each conditional's logits depend, by differentiating at random points in between levels.
+
+    Predictions have no gradient: a model that makes them is looked at by changing entries.
+    """
+    if isinstance(getattr(model, "trunk", None), PredictingTrunk):
+        return does_change(model, points // 4, seed)
     generator = torch.Generator().manual_seed(seed)
     v = torch.rand(points, *model.walk_shape, generator=generator, dtype=torch.float64)
     for site in model.sites():
@@ -307,6 +332,24 @@ def does_see(model, points=24, seed=0):
         (gradient,) = torch.autograd.grad(target, v, retain_graph=True, allow_unused=True)
         nonzero = [] if gradient is None else gradient.abs().amax(0).nonzero().tolist()
         result[index] = {tuple(found) for found in nonzero}
+    return result
+
+
+def does_change(model, points, seed):
+    """The same by changing one entry after the other of random events."""
+    generator = torch.Generator().manual_seed(seed)
+    indices = list(itertools.product(*map(range, model.walk_shape)))
+    result = {index: set() for index in indices}
+    with torch.no_grad():
+        for _ in range(points):
+            x = torch.randint(model.levels, model.walk_shape, generator=generator)
+            changed = x.repeat(len(indices), *[1] * x.ndim)
+            for n, index in enumerate(indices):
+                changed[(n, *index)] = (x[index] + model.levels // 2) % model.levels
+            differ = (model._logits(changed.double()) - model._logits(x[None].double())).abs().amax(-1) > 1e-12
+            for n, index in enumerate(indices):
+                for found in differ[n].nonzero().tolist():
+                    result[tuple(found)].add(index)
     return result
 
 

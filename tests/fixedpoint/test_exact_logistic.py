@@ -23,6 +23,8 @@ from chainrule.heads import LogisticMixture
 from chainrule.models import LogisticPixelCNN
 
 SIZES = [(1, 2, 1), (1, 256, 10), (2, 3, 4), (3, 5, 2), (4, 17, 3), (2, 65536, 3)]
+PREDICTED = [(3, 256, 2, 4), (4, 17, 5, 4, 2), (1, 256, 2, 3, 1)]
+"""Heads behind predictions, some of which are copied."""
 
 softmax = ExactSoftmax()
 
@@ -37,7 +39,7 @@ def random_levels(head, n):
 
 def by_the_page(head, raw, x, every=1):
     """The frequencies of one pixel's channels, (C, every so many of the levels), as docs/format.md has them."""
-    C, L, K = head.channels, head.levels, head.components
+    C, L, K, N, M = head.channels, head.levels, head.components, head.predictions, head.copies
     clamp = lambda value, most: min(max(value, -most), most)  # noqa: E731
     S, T = sigmoid_table(), [*exp_table(), 0]
 
@@ -52,18 +54,36 @@ def by_the_page(head, raw, x, every=1):
     logits = [clamp(round(value * 2**10), 2**24) for value in take(K)]
     share = [T[min(max(logits) - value, len(T) - 1)] >> 11 for value in logits]
     b = 11 * (16 * (L - 1)).bit_length() * 2**16
-    means = [[clamp(round(value * (L - 1) * 2**10), 2**48) for value in take(K)] for _ in range(C)]
+    unit = 2**15 if N else (L - 1) * 2**10
+    means = [[clamp(round(value * unit), 2**48) for value in take(K - M)] + [0] * M for _ in range(C)]
     scales = [[sigmoid(clamp(round(value * 2**20) - b, 16 * 2**20)) >> 1 for value in take(K)] for _ in range(C)]
     lean = {
         (c, j): [2 * sigmoid(clamp(round(value * 2**21), 23 * 2**20)) - 2**32 for value in take(K)]
         for c in range(C)
         for j in range(c)
     }
+    mixing = [
+        [((4 * sigmoid(clamp(round(b * 2**20), 23 * 2**20))) - 2**33) >> 8 for b in take(C)] for _ in range(N - 1)
+    ]
+    p = [take(C) for _ in range(N)]
+    P = [[int(value * 2**10) for value in of] for of in p]
+    if N:
+        lean = {
+            pair: [value + int(slope * 2**32) for value in of]
+            for (pair, of), slope in zip(lean.items(), take(len(lean)), strict=True)
+        }
     assert not numbers
     w, found = [2 * int(value) - (L - 1) for value in x], []
+    start = [[0] * C] * K
+    if N:
+        sums = [sum(mixing[i - 1][c] * (P[i][c] - P[0][c]) for i in range(1, N)) for c in range(C)]
+        most = 16 * (L - 1) * 2**10
+        start = [[clamp(P[0][c] + (sums[c] >> 24), most) for c in range(C)]] * (K - M) + [
+            [round(value) * 2**10 for value in of] for of in p[2 : 2 + M]
+        ]
     for c in range(C):
-        more = [sum(lean[c, j][k] * w[j] for j in range(c)) >> 22 for k in range(K)]
-        mean = [clamp(m + extra, 16 * (L - 1) * 2**10) for m, extra in zip(means[c], more, strict=True)]
+        more = [sum(lean[c, j][k] * (2**10 * w[j] - start[k][j]) for j in range(c)) >> 32 for k in range(K)]
+        mean = [clamp(means[c][k] + start[k][c] + more[k], 16 * (L - 1) * 2**10) for k in range(K)]
         F = lambda k, e, c=c, mean=mean: sigmoid((2**10 * e - mean[k]) * scales[c][k] >> 17)  # noqa: E731
         A = sum(share) * 2**32
         D = (A >> 40) + 1
@@ -119,6 +139,32 @@ def test_frequencies_follow_the_page(channels, levels, components, spread):
         assert found[row, :, ::every].tolist() == by_the_page(float_head, raw[row], x[row], every)
 
 
+def predictions(head, n, seed=2):
+    """Predictions on their grid, some beyond the levels, and slopes on theirs."""
+    generator = torch.Generator().manual_seed(seed)
+    found = torch.randn(n, head.predictions * head.channels, generator=generator) * head.levels
+    found = found.mul(2.0**10).round().mul(2.0**-10).clamp(-16 * (head.levels - 1), 16 * (head.levels - 1))
+    slopes = torch.randn(n, head.channels * (head.channels - 1) // 2, generator=generator)
+    return torch.cat([found, slopes.mul(2.0**12).round().mul(2.0**-12).clamp(-4, 4)], 1)
+
+
+@pytest.mark.parametrize("size", PREDICTED)
+@pytest.mark.parametrize("spread", [1.0, 10.0])
+def test_frequencies_behind_predictions_follow_the_page(size, spread):
+    """And so do the edges that an encoder takes, and the walk."""
+    float_head = LogisticMixture(*size)
+    head, x = ExactLogisticMixture(float_head), random_levels(float_head, 6)
+    x[0], x[1] = 0, float_head.levels - 1
+    raw = torch.cat([parameters(float_head, 6, spread), predictions(float_head, 6)], 1)
+    found, edges, walk = softmax.frequencies(head.logits(raw, x.float())), head.edges(raw, x), head.start(raw)
+    for row in range(6):
+        assert found[row].tolist() == by_the_page(float_head, raw[row], x[row])
+    assert torch.equal(edges[..., 1], found.gather(-1, x[..., None])[..., 0])
+    for channel in range(float_head.channels):
+        assert torch.equal(head.step_logits(walk), found[:, channel])
+        walk = head.observe(walk, x[:, channel])
+
+
 FLOATS = st.floats(-(2.0**127), 2.0**127, width=32, allow_subnormal=False) | st.floats(-40, 40, width=32)
 
 
@@ -147,7 +193,20 @@ def test_no_parameters_break_them(data):
 def test_close_to_the_float_head(channels, levels, components, spread):
     """Within a millionth (a frequency counts 2^-22, and each level has one to begin with), for later channels too."""
     float_head = LogisticMixture(channels, levels, components)
-    head, raw = ExactLogisticMixture(float_head), parameters(float_head, 200, spread)
+    check_closeness(float_head, parameters(float_head, 200, spread))
+
+
+@pytest.mark.parametrize("size", PREDICTED)
+def test_close_to_the_float_head_behind_predictions(size):
+    float_head = LogisticMixture(*size)
+    whole = predictions(float_head, 200)
+    places = float_head.predictions * float_head.channels
+    whole[:, :places] = whole[:, :places].round()  # as neighbours are
+    check_closeness(float_head, torch.cat([parameters(float_head, 200, 0.5), whole], 1))
+
+
+def check_closeness(float_head, raw):
+    head, levels = ExactLogisticMixture(float_head), float_head.levels
     wide = float_head.logits(raw.double(), x := random_levels(float_head, 200).double()).exp()
     few = softmax.pmf(head.logits(raw, x.float()))
     likely = wide.gather(-1, x.long()[..., None])[..., 0].cumprod(-1) > 1e-6  # else shares are rough: the pixel is odd

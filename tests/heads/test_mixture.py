@@ -191,17 +191,73 @@ def test_offset_is_about_the_logarithm():
 
 
 def test_predictions_are_mixed_as_the_numbers_choose():
-    """p_0 + Σ_i 2 tanh(b_i / 2) (p_i − p_0), for each channel by itself; means and residuals start from it."""
+    """p_0 + Σ_i 2 tanh(b_i / 2) (p_i − p_0), for each channel by itself; means start from it, slopes lean."""
     head = LogisticMixture(channels=2, levels=256, components=3, predictions=4)
     raw = parameters(head, 5)
     choices = raw[:, head.numbers - 6 :].view(5, 3, 2)
     predictions = torch.randn(5, 4, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64) * 100
-    mixture = head.split(torch.cat([raw, predictions.flatten(1)], 1))
+    slope = torch.tensor([0.5, -1.25, 0.0, 4.0, -4.0], dtype=torch.float64)[:, None]
+    all = torch.cat([raw, predictions.flatten(1), slope], 1)
+    mixture = head.split(all)
     wanted = predictions[:, 0].clone()
     for i in range(1, 4):
         wanted += 2 * torch.tanh(choices[:, i - 1] / 2) * (predictions[:, i] - predictions[:, 0])
-    assert torch.allclose(mixture.predicted, wanted)
+    assert torch.allclose(mixture.predicted[..., 0], wanted)
     mean, _ = head.component(mixture, 0, torch.zeros(5, 2))
     assert torch.allclose(mean, wanted[:, :1] + mixture.means[:, 0])
-    whole = ExactLogisticMixture(head).split(torch.cat([raw, predictions.mul(2**10).round().div(2**10).flatten(1)], 1))
-    assert (whole.predicted / 2**10 - wanted).abs().max() < 0.02  # half-bins
+    level = torch.tensor([[200.0, 0.0]])
+    mean, _ = head.component(mixture, 1, level)
+    leaning = (head.pieces(all)[3][:, 0].tanh() + slope) * (2 * 200 - 255 - wanted[:, :1])
+    assert torch.allclose(mean, wanted[:, 1:] + mixture.means[:, 1] + leaning)
+    on_grid = predictions.mul(2**10).round().div(2**10).flatten(1)
+    exact = ExactLogisticMixture(head)
+    whole = exact.split(torch.cat([raw, on_grid, slope], 1))
+    assert (whole.predicted[..., 0] / 2**10 - wanted).abs().max() < 0.02  # half-bins
+    assert (exact.component(whole, 1, level)[0] / 2**10 - mean).abs().max() < 0.1
+
+
+def with_copies(n=7):
+    """A head of two plain components and two copies, its numbers and predictions that are levels."""
+    head = LogisticMixture(channels=3, levels=6, components=4, predictions=4, copies=2)
+    neighbours = half_bins(torch.randint(6, (n, 4, 3), generator=torch.Generator().manual_seed(3)).double(), 6)
+    slopes = torch.randint(-2048, 2048, (n, 3), generator=torch.Generator().manual_seed(4)).double() / 4096
+    return head, torch.cat([parameters(head, n), neighbours.flatten(1), slopes], 1), neighbours
+
+
+def test_copies_start_at_one_neighbour_each():
+    """Their means are a neighbour's, and lean on what is left of that neighbour; those of the others are mixed."""
+    head, raw, neighbours = with_copies()
+    mixture = head.split(raw)
+    assert torch.equal(mixture.predicted[..., 2:], neighbours[:, 2:].transpose(1, 2))
+    assert torch.equal(mixture.predicted[..., 0], head.mixed(*head.pieces(raw)[4:6]))
+    for channel in range(3):
+        mean, _ = head.component(mixture, channel, (neighbours[:, 2] + 5) / 2)  # the pixel is its first neighbour
+        assert torch.allclose(mean[:, 2], neighbours[:, 2, channel])
+    assert torch.equal(mixture.means[..., 2:], torch.zeros(7, 3, 2))
+
+
+def test_a_copy_can_be_certain_of_a_whole_pixel():
+    """With nearly all weight on one sharp copy, the pixel is that neighbour, whatever it is, at next to no cost."""
+    head, raw, neighbours = with_copies()
+    logits, _, sharpness, _, _ = raw[:, : head.numbers].split(head.sizes(), -1)
+    logits[:] = torch.tensor([-20.0, -20.0, -20.0, 20.0])
+    sharpness.fill_(20.0)
+    levels = (neighbours[:, 3] + 5) / 2
+    assert float(head.site_log_probs(raw, levels).sum(-1).min()) > -1e-5
+    whole = ExactLogisticMixture(head).edges(raw.float(), levels.long())[..., 1]
+    assert int(whole.min()) > 2**22 - 64
+
+
+def test_with_copies_all_still_sums_to_one():
+    """Each conditional, and all pixels together; levels observed, all levels and steps agree."""
+    head, raw, _ = with_copies()
+    x = torch.tensor(list(itertools.product(range(6), repeat=3))).double()
+    total = head.site_log_probs(raw[:, None].expand(-1, 216, -1), x.expand(7, -1, -1)).sum(-1).exp().sum(-1)
+    assert (total - 1).abs().max() < 1e-12
+    v = x[:7]
+    logits, walk = head.logits(raw, v), head.start(raw)
+    assert (logits.exp().sum(-1) - 1).abs().max() < 1e-12
+    assert (Softmax().log_prob(logits, v.long()) - head.site_log_probs(raw, v)).abs().max() < 1e-9
+    for channel in range(3):
+        assert (head.step_logits(walk) - logits[:, channel]).abs().max() < 1e-9
+        walk = head.observe(walk, v[:, channel].long())

@@ -11,6 +11,9 @@ from chainrule.data import Dataset, Pictures
 from chainrule.errors import DataError, ModelError
 from chainrule.evaluation import bits_per_dim
 from chainrule.models import ImageModel, image
+from chainrule.training.config import TrainConfig
+from chainrule.training.devices import machine_for
+from chainrule.training.step import Training
 from laws import randomised
 
 KINDS = [
@@ -141,6 +144,26 @@ def test_crops_stay_inside() -> None:
         assert crops.shape == (3, 1, min(4, first[1]), min(4, first[2]))
         steps = crops[:, 0, :, 1:] - crops[:, 0, :, :-1]
         assert (steps == 1).all()
+
+
+def test_an_epoch_covers_every_picture() -> None:
+    """A picture has as many pieces as crops that cover it."""
+    sizes = [(5, 9), (3, 3), (40, 8), (4, 4), (12, 4)]
+    pictures = Pictures([torch.zeros(1, h, w, dtype=torch.uint8) for h, w in sizes])
+    assert pictures.pieces(4).bincount().tolist() == [6, 1, 20, 1, 3]
+    assert pictures.pieces(64).tolist() == [0, 1, 2, 3, 4]
+
+
+def test_training_draws_pieces() -> None:
+    """In one epoch each picture is drawn as often as it has pieces."""
+    pictures = Pictures([torch.full((2, h, w), k, dtype=torch.uint8) for k, (h, w) in enumerate([(4, 4), (4, 16)])])
+    data = Dataset("pieces", 19, pictures, pictures, pictures)
+    config = TrainConfig(steps=5, batch_size=1, crop=4, device="cpu")
+    training, seen = Training(build("masked", "logistic", 19), data, config, machine_for(config)), []
+    for _ in range(5):
+        seen.append(int(training.batch()[0][0, 0, 0, 0]))
+        training.done += 1
+    assert sorted(seen) == [0, 1, 1, 1, 1]
 
 
 def test_refusals() -> None:

@@ -135,7 +135,7 @@ def test_gradients_reach_every_parameter(case):
             if isinstance(part, ImageModel) and part.walk_shape[side] == 1:
                 found.pop(f"{prefix}trunk.{name}", None)
     if model.shape[1:] == (1, 1):
-        for name in ("input", "predict", "inner.input"):
+        for name in ("input", "inner.input"):
             found.pop(f"trunk.{name}.weight", None)
     # The second of two channels is known from the first and the gray level, if that is the sum itself.
     if gray and model.shape[0] == 2 and model.grays == 2 * model.levels - 1:

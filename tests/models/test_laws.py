@@ -156,7 +156,7 @@ def test_changing_an_unseen_entry_changes_nothing(model):
 
 
 @pytest.mark.parametrize(
-    ("shape", "layer_norm", "levels"), [((1, 7, 9), True, 3), ((2, 9, 5), False, 18), ((3, 6, 7), True, 18)]
+    ("shape", "layer_norm", "levels"), [((1, 7, 9), True, 3), ((2, 9, 5), False, 64), ((3, 6, 7), True, 64)]
 )
 @pytest.mark.parametrize("blocks", [0, 1, 2])
 @pytest.mark.parametrize("cls", [PixelCNN, PixelCNNMADE, GatedPixelCNN, GatedPixelCNNMADE, LogisticPixelCNN])

@@ -1,14 +1,13 @@
-"""Linear predictions in front of a trunk: the first is trained, the neighbours stay what they are."""
+"""Predictions in front of a trunk: what the network reads, and what follows its features."""
 
 from __future__ import annotations
 
-import pytest
 import torch
 
 from chainrule.models import LogisticPixelCNN
-from chainrule.nn.prediction import NEIGHBOURS, PLANE
-from chainrule.training import fit
-from laws import tiny_dataset
+from chainrule.nn import PREDICTIONS
+from chainrule.nn.least_squares import ALONE
+from chainrule.nn.prediction import softsign
 
 
 def small():
@@ -16,24 +15,29 @@ def small():
     return LogisticPixelCNN((2, 6, 7), 32, filters=6, blocks=1, layer_norm=False, components=2)
 
 
-def test_the_predictions_are_neighbours_and_a_plane():
-    """In half-bins; beyond the border lies the middle of the levels."""
+def test_predictions_are_least_squares_a_plane_and_neighbours():
+    """In half-bins; where a neighbour lies outside, the first prediction stands in."""
     model, x = small(), torch.randint(32, (1, 2, 6, 7), generator=torch.Generator().manual_seed(0))
-    found = model.trunk(model.encoding(model._float(x)))[0, -2 * (1 + len(NEIGHBOURS)) :].unflatten(0, (-1, 2))
-    w = torch.zeros(2, 12, 13)
-    w[:, 3:9, 3:10] = 2 * x[0] - 31
-    at = lambda row, column: w[:, 3 + row : 9 + row, 3 + column : 10 + column]  # noqa: E731
-    plane = sum(weight * at(*place) for place, weight in PLANE.items())
-    wanted = torch.stack([plane, *(at(*place) for place in NEIGHBOURS)])
-    assert torch.allclose(found, wanted, atol=1e-3)
+    found = model.trunk(model.encoding(model._float(x)))[0, 6:]
+    u = 2.0 * x[0] - 31
+    first = model.trunk.squares(u[None])[0, :2]
+    assert torch.equal(found[:2], first)
+    for k, (row, column) in enumerate(ALONE):
+        for i in range(6):
+            for j in range(7):
+                inside = i + row >= 0 and 0 <= j + column < 7
+                wanted = u[:, i + row, j + column] if inside else first[:, i, j]
+                assert torch.equal(found[4 + 2 * k : 6 + 2 * k, i, j], wanted)
+    plane = 0.75 * u[:, 1:, :-1] + 0.75 * u[:, :-1, 1:] - 0.5 * u[:, :-1, :-1]
+    assert torch.equal(found[2:4, 1:, 1:], plane)
+    assert len(found) == 2 * PREDICTIONS + 1  # a slope behind them
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adam", "muon"])
-def test_neighbours_stay_neighbours(optimizer):
-    """Only the first prediction of each channel is trained."""
-    model = small()
-    before = [parameter.clone() for parameter in model.trunk.predict.parameters()]
-    fit(model, tiny_dataset((2, 6, 7), 32), steps=3, batch_size=8, optimizer=optimizer, lr=0.01)
-    for old, new in zip(before, model.trunk.predict.parameters(), strict=True):
-        assert torch.equal(old[2:], new[2:])
-        assert not torch.equal(old[:2], new[:2])
+def test_the_network_reads_pixels_and_what_is_left_of_them():
+    model, x = small(), torch.randint(32, (1, 2, 6, 7), generator=torch.Generator().manual_seed(0))
+    seen = []
+    model.trunk.inner.register_forward_pre_hook(lambda trunk, inputs: seen.append(inputs[0]))
+    model.trunk(model.encoding(model._float(x)))
+    u = 2.0 * x - 31
+    left = model.trunk.squares.left(u, model.trunk.squares(u))
+    assert torch.allclose(seen[0], torch.cat([u / 31, softsign(left).float()], 1))

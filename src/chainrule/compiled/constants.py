@@ -11,6 +11,8 @@ import ctypes
 from importlib import import_module
 from pathlib import Path
 
+from chainrule.nn import least_squares
+
 HEADER = Path(__file__).parent / "constants.h"
 
 OWNERS = {
@@ -44,15 +46,27 @@ OWNERS = {
         "SHARPEST": "SHARPEST",
         "FLATTEST": "FLATTEST",
         "FARTHEST": "FARTHEST",
+        "COPIED": "COPIED",
         "MIXTURE_LARGEST": "LARGEST",
     },
     "chainrule.nn.fronts": {"SKEW": "LAG"},
     "chainrule.nn.prediction": {"SOFTNESS": "SOFTNESS"},
+    "chainrule.nn.least_squares": {
+        "SQUARES_BITS": "WEIGHT_BITS",
+        **{
+            name: name
+            for name in (
+                *("CELL", "ROWS", "BEFORE", "AFTER", "OWN", "LENT", "UP", "LEFT", "RIGHT", "FARTHEST_RIGHT"),
+                *("RIDGE", "WEIGHTS", "LARGEST_WEIGHT", "PREDICTION_BITS", "PREDICTIONS", "MOST_PREDICTED"),
+            )
+        },
+    },
     "chainrule.compiled.walk.records": {
         name: name
         for name in (
-            *("NORM", "ACTIVATE", "PRODUCT", "WIDE_PRODUCT", "ADD", "GATE", "PREDICT", "ATTEND", "PLACE", "RECALL"),
+            *("NORM", "ACTIVATE", "PRODUCT", "WIDE_PRODUCT", "ADD", "GATE", "SQUARES", "ATTEND", "PLACE", "RECALL"),
             *("LOGITS", "MADE", "MIXTURE", "LANES", "WIDE_LANES", "MOST_TAPS", "GROUP", "MOST_KEYS", "MOST_DEPTH"),
+            *("SQUARES_RING", "SQUARES_BLOCK", "MOST_SQUARES_WEIGHTS"),
         )
     },
     "chainrule.compiled.training.layer_passes": {name: name for name in ("MOST_CHANNELS", "MOST_ROWS")},
@@ -78,7 +92,9 @@ def header() -> str:
     values = constants()
     for file, of in OWNERS.items():
         lines += [f"/* {'/'.join(file.split('.')[1:])}.py */", *(f"#define {name} {values[name]}" for name in of), ""]
-    lines += ["/* all of them, in this order */", f"#define CONSTANTS {', '.join(values)}", "", "#endif", ""]
+    for name, places in (("PLACES_OF_OTHERS", least_squares.OTHERS), ("PLACES_OF_ALONE", least_squares.ALONE)):
+        lines.append(f"#define {name} {{{', '.join(f'{{{row}, {column}}}' for row, column in places)}}}")
+    lines += ["", "/* all of them, in this order */", f"#define CONSTANTS {', '.join(values)}", "", "#endif", ""]
     return "\n".join(lines)
 
 

@@ -25,7 +25,7 @@ FUNCTIONS = {
     "chainrule_norm": [N, N, N, N, N, R, P, P, P, P, P],
     "chainrule_norm_back": [N, N, N, N, N, P, P, P, P, P, P, P],
     "chainrule_limit": [N],
-    "chainrule_advance": [P, P, P, P, N, N, N, N, P, P],
+    "chainrule_advance": [P, P, P, P, N, N, N, N, P, P, P],
     "chainrule_decode": [P, P, P, P, N, N, N, P, N, P, P, P],
     "chainrule_relu_pad": [N, N, N, N, N, N, N, P, P, P],
     "chainrule_draw": [P, P, P, P, N, N, N, P, P, P],
@@ -39,6 +39,7 @@ COUNTING = {
     "chainrule_width": [],
     "chainrule_multiplies": [],
     "chainrule_encode": [N, N, P, P, P, P],
+    "chainrule_squares": [N, N, N, N, N, N, N, P, P, P],
 }
 """Functions that return a number."""
 SWITCH = "CHAINRULE_COMPILED"

@@ -67,6 +67,18 @@ class Pictures:
             yield f"{tuple(picture.shape)}".encode()
             yield np.asarray(picture.cpu(), "u1" if picture.dtype == torch.uint8 else "<i2", order="C").tobytes()
 
+    def pieces(self, side: int) -> Tensor:
+        """The row of each picture as many times as crops cover it, so that pixels are trained on about alike: int64.
+
+        Each counts alike where a model is measured. Drawn one by one, small pictures would take most of the training.
+
+        >>> pictures = Pictures([torch.zeros(1, 4, 40, dtype=torch.uint8), torch.zeros(1, 9, 9, dtype=torch.uint8)])
+        >>> pictures.pieces(16).tolist()
+        [0, 0, 0, 1]
+        """
+        times = np.prod(-(-self._sizes // side), axis=1)
+        return torch.from_numpy(np.repeat(np.arange(len(times)), times))
+
     def crops(self, rows: Tensor, side: int) -> Tensor:
         """Random crops, one of each row's picture, by PyTorch's generator: (B, C, height, width).
 

@@ -23,7 +23,6 @@ from chainrule.fixedpoint.exact_layers import (
     ExactProduct,
 )
 from chainrule.fixedpoint.exact_logistic import ExactLogisticMixture
-from chainrule.fixedpoint.exact_residuals import ExactResiduals
 from chainrule.fixedpoint.exact_softmax import MOST_LEVELS, ExactSoftmax
 from chainrule.fixedpoint.grid import Grids, Part, choose_rows, inputs_from
 from chainrule.heads import LogisticMixture, Softmax
@@ -37,7 +36,6 @@ from chainrule.nn import (
     MADENetwork,
     MaskedConv2d,
     MaskedLinear,
-    Residuals,
     RowConv2d,
 )
 
@@ -55,7 +53,6 @@ OTHERS: dict[type[nn.Module], Callable[[Any], nn.Module]] = {
     CausalAttention: lambda attention: ExactCausalAttention(),
     Gate: lambda gate: ExactGate(),
     LogisticMixture: ExactLogisticMixture,
-    Residuals: lambda residuals: ExactResiduals(residuals.levels),
     Softmax: lambda softmax: ExactSoftmax(),
 }
 """What has no weights but computes more than sums: its exact form works on integers."""

@@ -11,6 +11,7 @@ import functools
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from chainrule.errors import ModelError
 from chainrule.fixedpoint.exact_softmax import LARGEST, LOGIT_BITS, TOTAL_BITS, WEIGHT_BITS, exp_table
@@ -65,8 +66,10 @@ class ExactLogisticMixture(LogisticMixture):
     w_j = 2v_j − (L − 1), for each channel c and component k and each edge w between two levels,
 
         mean_ck = ⌊m_ck (L − 1) 2^10⌉ + ⌊Σ_{j<c} (2 σ(2 a_cjk) − 2^32) w_j / 2^22⌋,
-            or, from predictions p on the grid 2^-10, ⌊m_ck 2^15⌉ + 2^10 p_c + ⌊Σ_{j<c} (…) 2^10 (w_j − p_j) / 2^32⌋
-        2^10 p_c = 2^10 p_0c + ⌊Σ_{i>0} ⌊(4 σ(b_ci) − 2^33) / 2^8⌋ 2^10 (p_ic − p_0c) / 2^24⌋
+            or, from predictions p on the grid 2^-10,
+            ⌊m_ck 2^15⌉ + 2^10 p_c + ⌊Σ_{j<c} (… + 2^32 g_cj) 2^10 (w_j − p_j) / 2^32⌋
+        2^10 p_c = 2^10 p_0c + ⌊Σ_{i>0} ⌊(4 σ(b_ci) − 2^33) / 2^8⌋ 2^10 (p_ic − p_0c) / 2^24⌋,
+            or ⌊p_ic⌉ 2^10 in a copy of p_i
         F_ck(w) = σ(⌊(2^10 w − mean_ck) ⌊σ(ρ_ck − b) / 2⌋ / 2^17⌋)
         G(w)    = ⌊Σ_k share_k F_ck(w) / D⌋,   S = ⌊Σ_k share_k 2^32 / D⌋   with D = ⌊Σ_k share_k 2^32 / 2^40⌋ + 1
         f_v     = 1 + ⌊(2^22 − L) G(above v) / S⌋ − ⌊(2^22 − L) G(below v) / S⌋
@@ -88,7 +91,7 @@ class ExactLogisticMixture(LogisticMixture):
     def __init__(self, mixture: LogisticMixture) -> None:
         if mixture.components > MOST_COMPONENTS:
             raise ModelError(f"{mixture.components:,} components have no exact form: use at most {MOST_COMPONENTS:,}")
-        super().__init__(mixture.channels, mixture.levels, mixture.components, mixture.predictions)
+        super().__init__(mixture.channels, mixture.levels, mixture.components, mixture.predictions, mixture.copies)
         self.register_buffer("table", torch.tensor([*exp_table(), 0]), persistent=False)
         self.register_buffer("sigmoids", torch.tensor(sigmoid_table()), persistent=False)
 
@@ -103,18 +106,24 @@ class ExactLogisticMixture(LogisticMixture):
         scale = self.unit * 2.0**LENGTH_BITS
         return Mixture(
             self.table[below.clamp_(max=len(self.table) - 1)] >> (WEIGHT_BITS - SHARE_BITS),
-            means.mul(scale).round_().clamp_(-(2.0**48), 2.0**48).long(),
+            F.pad(means.mul(scale).round_().clamp_(-(2.0**48), 2.0**48).long(), (0, self.copies)),
             self.sigmoid(arguments) >> 1,
-            2 * self.sigmoid(doubled) - ONE,
-            self.mixed(*behind) if behind else None,
+            2 * self.sigmoid(doubled) - ONE + (behind[2].mul(2.0**VALUE_BITS).long().unsqueeze(-1) if behind else 0),
+            self.starts(*behind[:2]) if behind else None,
         )
 
     def mixed(self, choices: Tensor, predictions: Tensor) -> Tensor:
-        """Choices and predictions, which lie on the grid 2^-10 already (`ExactResiduals`) → in 2^-10 half-bins."""
+        """Choices, and predictions, which lie on the grid 2^-10 already → in 2^-10 half-bins."""
         first, others = predictions.mul(2.0**LENGTH_BITS).long().tensor_split([1], -2)
         arguments = choices.mul(2.0**ARGUMENT_BITS).round_().clamp_(-EDGE, EDGE).long()
         weights = (4 * self.sigmoid(arguments) - 2 * ONE) >> CHOICE_BITS
-        return first.squeeze(-2) + ((weights * (others - first)).sum(-2) >> (VALUE_BITS - CHOICE_BITS))
+        mixed = first.squeeze(-2) + ((weights * (others - first)).sum(-2) >> (VALUE_BITS - CHOICE_BITS))
+        farthest = FARTHEST * (self.levels - 1) << LENGTH_BITS
+        return mixed.clamp_(-farthest, farthest)
+
+    def copied(self, predictions: Tensor) -> Tensor:
+        """Neighbours are whole numbers of half-bins, which the grid that they came through may have moved by less."""
+        return super().copied(predictions).round().long() << LENGTH_BITS
 
     def sigmoid(self, z: Tensor) -> Tensor:
         """2^32 σ(z / 2^20), on the line between two entries of the table: int64 → the same shape."""
@@ -129,10 +138,10 @@ class ExactLogisticMixture(LogisticMixture):
         """Means and inverse scales of a channel's components, given the levels `v` (..., C) of earlier ones."""
         mean, inverse, coefficients = mixture.of_channel(channel)
         if mixture.predicted is not None:
-            mean = mean + mixture.predicted[..., channel, None]
+            mean = mean + mixture.predicted[..., channel, :]
         if channel:
             bits = LENGTH_BITS if mixture.predicted is not None else 0  # of the residuals
-            earlier = mixture.residuals(channel, half_bins(v.long(), self.levels) << bits)[..., None]
+            earlier = mixture.residuals(channel, half_bins(v.long(), self.levels) << bits)
             mean = mean + ((coefficients * earlier).sum(-2) >> (VALUE_BITS - LENGTH_BITS + bits))
         farthest = FARTHEST * (self.levels - 1) << LENGTH_BITS
         return mean.clamp(-farthest, farthest), inverse

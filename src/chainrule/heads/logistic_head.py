@@ -18,8 +18,11 @@ from torch import Tensor, nn
 
 from chainrule.errors import ModelError
 from chainrule.heads.head import Head, output_layer
-from chainrule.heads.mixture import SHARPEST, LogisticMixture, MixtureWalk, offset
+from chainrule.heads.mixture import COPIED, SHARPEST, LogisticMixture, MixtureWalk, offset
 from chainrule.nn import LevelEncoding
+
+COPY = 0.25
+"""How wide copies are at first, in half-bins: all but 4 % of one lies on a level."""
 
 
 class LogisticHead(Head):
@@ -28,9 +31,10 @@ class LogisticHead(Head):
     Args:
         components: logistics in each pixel's mixture; the other arguments as for `Head`.
         predictions: how many predictions of every channel the features end with; the means start from their mixture.
+        copies: further components, each of which copies a neighbour, one of these predictions.
 
     Raises:
-        ModelError: there are no components.
+        ModelError: there are no components, or too few predictions to copy.
     """
 
     composes_exactly = True
@@ -43,20 +47,22 @@ class LogisticHead(Head):
         encoding: LevelEncoding,
         components: int = 10,
         predictions: int = 0,
+        copies: int = 0,
     ) -> None:
         super().__init__(channels, levels, filters, encoding)
         if components < 1:
             raise ModelError(f"a mixture of {components} logistics is none: use at least 1 component")
-        self.mixture = LogisticMixture(channels, levels, int(components), predictions)
+        if not 0 <= copies <= max(predictions - COPIED, 0):
+            raise ModelError(f"{copies} copies need as many neighbours: use 0 to {max(predictions - COPIED, 0)}")
+        self.mixture = LogisticMixture(channels, levels, int(components) + copies, predictions, int(copies))
         self.output = output_layer(filters, self.mixture.numbers)
-        _, means, sharpness, coefficients, choices = self.output.bias.data.split(self.mixture.sizes())
+        _, means, sharpness, _, choices = self.output.bias.data.split(self.mixture.sizes())
         if predictions:
-            # At first all components lie at the prediction, from half a level to a sixteenth of the range wide, and a
-            # channel's residual is 0.8 of the earlier ones'.
+            # At first all components but copies lie at the first prediction, from half a level to a sixteenth of the
+            # range wide.
             widths = torch.logspace(0, math.log2(max(levels / 8, 2)), components, 2)
+            widths = torch.cat([widths, torch.full((copies,), COPY)])
             sharpness.copy_((torch.special.logit(1 / (SHARPEST * widths)) + offset(levels)).repeat(channels))
-            leaning = [math.atanh(0.8 / c) for c in range(1, channels) for _ in range(c)]
-            coefficients.copy_(torch.tensor(leaning).repeat_interleave(components))
             choices.zero_()  # the first prediction alone
             return
         # At first the components stand side by side over the whole range, each as wide as its share of it.

@@ -7,10 +7,14 @@ levels L. One indicator k is shared by the channels of a pixel, and the means de
 
     μ_ck = m_ck + Σ_{j<c} tanh(a_cjk) y_j          p(v_c | v_<c) = Σ_k p(k | v_<c) p(v_c | k, v_<c)
 
-Behind linear predictions p_0, p_1, … (`chainrule.nn.prediction`) the means start from a mixture of them, whose weights
-the network gives, too, and a channel leans on what was left of the earlier ones:
+Behind predictions p_0, p_1, … (`chainrule.nn.prediction`) the means start from a mixture of them, whose weights
+the network gives, too, and a channel leans on what was left of the earlier ones, beyond the slopes g of p_0:
 
-    p_c = p_0c + Σ_{i>0} 2 tanh(b_ci / 2) (p_ic − p_0c)          μ_ck = p_c + m_ck + Σ_{j<c} tanh(a_cjk) (y_j − p_j)
+    p_c = p_0c + Σ_{i>0} 2 tanh(b_ci / 2) (p_ic − p_0c)   μ_ck = p_c + m_ck + Σ_{j<c} (g_cj + tanh(a_cjk)) (y_j − p_j)
+
+The last components may be *copies*, each of one prediction i > 1, which is a neighbour: there p_i is in the place of p,
+and m is 0. Since the channels share one indicator, such a component says that the whole pixel is that neighbour again,
+as in drawings, where a mean between two neighbours is neither.
 
 In here the unit of length is the half-bin h, not 1: edges are whole numbers, w = 2v − (L − 1) ± 1, the width of a bin
 is 2, and nothing but the means' scale L − 1 is left of the number of levels.
@@ -41,6 +45,9 @@ FARTHEST = 16
 
 CORRECTION = 32.0
 """Behind a prediction the network's means are in units of so many half-bins."""
+
+COPIED = 2
+"""The first prediction that is a neighbour: before it come least squares and the plane."""
 
 LARGEST = 2.0**14
 """Mixture logits beyond ±2¹⁴ are moved there."""
@@ -96,8 +103,8 @@ class Mixture:
     weights: Tensor  # (..., K): log π
     means: Tensor  # (..., C, K): m, in half-bins
     sharpness: Tensor  # (..., C, K): ρ − b
-    coefficients: Tensor  # (..., C(C−1)/2, K): tanh a; for channel 1: from 0; for 2: from 0, from 1; and so on
-    predicted: Tensor | None = None  # (..., C): p, in half-bins, the predictions mixed
+    coefficients: Tensor  # (..., C(C−1)/2, K): of y_j; for channel 1: from 0; for 2: from 0, from 1; and so on
+    predicted: Tensor | None = None  # (..., C, K), or 1 for all K: what the means start from, in half-bins
 
     def of_channel(self, channel: int) -> tuple[Tensor, Tensor, Tensor]:
         """Means and sharpness, (..., K), and what each earlier channel adds to the means, (..., channel, K)."""
@@ -106,9 +113,12 @@ class Mixture:
         return self.means[..., channel, :], self.sharpness[..., channel, :], coefficients
 
     def residuals(self, channel: int, w: Tensor) -> Tensor:
-        """What is left of the channels before this one, whose levels are `w` (..., C or fewer) in half-bins."""
-        w = w[..., :channel]
-        return w if self.predicted is None else w - self.predicted[..., :channel]
+        """What is left of the channels before this one, whose levels are `w` (..., C or fewer), in half-bins.
+
+        (..., channel, K), or 1 for all K.
+        """
+        w = w[..., :channel, None]
+        return w if self.predicted is None else w - self.predicted[..., :channel, :]
 
 
 @dataclass
@@ -127,7 +137,9 @@ class LogisticMixture(nn.Module):
     Args:
         channels, levels: of the pixels.
         components: logistics in the mixture, K.
-        predictions: so many of every channel, in half-bins, follow a pixel's own numbers; the means start from them.
+        predictions: so many of every channel, in half-bins, follow a pixel's own numbers, and behind them the slopes of
+            the first; the means start from them.
+        copies: so many of the components, the last, are copies of single neighbours, predictions 2, 3, …
 
     Example:
         >>> mixture = LogisticMixture(channels=3, levels=256, components=10)
@@ -138,34 +150,37 @@ class LogisticMixture(nn.Module):
 
     composes_exactly = True
 
-    def __init__(self, channels: int, levels: int, components: int, predictions: int = 0) -> None:
+    def __init__(self, channels: int, levels: int, components: int, predictions: int = 0, copies: int = 0) -> None:
         super().__init__()
         self.channels, self.levels, self.components, self.predictions = channels, levels, components, predictions
+        self.copies = copies
         self.unit = CORRECTION if predictions else float(levels - 1)
 
     def sizes(self) -> list[int]:
         """How many of a pixel's numbers are logits, means, sharpness, coefficients and choices, in this order."""
         channels, components = self.channels, self.components
         all, pairs = channels * components, channels * (channels - 1) // 2 * components
-        return [components, all, all, pairs, channels * max(self.predictions - 1, 0)]
+        return [components, all - channels * self.copies, all, pairs, channels * max(self.predictions - 1, 0)]
 
     @property
     def numbers(self) -> int:
-        """Numbers of one pixel: K (1 + 2C + C (C − 1) / 2), and C for each prediction but the first."""
+        """Numbers of one pixel: K (1 + 2C + C (C − 1) / 2), less C a copy, and C for each prediction but the first."""
         return sum(self.sizes())
 
     def pieces(self, raw: Tensor) -> list[Tensor]:
         """(..., numbers) → logits (..., K), means and sharpness (..., C, K), coefficients (..., C(C−1)/2, K).
 
-        And choices (..., P − 1, C) and predictions (..., P, C), if there are P behind them.
+        Copies have no means. And choices (..., P − 1, C), predictions (..., P, C) and slopes (..., C(C−1)/2), if there
+        are P behind them.
         """
         logits, *others, choices = raw[..., : self.numbers].split(self.sizes(), -1)
-        rows = (self.channels, self.channels, self.channels * (self.channels - 1) // 2)
-        parts = [logits, *(part.unflatten(-1, (n, self.components)) for n, part in zip(rows, others, strict=True))]
+        plain, pairs = self.components - self.copies, self.channels * (self.channels - 1) // 2
+        rows = ((self.channels, plain), (self.channels, self.components), (pairs, self.components))
+        parts = [logits, *(part.unflatten(-1, n) for n, part in zip(rows, others, strict=True))]
         if not self.predictions:
             return parts
-        behind = raw[..., self.numbers :]
-        return [*parts, *(part.unflatten(-1, (-1, self.channels)) for part in (choices, behind))]
+        behind, slopes = raw[..., self.numbers :].split([self.predictions * self.channels, pairs], -1)
+        return [*parts, *(part.unflatten(-1, (-1, self.channels)) for part in (choices, behind)), slopes]
 
     # ------------------------------------------------------------------------- what an exact model computes otherwise
 
@@ -174,24 +189,37 @@ class LogisticMixture(nn.Module):
         logits, means, sharpness, coefficients, *behind = self.pieces(raw)
         return Mixture(
             logits.clamp(-LARGEST, LARGEST).log_softmax(-1),
-            means * self.unit,
+            F.pad(means * self.unit, (0, self.copies)),
             (sharpness - offset(self.levels)).clamp(-FLATTEST, FLATTEST),
-            coefficients.tanh(),
-            self.mixed(*behind) if behind else None,
+            coefficients.tanh() + behind[2].unsqueeze(-1) if behind else coefficients.tanh(),
+            self.starts(*behind[:2]) if behind else None,
         )
+
+    def starts(self, choices: Tensor, predictions: Tensor) -> Tensor:
+        """What the means start from: (..., C, K), or 1 for all components."""
+        mixed = self.mixed(choices, predictions).unsqueeze(-1)
+        if not self.copies:
+            return mixed
+        copied = self.copied(predictions).transpose(-1, -2)
+        return torch.cat([mixed.expand(*mixed.shape[:-1], self.components - self.copies), copied], -1)
+
+    def copied(self, predictions: Tensor) -> Tensor:
+        """Predictions (..., P, C) → those that are copied (..., copies, C)."""
+        return predictions[..., COPIED : COPIED + self.copies, :]
 
     def mixed(self, choices: Tensor, predictions: Tensor) -> Tensor:
         """Choices (..., P − 1, C) and predictions (..., P, C) → (..., C)."""
-        first = predictions[..., 0, :]
-        return first + (2 * (choices / 2).tanh() * (predictions[..., 1:, :] - first.unsqueeze(-2))).sum(-2)
+        first, farthest = predictions[..., 0, :], FARTHEST * (self.levels - 1)
+        mixed = first + (2 * (choices / 2).tanh() * (predictions[..., 1:, :] - first.unsqueeze(-2))).sum(-2)
+        return mixed.clamp(-farthest, farthest)
 
     def component(self, mixture: Mixture, channel: int, v: Tensor) -> tuple[Tensor, Tensor]:
         """Mean (in half-bins) and ρ − b of a channel's components, given the levels `v` (..., C) of earlier ones."""
         mean, sharpness, coefficients = mixture.of_channel(channel)
         if mixture.predicted is not None:
-            mean = mean + mixture.predicted[..., channel, None]
+            mean = mean + mixture.predicted[..., channel, :]
         if channel:
-            mean = mean + (coefficients * mixture.residuals(channel, half_bins(v, self.levels))[..., None]).sum(-2)
+            mean = mean + (coefficients * mixture.residuals(channel, half_bins(v, self.levels))).sum(-2)
         farthest = FARTHEST * (self.levels - 1)
         return mean.clamp(-farthest, farthest), sharpness
 

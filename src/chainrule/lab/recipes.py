@@ -95,9 +95,11 @@ GRAYS = {"filters": 16, "blocks": 8}, {"filters": 36, "blocks": 10}
 """Two gated PixelCNNs, with about as many parameters together as the one of gated-made."""
 
 PHOTO = {"filters": 64, "blocks": 6, "layer_norm": False, "components": 5}
+OWN = PHOTO | {"copies": 4}
+"""Images of one's own may be drawings, whose pixels are often their neighbours again."""
 IMAGES = MUON | {"steps": 3000, "batch_size": 16, "eval_every": 500}
 """What photographs are trained with, and whatever else has many levels."""
-PHOTO_STEPS = {"steps": 12_000, "eval_every": 1000}
+PHOTO_STEPS = {"steps": 10_000, "eval_every": 1000, "crop": 64, "batch_size": 4}
 
 RECIPES: dict[str, Line] = {
     "warmup": Line("Part 1: softmax histogram", "warmup", "Histogram", {}, WARMUP),
@@ -119,7 +121,7 @@ RECIPES: dict[str, Line] = {
         "Bonus: ImageGPT, attention alone", "ImageGPT", {"filters": 48, "blocks": 4}, {"filters": 96, "blocks": 5}
     ),
     "pixelsnail": digits("Bonus: PixelSNAIL, PixelCNN-MADE with attention", "PixelSNAIL", QUICK, {}),
-    "images": Line("Your own images, of any size", "", "LogisticPixelCNN", PHOTO, IMAGES, any_size=True),
+    "images": Line("Your own images, of any size", "", "LogisticPixelCNN", OWN, IMAGES, any_size=True),
     # the shipped models of photographs, on what tools/photos.py makes
     "photo": Line("Photographs of any size", "", "LogisticPixelCNN", PHOTO, IMAGES | PHOTO_STEPS, any_size=True),
     # the last of four runs, each from the weights of the one before: `chainrule study shipped` has them all

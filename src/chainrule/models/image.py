@@ -21,7 +21,7 @@ from chainrule.heads import HEADS
 from chainrule.models import checking
 from chainrule.models.base import AutoregressiveModel
 from chainrule.nn import (
-    PREDICTORS,
+    PREDICTIONS,
     AttentionTrunk,
     GatedTrunk,
     LevelEncoding,
@@ -56,9 +56,11 @@ class ImageModel(AutoregressiveModel):
         classes: labels that a gated or attention trunk is conditional on, 0 for none; the `context` is then integers of
             shape (B,) in [0, classes). Weights of the same seed are the same but for the labels' own.
         components: logistics in each pixel's mixture, for the logistic head; None for its default.
+        copies: components beside these that copy a neighbour each (`chainrule.heads.mixture`), where there is a
+            prediction.
         embedding: cosines that τ is embedded in, for the quantile head; None for its default.
         encoding: how levels enter the network: "onehot" (also for codes without an order), "number", or "auto".
-        prediction: whether a linear prediction of each pixel comes first (`chainrule.nn.prediction`), which a logistic
+        prediction: whether predictions of each pixel come first (`chainrule.nn.prediction`), which a logistic
             head with levels encoded as numbers can start from; None does where it can.
 
     Raises:
@@ -91,6 +93,7 @@ class ImageModel(AutoregressiveModel):
         embedding: int | None = None,
         encoding: str = "auto",
         prediction: bool | None = None,
+        copies: int = 0,
     ) -> None:
         super().__init__(shape, levels)
         if len(self.shape) != 3:
@@ -113,7 +116,7 @@ class ImageModel(AutoregressiveModel):
         if can_predict and prediction is not False:
             inner = TRUNKS[trunk](2 * inputs, filters, blocks, layer_norm, size=self.shape[1:])
             self.trunk: Trunk | PredictingTrunk = PredictingTrunk(channels, self.levels, inner)
-            options["predictions"] = len(PREDICTORS)
+            options |= {"predictions": PREDICTIONS, "copies": copies}
         else:
             self.trunk = TRUNKS[trunk](inputs, filters, blocks, layer_norm, one_hot=one_hot, size=self.shape[1:])
         self.head = HEADS[head](channels, self.levels, filters, self.encoding, **options)

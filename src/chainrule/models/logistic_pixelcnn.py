@@ -25,11 +25,12 @@ class LogisticPixelCNN(ImageModel):
     Args:
         shape, levels, filters, blocks, layer_norm: as for `PixelCNN`.
         components: logistics in each pixel's mixture.
-        prediction: whether a linear prediction of each pixel comes first, from which the means start; None, the
+        prediction: whether predictions of each pixel come first, from which the means start; None, the
             default, for more than 16 levels.
+        copies: components beside these that copy a neighbour each, for drawings, where there is a prediction.
 
     Raises:
-        ModelError: there are no components; or as for `PixelCNN`.
+        ModelError: there are no components, or more copies than neighbours; or as for `PixelCNN`.
 
     Example:
         >>> import torch
@@ -51,6 +52,7 @@ class LogisticPixelCNN(ImageModel):
         layer_norm: bool = True,
         components: int = 10,
         prediction: bool | None = None,
+        copies: int = 0,
     ) -> None:
         super().__init__(
             shape,
@@ -62,4 +64,5 @@ class LogisticPixelCNN(ImageModel):
             layer_norm,
             components=components,
             prediction=prediction,
+            copies=copies,
         )

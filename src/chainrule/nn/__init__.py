@@ -7,18 +7,19 @@ from chainrule.nn.encoding import LevelEncoding, one_hot
 from chainrule.nn.full import FullConv2d, ImageEncoder
 from chainrule.nn.gated import Gate, GatedBlock
 from chainrule.nn.gated_trunk import GatedTrunk
+from chainrule.nn.least_squares import PREDICTIONS, LocalLeastSquares
 from chainrule.nn.linear import MaskedLinear
 from chainrule.nn.made_network import MADENetwork
 from chainrule.nn.masked_trunk import MaskedTrunk
 from chainrule.nn.norm import ChannelLayerNorm
-from chainrule.nn.prediction import PREDICTORS, PredictingTrunk, Residuals
+from chainrule.nn.prediction import PredictingTrunk
 from chainrule.nn.residual import ResidualBlock
 from chainrule.nn.snail_trunk import SnailTrunk
 from chainrule.nn.stacks import LeftCache, LeftConv2d, RowCache, RowConv2d
 from chainrule.nn.trunk import Trunk
 
 __all__ = [
-    "PREDICTORS",
+    "PREDICTIONS",
     "AttentionBlock",
     "AttentionLayer",
     "AttentionTrunk",
@@ -32,13 +33,13 @@ __all__ = [
     "LeftCache",
     "LeftConv2d",
     "LevelEncoding",
+    "LocalLeastSquares",
     "MADENetwork",
     "MaskedConv2d",
     "MaskedLinear",
     "MaskedTrunk",
     "PredictingTrunk",
     "ResidualBlock",
-    "Residuals",
     "RowCache",
     "RowConv2d",
     "SnailTrunk",

@@ -38,6 +38,7 @@ class Training:
         self.still = kept_still(model, config)
         self.average = WeightAverage(model, config.ema)
         self.events = dataset.train.to(machine.device)
+        self.pieces = self.events.pieces(config.crop) if isinstance(self.events, Pictures) else None
         self.context = context_of(model, dataset, "train")
         self.done = 0
         """Steps so far."""
@@ -62,8 +63,9 @@ class Training:
         """This process's events of the step at hand, and their context."""
         config, accelerator = self.config, self.machine.accelerator
         rank = accelerator.process_index
-        rows = batch_indices(len(self.events), config.batch_size, config.seed, self.done)
-        rows = rows[rank :: accelerator.num_processes]
+        count = len(self.events) if self.pieces is None else len(self.pieces)
+        rows = batch_indices(count, config.batch_size, config.seed, self.done)[rank :: accelerator.num_processes]
+        rows = rows if self.pieces is None else self.pieces[rows]
         torch.manual_seed(mixed_seed(config.seed, self.done, rank))
         if config.redraw and self.dataset.redraw is not None:
             x = self.dataset.redraw(rows).to(self.events.device, non_blocking=True)

@@ -13,7 +13,16 @@ from torch.nn import functional as F
 
 from chainrule.compiled.training import block
 from chainrule.compiled.training import layer_passes as layers
-from chainrule.nn import ChannelLayerNorm, Gate, MADENetwork, MaskedConv2d, MaskedLinear, ResidualBlock, passes
+from chainrule.nn import (
+    ChannelLayerNorm,
+    Gate,
+    LocalLeastSquares,
+    MADENetwork,
+    MaskedConv2d,
+    MaskedLinear,
+    ResidualBlock,
+    passes,
+)
 from chainrule.nn.encoding import levels_of
 
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
@@ -26,6 +35,7 @@ def register() -> None:
     passes.register(Gate, "forward", gate)
     passes.register(MaskedConv2d, "activated", activated_convolution)
     passes.register(MADENetwork, "first", first_layer)
+    passes.register(LocalLeastSquares, "forward", squares)
     passes.register(ResidualBlock, "forward", residual_block)
 
 
@@ -63,6 +73,10 @@ def first_layer(network: MADENetwork, v: Tensor, plus: Tensor) -> Tensor | None:
     table = layer.masked_weight().T.unflatten(0, (network.variables, network.levels))
     rows = plus.reshape(-1, plus.shape[-1])
     return layers.lookup_relu(whole.reshape(-1, network.variables), table, layer.bias, rows).view(plus.shape)
+
+
+def squares(layer: LocalLeastSquares, u: Tensor) -> Tensor | None:
+    return layers.squares(layer, u) if layers.squares_fit(layer, u) else None
 
 
 def residual_block(layer: ResidualBlock, x: Tensor) -> Tensor | None:

@@ -58,6 +58,11 @@ class CompiledWalk(Walk):
     def space(self) -> Workspace:
         return Workspace(self.program, self.batch, whole=True)
 
+    @functools.cached_property
+    def seen(self) -> Tensor:
+        """The images as far as they are known."""
+        return torch.zeros(self.batch, *self.program.shape, dtype=torch.int64, device="cpu")
+
     def draw(self, u: Tensor, given: Tensor | None = None, known: Tensor | None = None) -> Tensor:
         """As the contract says, for all images.
 
@@ -96,7 +101,8 @@ class CompiledWalk(Walk):
             self.pmf = torch.empty(self.batch, self.program.levels, dtype=torch.float64, device="cpu")
             values = None if self.values is None else self.values.data_ptr()
             shape = self.space.group, self.batch, self.space.threads
-            self.code.chainrule_advance(*self.space.places, *shape, self.site, values, self.pmf.data_ptr())
+            written = self.pmf.data_ptr(), self.seen.data_ptr()
+            self.code.chainrule_advance(*self.space.places, *shape, self.site, values, *written)
         return self.pmf
 
     def observe(self, value: Tensor) -> None:

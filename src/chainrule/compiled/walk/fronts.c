@@ -14,7 +14,6 @@
 #include "walk/coder.h"
 #include "walk/steps.h"
 
-#define BORDER 3 /* rows that the largest kernel reaches up */
 #define FEW 8    /* pixels that are not worth another thread */
 
 typedef struct {
@@ -46,7 +45,7 @@ static int64_t *value_at(const fronts *f, int64_t k, int64_t channel) {
 }
 
 static spot spot_of(const fronts *f, int64_t k) {
-    return (spot){f->pictures * (f->height + BORDER), 0, 0, f->front, f->at + k};
+    return (spot){f->pictures * (f->height + BORDER), 0, 0, f->front, f->at + k, f->x, f->height, f->width};
 }
 
 /* The features of pixels first … last - 1, and their first channel made ready; or all channels, if no decoder is asked. */

@@ -24,7 +24,9 @@ typedef struct {
     number *now;    /* (K): the same of the channel at hand, in float64 not logarithms */
     number *mean;   /* (K): of the channel at hand */
     number *means, *scales, *coefficients; /* (C, K), (C, K), (C (C - 1) / 2, K) */
-    number *first, *predicted, *seen;      /* (C): in half-bins, two predictions and levels; in integers 2^-10, whole ones */
+    number *first, *seen; /* (C): the first prediction, in half-bins, in integers 2^-10 of them; levels in half-bins */
+    number *slopes;       /* (C (C - 1) / 2): of the first prediction, real ones */
+    number *predicted;    /* (1 + copies, C): what means start from, as `first` */
     number *sum, *divisor;                 /* of the channel at hand */
 } mixture;
 
@@ -34,9 +36,15 @@ INLINE mixture mixture_of(const program *p, double *room) {
     mixture m;
     m.shares = at, m.now = at + k, m.mean = at + 2 * k, m.means = at + 3 * k;
     m.scales = m.means + c * k, m.coefficients = m.scales + c * k;
-    m.first = m.coefficients + c * (c - 1) / 2 * k, m.predicted = m.first + c, m.seen = m.predicted + c;
-    m.sum = m.seen + c, m.divisor = m.sum + 1;
+    m.first = m.coefficients + c * (c - 1) / 2 * k, m.seen = m.first + c, m.slopes = m.seen + c;
+    m.sum = m.slopes + c * (c - 1) / 2, m.divisor = m.sum + 1, m.predicted = m.divisor + 1;
     return m;
+}
+
+/* What component k's means start from, (C). */
+INLINE const number *start_of(const program *p, const mixture *m, int64_t k) {
+    const int64_t plain = p->components - p->copies;
+    return m->predicted + (k < plain ? 0 : k - plain + 1) * p->channels;
 }
 
 INLINE double between(double x, double low, double high) { return x < low ? low : x > high ? high : x; } /* keeps NaN */
@@ -57,8 +65,9 @@ INLINE int64_t cdf_of(const program *p, const mixture *m, int64_t channel, int64
     return sigmoid_of(p->sigmoids, z >> (LENGTH_BITS + VALUE_BITS - 1 - SHARPEST_LOG2 - ARGUMENT_BITS));
 }
 
-/* The predictions of each channel, mixed by weights that the network chooses. */
+/* The predictions of each channel, mixed by weights that the network chooses. They lie on the grid already. */
 INLINE void mix_whole(const program *p, const double *choices, const float *predictions, const mixture *m) {
+    const int64_t farthest = FARTHEST * (p->levels - 1) * (1 << LENGTH_BITS);
     for (int64_t c = 0; c < p->channels; c++) {
         const int64_t first = p->predictions ? (int64_t)((double)predictions[c] * (1 << LENGTH_BITS)) : 0;
         int64_t sum = 0;
@@ -69,13 +78,18 @@ INLINE void mix_whole(const program *p, const double *choices, const float *pred
             sum += ((4 * share - 2 * ONE) >> CHOICE_BITS) * (other - first);
         }
         m->first[c].whole = first;
-        m->predicted[c].whole = first + (sum >> (VALUE_BITS - CHOICE_BITS));
+        const int64_t mixed = first + (sum >> (VALUE_BITS - CHOICE_BITS));
+        m->predicted[c].whole = mixed < -farthest ? -farthest : mixed > farthest ? farthest : mixed;
     }
+    for (int64_t i = 0; i < p->copies * p->channels; i++)
+        m->predicted[p->channels + i].whole =
+            (int64_t)__builtin_rint((double)predictions[COPIED * p->channels + i]) * (1 << LENGTH_BITS);
 }
 
 INLINE void split_whole(const program *p, const double *x, const float *predictions, const mixture *m) {
     const int64_t k = p->components, all = p->channels * k, pairs = p->channels * (p->channels - 1) / 2 * k;
     const double unit = p->unit * (1 << LENGTH_BITS), bound = (double)((int64_t)FLATTEST << ARGUMENT_BITS);
+    const int64_t plain = k - p->copies;
     int64_t most = -LARGEST_LOGIT;
     for (int64_t i = 0; i < k; i++) {
         const double rounded = __builtin_rint(x[i] * (1 << LOGIT_BITS));
@@ -88,8 +102,7 @@ INLINE void split_whole(const program *p, const double *x, const float *predicti
     }
     x += k;
     for (int64_t i = 0; i < all; i++)
-        m->means[i].whole = (int64_t)between(__builtin_rint(x[i] * unit), -0x1p48, 0x1p48);
-    x += all;
+        m->means[i].whole = i % k < plain ? (int64_t)between(__builtin_rint(*x++ * unit), -0x1p48, 0x1p48) : 0;
     for (int64_t i = 0; i < all; i++) {
         const double argument = __builtin_rint(x[i] * (1 << ARGUMENT_BITS)) - p->shift * (1 << ARGUMENT_BITS);
         m->scales[i].whole = sigmoid_of(p->sigmoids, (int64_t)between(argument, -bound, bound)) >> 1;
@@ -98,6 +111,11 @@ INLINE void split_whole(const program *p, const double *x, const float *predicti
     for (int64_t i = 0; i < pairs; i++) {
         const double argument = between(__builtin_rint(x[i] * (2 << ARGUMENT_BITS)), -(double)EDGE, (double)EDGE);
         m->coefficients[i].whole = 2 * sigmoid_of(p->sigmoids, (int64_t)argument) - ONE;
+    }
+    for (int64_t i = 0; i < p->channels * (p->channels - 1) / 2; i++) {
+        const double slope = p->predictions ? predictions[p->predictions * p->channels + i] : 0;
+        m->slopes[i].real = slope;
+        for (int64_t j = 0; j < k; j++) m->coefficients[i * k + j].whole += (int64_t)(slope * (double)ONE);
     }
     mix_whole(p, x + pairs, predictions, m);
 }
@@ -108,9 +126,10 @@ INLINE void begin_whole(const program *p, const mixture *m, int64_t channel) {
     const int64_t bits = p->predictions ? LENGTH_BITS : 0, first = channel * (channel - 1) / 2;
     int64_t total = 0;
     for (int64_t k = 0; k < n; k++) {
-        int64_t mean = m->means[channel * n + k].whole + m->predicted[channel].whole, lean = 0;
+        const number *start = start_of(p, m, k);
+        int64_t mean = m->means[channel * n + k].whole + start[channel].whole, lean = 0;
         for (int64_t j = 0; j < channel; j++) {
-            const int64_t left = m->seen[j].whole * ((int64_t)1 << bits) - m->predicted[j].whole;
+            const int64_t left = m->seen[j].whole * ((int64_t)1 << bits) - start[j].whole;
             lean += m->coefficients[(first + j) * n + k].whole * left;
         }
         mean += lean >> (VALUE_BITS - LENGTH_BITS + bits);
@@ -153,25 +172,31 @@ INLINE double logistic(double z) { return 1.0 / (1.0 + exp(-z)); }
 INLINE double log_logistic(double z) { return z < 0 ? z - log1p(exp(z)) : -log1p(exp(-z)); }
 
 INLINE void mix_real(const program *p, const double *choices, const float *predictions, const mixture *m) {
+    const double farthest = FARTHEST * (double)(p->levels - 1);
     for (int64_t c = 0; c < p->channels; c++) {
         const double first = p->predictions ? predictions[c] : 0;
         double sum = 0;
         for (int64_t i = 1; i < p->predictions; i++)
             sum += 2 * tanh(choices[(i - 1) * p->channels + c] / 2) * (predictions[i * p->channels + c] - first);
-        m->first[c].real = first, m->predicted[c].real = first + sum;
+        m->first[c].real = first, m->predicted[c].real = between(first + sum, -farthest, farthest);
     }
+    for (int64_t i = 0; i < p->copies * p->channels; i++)
+        m->predicted[p->channels + i].real = predictions[COPIED * p->channels + i];
 }
 
 INLINE void split_real(const program *p, const double *x, const float *predictions, const mixture *m) {
     const int64_t k = p->components, all = p->channels * k, pairs = p->channels * (p->channels - 1) / 2 * k;
-        for (int64_t i = 0; i < k; i++) m->shares[i].real = between(x[i], -MIXTURE_LARGEST, MIXTURE_LARGEST);
+    for (int64_t i = 0; i < k; i++) m->shares[i].real = between(x[i], -MIXTURE_LARGEST, MIXTURE_LARGEST);
     x += k;
-    for (int64_t i = 0; i < all; i++) m->means[i].real = x[i] * p->unit;
-    x += all;
+    for (int64_t i = 0; i < all; i++) m->means[i].real = i % k < k - p->copies ? *x++ * p->unit : 0;
     for (int64_t i = 0; i < all; i++)
         m->scales[i].real = SHARPEST * logistic(between(x[i] - p->shift, -FLATTEST, FLATTEST));
     x += all;
-    for (int64_t i = 0; i < pairs; i++) m->coefficients[i].real = tanh(x[i]);
+    for (int64_t i = 0; i < pairs; i++) {
+        const double slope = p->predictions ? predictions[p->predictions * p->channels + i / k] : 0;
+        m->slopes[i / k].real = slope;
+        m->coefficients[i].real = tanh(x[i]) + slope;
+    }
     mix_real(p, x + pairs, predictions, m);
 }
 
@@ -181,9 +206,10 @@ INLINE void begin_real(const program *p, const mixture *m, int64_t channel) {
     double most = m->shares[0].real, sum = 0;
     for (int64_t k = 1; k < n; k++) most = m->shares[k].real > most ? m->shares[k].real : most;
     for (int64_t k = 0; k < n; k++) {
-        double mean = m->means[channel * n + k].real + m->predicted[channel].real;
+        const number *start = start_of(p, m, k);
+        double mean = m->means[channel * n + k].real + start[channel].real;
         for (int64_t j = 0; j < channel; j++)
-            mean += m->coefficients[(first + j) * n + k].real * (m->seen[j].real - m->predicted[j].real);
+            mean += m->coefficients[(first + j) * n + k].real * (m->seen[j].real - start[j].real);
         m->mean[k].real = between(mean, -farthest, farthest);
         sum += m->now[k].real = exp(m->shares[k].real - most);
     }
@@ -213,10 +239,20 @@ INLINE void take_real(const program *p, const mixture *m, int64_t channel, int64
     }
 }
 
-/* The first prediction of a channel in half-bins. */
-INLINE double prediction_of(const program *p, double *room, int64_t channel) {
+/* What the first prediction leaves of a channel's value in half-bins, leaning on the channels before: without rounding. */
+INLINE double remaining_of(const program *p, double *room, int64_t channel, int64_t value) {
     const mixture m = mixture_of(p, room);
-    return p->exact ? (double)m.first[channel].whole / (1 << LENGTH_BITS) : m.first[channel].real;
+    const number *slopes = m.slopes + channel * (channel - 1) / 2;
+    double left = (double)(2 * value - (p->levels - 1));
+    for (int64_t j = -1; j < channel; j++) {
+        const int64_t of = j < 0 ? channel : j;
+        const double first = p->exact ? (double)m.first[of].whole / (1 << LENGTH_BITS) : m.first[of].real;
+        if (j < 0)
+            left -= first;
+        else
+            left -= slopes[j].real * ((p->exact ? (double)m.seen[j].whole : m.seen[j].real) - first);
+    }
+    return left;
 }
 
 #endif

@@ -19,7 +19,6 @@ from chainrule.compiled.walk.layer_lowering import (
     add_convolution,
     expect,
     grid_of,
-    window_of,
 )
 from chainrule.compiled.walk.program import Program
 from chainrule.compiled.walk.records import Window
@@ -27,16 +26,12 @@ from chainrule.compiled.walk.trunk_lowering import TRUNKS
 from chainrule.contract import Model
 from chainrule.fixedpoint.exact_layers import ExactLinear, ExactMaskedLinear
 from chainrule.fixedpoint.exact_logistic import ExactLogisticMixture
-from chainrule.fixedpoint.exact_residuals import ExactResiduals
 from chainrule.fixedpoint.exact_softmax import ExactSoftmax
 from chainrule.heads import FactorisedHead, LogisticHead, LogisticMixture, MADEHead, Softmax
-from chainrule.heads.mixture import FARTHEST, offset
+from chainrule.heads.mixture import offset
 from chainrule.models import ImageModel
-from chainrule.nn import (
-    MaskedLinear,
-    PredictingTrunk,
-    Residuals,
-)
+from chainrule.nn import LocalLeastSquares, MaskedLinear, PredictingTrunk
+from chainrule.nn.least_squares import MOST_LEVELS, MOST_PREDICTED
 
 MASKED = (MaskedLinear, ExactMaskedLinear)
 LINEAR = (nn.Linear, ExactLinear)
@@ -93,7 +88,7 @@ def add_trunk(program: Program, model: ImageModel) -> int:
     trunk, residuals = expect(model.trunk, (*TRUNKS, PredictingTrunk)), False
     pixels = model.encoding.table(trunk.hidden.weight)
     if isinstance(trunk, PredictingTrunk):
-        add_prediction(program, trunk, pixels)
+        add_prediction(program, trunk)
         trunk, residuals = expect(trunk.inner, tuple(TRUNKS)), True
 
     def enter(window: Window, layer: Any) -> None:
@@ -116,14 +111,12 @@ def add_entry(program: Program, window: Window, layer: Any, pixels: Tensor) -> N
     program.enter(window, pixels if grid is None else grid.quantise(pixels))
 
 
-def add_prediction(program: Program, trunk: PredictingTrunk, pixels: Tensor) -> None:
-    """Add the linear prediction in front of a trunk."""
-    residuals, predict = expect(trunk.residuals, (Residuals, ExactResiduals)), trunk.predict
-    window = window_of(program, predict)
-    add_entry(program, window, predict, pixels)
-    unit = float(residuals.levels - 1)
-    farthest = FARTHEST * unit if type(residuals) is ExactResiduals else None
-    program.predict(add_convolution(program, predict, window), predict.out_channels, unit, farthest)
+def add_prediction(program: Program, trunk: PredictingTrunk) -> None:
+    """Add local least squares in front of a trunk."""
+    squares = expect(trunk.squares, (LocalLeastSquares,))
+    if squares.levels > MOST_LEVELS or squares.channels > MOST_PREDICTED:
+        raise Unknown("sums of products that outgrow 32 bits")
+    program.squares(squares.near)
 
 
 def add_head(program: Program, head: Any, hidden: int) -> None:
@@ -137,7 +130,8 @@ def add_head(program: Program, head: Any, hidden: int) -> None:
         features, mixture = program.vector(head.output.in_channels), expect(head.mixture, MIXTURES)
         program.activate(expect(head.output, CONVOLUTIONS), hidden, features, head.output.in_channels)
         numbers = add_convolution(program, head.output, features)
-        program.mixture(numbers, mixture.numbers, mixture.components, mixture.unit, offset(mixture.levels))
+        shape = (mixture.numbers, mixture.components, mixture.copies)
+        program.mixture(numbers, *shape, mixture.unit, offset(mixture.levels))
         return
     network = expect(head, (MADEHead,)).made
     if len(network.layers) != 1:

@@ -62,9 +62,11 @@ typedef struct {
     const double *table;         /* (channels, levels, units): what a value adds to the hidden units */
     const double *out_weight, *out_bias; /* (channels * levels, units), (channels * levels) */
     double out_scale, out_low, out_high;
-    int64_t components; /* of a mixture */
-    int64_t predicted;  /* where the predictions lie in scratch memory; -1 without */
+    int64_t components, copies; /* of a mixture; those that copy a prediction */
+    int64_t predicted;  /* where a pixel's numbers of local least squares lie in scratch memory; -1 without */
     int64_t predictions; /* of every channel; 0 without */
+    int64_t squares, remembered; /* where what they remember lies in memory, and how many numbers it is */
+    const int64_t *near; /* the weights of their samples */
     double unit, shift; /* of means, in half-bins; what is subtracted from the sharpness */
     const int64_t *sigmoids, *exponentials; /* tables of exact heads */
     int64_t exponentials_count;
@@ -76,7 +78,11 @@ typedef struct {
     int64_t group, row, column;
     int64_t front;     /* the skewed column; -1 in raster order */
     const int64_t *at; /* where each image of the group (pixel of the front) lies; none: one after the other */
+    const int64_t *x;  /* the images of the group (the pictures), as far as they are known, */
+    int64_t height, width; /* and their size */
 } spot;
+
+#define BORDER 3 /* lines above each picture in a walk by fronts: as many rows as the largest kernel reaches up */
 
 /* Where memory holds a pixel of a window: that of the first image, or the first row; the others' follow. */
 INLINE int64_t place(const window *w, int64_t start, const spot *s) {

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from chainrule.compiled.walk.layouts import grid_fields, padded, panels, places_of_pairs, rounded
 from chainrule.compiled.walk.records import (
     ACTIVATE,
     ADD,
@@ -21,12 +22,14 @@ from chainrule.compiled.walk.records import (
     LOGITS,
     MADE,
     MIXTURE,
+    MOST_SQUARES_WEIGHTS,
     MOST_TAPS,
     NORM,
     PLACE,
-    PREDICT,
     PRODUCT,
     RECALL,
+    SQUARES,
+    SQUARES_RING,
     WIDE_PRODUCT,
     EntryRecord,
     OperationRecord,
@@ -34,6 +37,7 @@ from chainrule.compiled.walk.records import (
     Window,
 )
 from chainrule.nn.fronts import LAG
+from chainrule.nn.least_squares import CELL, PREDICTIONS, ROWS
 
 
 class Program:
@@ -61,7 +65,7 @@ class Program:
 
     def vector(self, length: int) -> int:
         """Room for a vector in an image's scratch memory, with space to the next multiple of 16."""
-        place, self.scratch = self.scratch, self.scratch + _rounded(length)
+        place, self.scratch = self.scratch, self.scratch + rounded(length)
         self.most = max(self.most, self.scratch)
         return place
 
@@ -90,7 +94,7 @@ class Program:
             place, self.memory = self.memory, self.memory + stride * channels
         else:
             stride = (self.shape[2] + 2 * reach) * channels
-            place, self.memory = self.memory, self.memory + _rounded(rows * stride)
+            place, self.memory = self.memory, self.memory + rounded(rows * stride)
         return Window(place, rows, reach, taps, channels, stride)
 
     # ---------------------------------------------------------------------------------------------------- operations
@@ -107,18 +111,18 @@ class Program:
             constant=layer.eps * n * n * unit,
             weight=self._floats(layer.weight),
             bias=self._floats(layer.bias),
-            **_grid(grid),
+            **grid_fields(grid),
         )
 
     def activate(self, layer: Any, source: int, target: int | Window, length: int, *, positive: bool = True) -> None:
         """`target = relu(source)` (or `source`), put on the grid of the layer that reads it, if there is one."""
-        grid = _grid(getattr(layer, "inputs", None))
+        grid = grid_fields(getattr(layer, "inputs", None))
         self._add(ACTIVATE, source, target, inputs=length, positive=int(positive), **grid)
 
     def product(self, weight: Tensor, bias: Tensor, source: int | Window, target: int) -> None:
         """`target = weight · source + bias`, with weight (O, I); in float64 if the weight is."""
         wide = weight.dtype == torch.float64
-        outputs = _rounded(len(weight))
+        outputs = rounded(len(weight))
         matrix = weight.new_zeros(outputs, weight.shape[1])
         matrix[: len(weight)] = weight.detach()
         shift = weight.new_zeros(outputs)
@@ -129,7 +133,7 @@ class Program:
             target,
             inputs=weight.shape[1],
             outputs=outputs,
-            weight=self._keep(_panels(matrix, 8 if wide else LANES)),
+            weight=self._keep(panels(matrix, 8 if wide else LANES)),
             bias=self._keep(shift.numpy()),
         )
 
@@ -148,7 +152,7 @@ class Program:
     def attend(self, source: int, width: int, heads: int, table: Tensor | None) -> None:
         """`source = attention(source)` of queries, keys and values side by side; exact by the table of exponentials."""
         pixels = self.shape[1] * self.shape[2]
-        place, self.memory = self.memory, self.memory + _rounded(2 * width * pixels)
+        place, self.memory = self.memory, self.memory + rounded(2 * width * pixels)
         exact = {} if table is None else {"whole": 1, "high": len(table) - 1, "weight": self._floats(table)}
         scale = 1.0 / math.sqrt(width // heads)
         self._add(ATTEND, source, place, inputs=width, outputs=heads, constant=scale, **exact)
@@ -161,11 +165,17 @@ class Program:
         """`target` is what entered `seen`, a window of two rows, at the pixel before, or zeros at the first."""
         self._add(RECALL, seen, target, inputs=seen.channels)
 
-    def predict(self, source: int, length: int, unit: float, farthest: float | None) -> None:
-        """The predictions, `source` in so many half-bins; exact ones are put on a grid, `farthest` from 0 at most."""
-        self.record.predicted, self.record.predictions = self.vector(length), length // self.shape[0]
-        grid = {} if farthest is None else {"whole": 1, "low": -farthest, "high": farthest}
-        self._add(PREDICT, source, self.record.predicted, inputs=length, constant=unit, **grid)
+    def squares(self, near: Tensor) -> None:
+        """The numbers of local least squares, samples being weighted by `near`."""
+        channels, record = self.shape[0], self.record
+        pairs = channels * (channels - 1) // 2
+        record.predicted, record.predictions = self.vector(PREDICTIONS * channels + pairs), PREDICTIONS
+        cells = SQUARES_RING if self.fronts else (ROWS + 1) * -(-self.shape[2] // CELL)
+        record.squares, record.remembered = self.memory, MOST_SQUARES_WEIGHTS + cells * places_of_pairs(channels)
+        record.remembered = rounded(record.remembered)
+        self.memory += record.remembered
+        record.near = self._keep(near.numpy().astype(np.int64))
+        self._add(SQUARES, 0, record.predicted)
 
     # --------------------------------------------------------------------------------------------------------- ends
 
@@ -175,7 +185,7 @@ class Program:
 
     def enter_residuals(self, seen: Window, offset: int, grid: Any) -> None:
         """And as softened residuals of the predictions, from `offset` on, put on the grid of the layer that reads."""
-        self._enter(seen, offset=offset, width=1, **_grid(grid))
+        self._enter(seen, offset=offset, width=1, **grid_fields(grid))
 
     def logits(self, logits: int, count: int) -> None:
         """The head of channels that are independent: all their logits lie at `logits`."""
@@ -198,13 +208,13 @@ class Program:
         self.record.head = MADE
         self.record.room = 2 * units + 2 * self.levels
         self.record.ends = self._keep(np.array(ends, np.int64))
-        self.record.table = self._keep(_padded(table, units))
-        self.record.out_weight = self._keep(_padded(output.weight, units))
+        self.record.table = self._keep(padded(table, units))
+        self.record.out_weight = self._keep(padded(output.weight, units))
         self.record.out_bias = self._keep(output.bias.detach().double().numpy().copy())
         if grid is not None:
             self.record.out_scale, self.record.out_low, self.record.out_high = 2.0**grid.bits, grid.low, grid.high
 
-    def mixture(self, numbers: int, count: int, components: int, unit: float, shift: float) -> None:
+    def mixture(self, numbers: int, count: int, components: int, copies: int, unit: float, shift: float) -> None:
         """The head of channels that are tied by a mixture of logistics, whose numbers lie at `numbers`.
 
         Args:
@@ -213,9 +223,9 @@ class Program:
         """
         record, channels = self.record, self.shape[0]
         record.head, record.features, record.units = MIXTURE, numbers, -(-count // 8) * 8
-        record.components, record.unit, record.shift = components, unit, shift
+        record.components, record.copies, record.unit, record.shift = components, copies, unit, shift
         pairs = channels * (channels - 1) // 2
-        record.room = record.units + components * (3 + 2 * channels + pairs) + 3 * channels + 2
+        record.room = record.units + components * (3 + 2 * channels + pairs) + (3 + copies) * channels + pairs + 2
 
     def finish(self, exponentials: Tensor | None, sigmoids: Tensor | None = None) -> Program:
         """The program is complete; the tables are those of an exact model's softmax and mixture."""
@@ -226,7 +236,7 @@ class Program:
         record = self.record
         record.count, record.operations = len(self.operations), ctypes.addressof(self.arrays[0])
         record.entered, record.entries = len(self.entries), ctypes.addressof(self.arrays[1])
-        record.memory, record.scratch, record.room = self.memory, self.most, _rounded(record.room)
+        record.memory, record.scratch, record.room = self.memory, self.most, rounded(record.room)
         if exponentials is not None:
             record.exact, record.exponentials_count = 1, len(exponentials)
             record.exponentials = self._keep(exponentials.numpy().astype(np.int64))
@@ -248,8 +258,8 @@ class Program:
             matrix = weight.new_zeros(units, weight.shape[1])
             matrix[: len(weight)] = weight
             record.features, record.inputs = source, weight.shape[1]
-            record.weight = self._keep(_panels(matrix, 8))
-            record.bias = self._keep(_padded(bias, units))
+            record.weight = self._keep(panels(matrix, 8))
+            record.bias = self._keep(padded(bias, units))
         else:
             record.features = self.vector(units)
             self.product(weight, bias, source, record.features)
@@ -274,23 +284,3 @@ class Program:
 
     def _floats(self, tensor: Tensor) -> int:
         return self._keep(tensor.detach().float().numpy().copy())
-
-
-def _rounded(length: int) -> int:
-    return -(-length // LANES) * LANES
-
-
-def _grid(grid: Any) -> dict[str, Any]:
-    return {} if grid is None else {"whole": 1, "scale": 2.0**grid.bits, "low": grid.low, "high": grid.high}
-
-
-def _panels(matrix: Tensor, lanes: int) -> np.ndarray:
-    """(O, I) → (O / lanes, I, lanes): for some outputs after the other, a vector for each input."""
-    return matrix.unflatten(0, (-1, lanes)).transpose(1, 2).contiguous().numpy()
-
-
-def _padded(tensor: Tensor, units: int) -> np.ndarray:
-    """Float64, with zeros up to `units` in the last dimension."""
-    array = np.zeros((*tensor.shape[:-1], units))
-    array[..., : tensor.shape[-1]] = tensor.detach().double().numpy()
-    return array

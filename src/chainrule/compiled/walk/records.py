@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 from dataclasses import dataclass
 
-NORM, ACTIVATE, PRODUCT, WIDE_PRODUCT, ADD, GATE, PREDICT, ATTEND, PLACE, RECALL = range(10)
+NORM, ACTIVATE, PRODUCT, WIDE_PRODUCT, ADD, GATE, SQUARES, ATTEND, PLACE, RECALL = range(10)
 """Kinds of operations."""
 
 LOGITS, MADE, MIXTURE = range(3)
@@ -22,6 +22,10 @@ MOST_TAPS = 128
 
 MOST_KEYS, MOST_DEPTH = 4096, 128
 """Pixels that attention looks back to, and channels of one of its heads, at most."""
+
+SQUARES_RING, SQUARES_BLOCK, MOST_SQUARES_WEIGHTS = 16, 8, 80
+"""Of local least squares by fronts: cells that a line remembers, a power of two above ROWS + BEFORE; of all: numbers
+that products are rounded up to, and weights of a pixel."""
 
 Integer, Real, Address = ctypes.c_int64, ctypes.c_double, ctypes.c_void_p
 
@@ -64,7 +68,8 @@ class ProgramRecord(ctypes.Structure):
         *((name, Integer) for name in ("head", "exact", "features", "inputs", "units")),
         *((name, Address) for name in ("weight", "bias", "ends", "table", "out_weight", "out_bias")),
         *((name, Real) for name in ("out_scale", "out_low", "out_high")),
-        *((name, Integer) for name in ("components", "predicted", "predictions")),
+        *((name, Integer) for name in ("components", "copies", "predicted", "predictions", "squares", "remembered")),
+        ("near", Address),
         *((name, Real) for name in ("unit", "shift")),
         *((name, Address) for name in ("sigmoids", "exponentials")),
         ("exponentials_count", Integer),

@@ -3,6 +3,7 @@
 #include "walk/steps.h"
 
 #include "numbers.h"
+#include "walk/predictions.h"
 #include "walk/attention.h"
 #include "walk/heads.h"
 #include "walk/tiles.h"
@@ -108,19 +109,6 @@ INLINE void gate(const operation *op, const float *restrict x, float *restrict y
     }
 }
 
-/* The linear predictions in half-bins: fixedpoint/exact_residuals.py. */
-INLINE void predict(const operation *op, const float *x, float *y) {
-    const double grid = 1 << LENGTH_BITS;
-    for (int64_t i = 0; i < op->inputs; i++) {
-        double half_bins = (double)x[i] * op->constant;
-        if (op->whole) {
-            half_bins = __builtin_rint(half_bins * grid) / grid;
-            half_bins = half_bins < op->low ? op->low : half_bins > op->high ? op->high : half_bins;
-        }
-        y[i] = (float)half_bins;
-    }
-}
-
 /* How many of the images left make the next tile: 12, 6, 3, 2 or 1, as far as the registers go. */
 INLINE int next_tile(int tile, int64_t left) {
     if (tile >= 12 && left >= 12) return 12;
@@ -170,7 +158,7 @@ INLINE void run(const int tile, const program *p, const operation *op, float *me
             case NORM: normalise(tile, op, x, y); break;
             case ACTIVATE: activate(op, x, y); break;
             case GATE: gate(op, x, y); break;
-            case PREDICT: predict(op, x, y); break;
+            case SQUARES: predict(p, memory, y, s, b); break;
             case PLACE: add_place(op, at, y); break;
             case RECALL: recall(op, at, memory, y, p, b, s); break;
             default: add(op, x, y);

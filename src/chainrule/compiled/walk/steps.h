@@ -4,6 +4,7 @@
 #define CHAINRULE_STEPS_H
 
 #include "walk/heads.h"
+#include "walk/predictions.h"
 
 /* The features of a pixel of `count` images, and their heads begun. */
 void pixel(const program *p, float *memory, float *scratch, double *rooms, int64_t count, const spot *s);
@@ -15,7 +16,8 @@ INLINE float on_grid(float x, float scale, float low, float high) {
     return x > high ? high : x;
 }
 
-/* Tell the walk of image (pixel) k the value of a channel: its head, and all layers that read it. */
+/* Tell the walk of image (pixel) k the value of a channel, which stands in its picture already: its head, and all layers
+   that read it. */
 INLINE void take(const program *p, float *memory, double *room, int64_t k, const spot *s, int64_t channel,
                  int64_t value) {
     if (channel + 1 < p->channels) tell(p, room, channel, value);
@@ -26,10 +28,11 @@ INLINE void take(const program *p, float *memory, double *room, int64_t k, const
             memcpy(pixel + channel * in->width, in->encoding + value * in->width, in->width * sizeof(float));
             continue;
         }
-        const double left = (double)(2 * value - (p->levels - 1)) - prediction_of(p, room, channel);
+        const double left = remaining_of(p, room, channel, value);
         const float soft = (float)(left / ((left < 0 ? -left : left) + SOFTNESS));
         pixel[channel] = in->whole ? on_grid(soft, (float)in->scale, (float)in->low, (float)in->high) : soft;
     }
+    if (p->predicted >= 0 && channel + 1 == p->channels) remember(p, memory, s, k);
 }
 
 #endif

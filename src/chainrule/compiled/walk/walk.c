@@ -31,20 +31,24 @@ typedef struct {
 } job;
 
 /* One site of a walk over images first … last - 1: take the values chosen at the site before, unless it is the first,
-   and prepare the next; give its probabilities, pmf (images, levels), if they are asked for. */
+   into x (images, channels, height, columns), and prepare the next; give its probabilities, pmf (images, levels), if they are asked for. */
 FOR_EVERY_PROCESSOR(advance, (const job *j, float *scratch, int64_t first, int64_t last), (j, scratch, first, last)) {
     const program *p = j->p;
     const int64_t channel = j->site % p->channels, at = j->site / p->channels;
     const int64_t last_channel = (j->site - 1) % p->channels, before = (j->site - 1) / p->channels;
-    const spot here = {j->group, at / p->columns, at % p->columns, -1, 0};
-    const spot there = {j->group, before / p->columns, before % p->columns, -1, 0};
+    const int64_t area = p->height * p->columns, size = p->channels * area;
+    spot here = {j->group, at / p->columns, at % p->columns, -1, 0, 0, p->height, p->columns};
+    spot there = {j->group, before / p->columns, before % p->columns, -1, 0, 0, p->height, p->columns};
     for (int64_t b = first; b < last; b += j->group) {
         const int64_t count = last - b < j->group ? last - b : j->group;
         float *memory = j->memory + b * p->memory;
         double *rooms = j->rooms + b * p->room;
+        here.x = there.x = j->x + b * size;
         if (j->values)
-            for (int64_t k = 0; k < count; k++)
+            for (int64_t k = 0; k < count; k++) {
+                j->x[(b + k) * size + last_channel * area + before] = j->values[b + k];
                 take(p, memory, rooms + k * p->room, k, &there, last_channel, j->values[b + k]);
+            }
         if (!channel) pixel(p, memory, scratch, rooms, count, &here);
         for (int64_t k = 0; k < count; k++) {
             prepare(tile, p, rooms + k * p->room, channel);
@@ -64,7 +68,7 @@ FOR_EVERY_PROCESSOR(whole, (const job *j, float *memory, float *scratch, double 
         const int64_t count = last - b < group ? last - b : group;
         memset(memory, 0, group * p->memory * sizeof(float));
         for (int64_t i = 0; i < area; i++) {
-            const spot here = {group, i / p->columns, i % p->columns, -1, 0};
+            const spot here = {group, i / p->columns, i % p->columns, -1, 0, j->x + b * size, p->height, p->columns};
             pixel(p, memory, scratch, rooms, count, &here);
             for (int64_t c = 0; c < p->channels; c++)
                 for (int64_t k = 0; k < count; k++) {
@@ -116,8 +120,8 @@ static void whole_share(const void *argument, int64_t share, int64_t shares) {
 }
 
 void chainrule_advance(const program *p, float *memory, float *scratch, double *rooms, int64_t group, int64_t images,
-                       int64_t threads, int64_t site, const int64_t *values, double *pmf) {
-    const job j = {p, memory, scratch, rooms, group, images, .site = site, .values = values, .pmf = pmf};
+                       int64_t threads, int64_t site, const int64_t *values, double *pmf, int64_t *x) {
+    const job j = {p, memory, scratch, rooms, group, images, .site = site, .values = values, .pmf = pmf, .x = x};
     in_parallel(advance_share, &j, threads);
 }
 
@@ -143,7 +147,7 @@ void chainrule_decode(const program *p, float *memory, float *scratch, double *r
     const int64_t area = p->height * p->columns;
     for (int64_t site = 0; site < p->channels * area; site++) {
         const int64_t channel = site % p->channels;
-        chainrule_advance(p, memory, scratch, rooms, group, images, threads, site, site ? values : 0, 0);
+        chainrule_advance(p, memory, scratch, rooms, group, images, threads, site, site ? values : 0, 0, x);
         for (int64_t k = 0; k < images; k++)
             x[(k * p->channels + channel) * area + site / p->channels] = values[k] =
                 decoded(p, rooms + k * p->room, channel, &c);
