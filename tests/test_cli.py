@@ -477,6 +477,20 @@ def test_a_gpu_with_too_little_memory(image_model, tmp_path, capsys, monkeypatch
         main(["sample", str(image_model), "-o", str(tmp_path / "x.png")])
 
 
+def test_threads_of_verbs_that_decode_sleep_while_they_wait(monkeypatch, capsys):
+    """As conftest.py asks for in the tests; who has chosen otherwise keeps that, and training is left alone."""
+    archive = str(Path(__file__).parent / "codec" / "golden" / "histogram.crz")
+    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
+    assert main(["info", archive]) == 0
+    assert os.environ["OMP_WAIT_POLICY"] == "active"
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    assert "OMP_WAIT_POLICY" not in os.environ
+    assert main(["info", archive]) == 0
+    assert os.environ["OMP_WAIT_POLICY"] == "passive"
+
+
 # what a verb has no use for, and would make it wait: PyTorch takes seconds, each of the others a tenth or more
 FOREIGN = {
     "accelerate",

@@ -20,7 +20,7 @@ from chainrule.data import save_grid
 from chainrule.evaluation import bits_per_dim
 from chainrule.fixedpoint import exact, fingerprint
 from chainrule.lab.experiment import PIECE, keep_scales, open_data
-from chainrule.lab.provenance import commit
+from chainrule.version import commit
 
 SAMPLES, PIECES = 100, 20
 

@@ -69,14 +69,27 @@ def run_verb(args: list[str]) -> int:
         return 0 if args else 2
     verb = args.pop(0)
     if verb in ("--version", "-V"):
-        from chainrule import __version__
+        from chainrule.cli.installation import engines
+        from chainrule.version import version_line
 
-        print(f"chainrule {__version__}")
+        print(f"chainrule {version_line()}\nengines: {engines()}")
+        return 0
+    if verb == "--completion":
+        from chainrule.cli.completion import completion
+
+        print(completion(args, VERBS))
         return 0
     if verb not in VERBS:
         return complain(f"there is no command {verb!r}: use one of {', '.join(VERBS)}")
+    if verb not in SPINNING:
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read when PyTorch is imported
     VERBS[verb](args)
     return 0
+
+
+SPINNING = ("train", "tune", "study", "bench")
+"""Verbs whose threads wait for each other as PyTorch's do, looking again and again. On a busy machine that makes two
+threads many times as slow as one; those of the other verbs sleep while they wait."""
 
 
 def complain(sentence: str) -> int:
@@ -96,6 +109,7 @@ def usage() -> str:
     for name, verb in VERBS.items():
         lines.append(f"  {name:10} {(verb.__doc__ or '').splitlines()[0]}")
     lines += ["", "chainrule COMMAND --help tells more.", MODEL_HELP]
+    lines += ["chainrule --completion bash, zsh or fish prints what completes commands in that shell."]
     return "\n".join(lines)
 
 

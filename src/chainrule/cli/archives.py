@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import tyro
 
 from chainrule.cli.common import Device, parse, placed, report_figures
+from chainrule.cli.installation import say_once_without_compiled_code
 from chainrule.errors import DataError
 
 MODEL = tyro.conf.arg(aliases=["-m"], metavar="MODEL")
@@ -56,6 +57,7 @@ def compress(args: list[str]) -> None:
             raise DataError(
                 "name what to compress: pictures, folders, .npy, .npz, IDX or pickle files, a dataset, or -"
             )
+        say_once_without_compiled_code()
         began = time.perf_counter()
         with progress("packing") as tell:
             loaded = [placed(zoo.load(name), device) for name in model] or None
@@ -104,6 +106,7 @@ def decompress(args: list[str]) -> None:
         """
         from chainrule import codec, zoo
 
+        say_once_without_compiled_code()
         with progress("unpacking") as tell:
             loaded = [zoo.load(name) for name in model]
             files = codec.decompress_file(

@@ -23,8 +23,17 @@ Device = Literal["auto", "cpu", "cuda"]
 MODEL_HELP = "MODEL is a run folder, a folder written by save_pretrained, or the name of a shipped model."
 
 
+class Question(list[str]):
+    """In the place of a command line: it asks a verb for the function that has its arguments."""
+
+    function: Callable[..., None]
+
+
 def parse(function: Callable[..., None], verb: str, args: list[str]) -> None:
     """Call `function` with the arguments of a command line; a usage error exits with status 2."""
+    if isinstance(args, Question):
+        args.function = function
+        return
     tyro.cli(function, prog=f"chainrule {verb}", args=args)
 
 

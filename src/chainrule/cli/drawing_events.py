@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from chainrule.cli.common import Device, ModelName, parse, placed
+from chainrule.cli.installation import say_once_without_compiled_code
 from chainrule.cli.run_data import run_offset
 from chainrule.errors import DataError, ModelError
 
@@ -50,6 +51,7 @@ def sample(args: list[str]) -> None:
 
         if n < 1:
             raise DataError(f"cannot draw {n} samples: ask for at least 1")
+        say_once_without_compiled_code()
         loaded = placed(chosen(zoo.load(model), exact), device)
         check_output(out, loaded)
         context = loaded.example_context(n) if label is None else torch.full((n,), label)
@@ -98,6 +100,7 @@ def complete(args: list[str]) -> None:
         from chainrule import data, zoo
         from chainrule.data.reading import say
 
+        say_once_without_compiled_code()
         loaded = placed(chosen(zoo.load(model), exact), device)
         if len(loaded.shape) != 3:
             raise ModelError(f"{model} models events of shape {loaded.shape}: only images can be completed")

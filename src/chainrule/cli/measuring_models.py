@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
 from chainrule.cli.common import Device, ModelName, parse, placed, report_figures
 from chainrule.cli.run_data import open_data_of
-
-if TYPE_CHECKING:
-    pass
+from chainrule.errors import escaped
 
 
 def evaluate(args: list[str]) -> None:
@@ -81,41 +79,63 @@ def evaluate(args: list[str]) -> None:
 
 
 def doctor(args: list[str]) -> None:
-    """Look a model over: what it is, and the certificate of its exact mode: chainrule doctor MODEL"""
+    """Look over the installation, or a model and the certificate of its exact form: chainrule doctor [MODEL]"""
 
-    def doctor(model: ModelName, json: bool = False) -> None:
-        """Say what a model is, and prove that no sum of its exact form rounds, layer by layer.
+    def doctor(
+        model: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[MODEL]")] = None, json: bool = False
+    ) -> None:
+        """Say what is installed, what is slow and why; or what a model is, with the proof that no sum of its exact form
+        rounds, layer by layer.
 
         Args:
-            model: A run folder, a folder written by save_pretrained, or the name of a shipped model.
+            model: A run folder, a folder written by save_pretrained, or the name of a shipped model; without it, the
+                installation is looked over.
             json: Print JSON.
         """
-        from dataclasses import asdict
-
-        from chainrule import zoo
-        from chainrule.compiled.library import why_missing
-        from chainrule.fixedpoint import certificate, exact, fingerprint, probe
-
-        loaded = zoo.load(model)
-        found = exact(loaded)
-        rows = certificate(found)
-        figures: dict[str, Any] = {
-            "model": type(loaded).__name__,
-            "shape": list(loaded.shape),
-            "levels": loaded.levels,
-            "parameters": sum(p.numel() for p in loaded.parameters()),
-            "fingerprint": fingerprint(found).hex(),
-            "probe": probe(found).hex(),
-            "compiled code": why_missing() or "ready",
-        }
-        if json:
-            report_figures(figures | {"certificate": [asdict(row) for row in rows]}, True)
+        if model is not None:
+            look_at_model(model, json)
             return
+        from chainrule.cli.installation import look_over
+
+        figures = look_over()
+        if json:
+            report_figures(figures, True)
+            return
+        slow = figures.pop("slow")
         report_figures(figures, False)
-        width = max(len(row.layer) for row in rows) if rows else 0
-        print("\nNo sum of the exact model can leave what its type represents exactly:\n")
-        print(f"  {'layer':{width}}  carrier   worst case / limit")
-        for row in rows:
-            print(f"  {row.layer:{width}}  {row.carrier:8}  {row.worst / row.limit:.3f}")
+        print("\nWhat is slow, and why:\n" if slow else "\nNothing is slow here for a reason that can be told.")
+        for sentence in slow:
+            print(f"  {escaped(sentence)}.")
 
     parse(doctor, "doctor", args)
+
+
+def look_at_model(model: str, as_json: bool) -> None:
+    """What a model is, and its certificate, on standard output."""
+    from dataclasses import asdict
+
+    from chainrule import zoo
+    from chainrule.cli.installation import compiled_code
+    from chainrule.fixedpoint import certificate, exact, fingerprint, probe
+
+    loaded = zoo.load(model)
+    found = exact(loaded)
+    rows = certificate(found)
+    figures: dict[str, Any] = {
+        "model": type(loaded).__name__,
+        "shape": list(loaded.shape),
+        "levels": loaded.levels,
+        "parameters": sum(p.numel() for p in loaded.parameters()),
+        "fingerprint": fingerprint(found).hex(),
+        "probe": probe(found).hex(),
+        "compiled code": compiled_code()[0] or "ready",
+    }
+    if as_json:
+        report_figures(figures | {"certificate": [asdict(row) for row in rows]}, True)
+        return
+    report_figures(figures, False)
+    width = max(len(row.layer) for row in rows) if rows else 0
+    print("\nNo sum of the exact model can leave what its type represents exactly:\n")
+    print(f"  {'layer':{width}}  carrier   worst case / limit")
+    for row in rows:
+        print(f"  {row.layer:{width}}  {row.carrier:8}  {row.worst / row.limit:.3f}")

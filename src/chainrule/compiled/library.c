@@ -10,6 +10,16 @@ int chainrule_widest = 2;
 void chainrule_limit(int64_t registers);
 void chainrule_limit(int64_t registers) { chainrule_widest = (int)registers; }
 
+/* Numbers of float32 in the vectors that are used here. */
+FOR_EVERY_PROCESSOR(measure, (int64_t *lanes), (lanes)) { *lanes = tile == AVX512_TILE ? 16 : HALVES(tile) ? 8 : 4; }
+
+int64_t chainrule_width(void);
+int64_t chainrule_width(void) {
+    int64_t lanes;
+    measure(&lanes);
+    return lanes;
+}
+
 /* What the two sides must agree on, lest a library built for another version be used: the sizes of the records and all
    constants, mixed into one number as library.py does. */
 int64_t chainrule_layout(void);

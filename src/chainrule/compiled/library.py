@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import importlib.machinery
 import os
+import shlex
+import sys
 from pathlib import Path
 
 from chainrule.compiled.walk.records import EntryRecord, OperationRecord, ProgramRecord
@@ -36,25 +37,39 @@ FUNCTIONS = {
 }
 COUNTING = {
     "chainrule_layout": [],
+    "chainrule_width": [],
     "chainrule_multiplies": [],
     "chainrule_encode": [N, N, P, P, P, P],
     "chainrule_squares": [N, N, N, N, N, N, N, P, P, P],
 }
 """Functions that return a number."""
 SWITCH = "CHAINRULE_COMPILED"
-AGAIN = "pip install --no-cache-dir --force-reinstall --no-deps chainrule"
+AGAIN = "pip install --no-cache-dir --force-reinstall --no-deps --no-binary chainrule chainrule"
+"""Builds the compiled code: neither a wheel without it that pip has kept, nor one from an index, is taken."""
+
+
+def place() -> Path:
+    """Where the library lies if it was built."""
+    return Path(__file__).parent / "_compiled.so"
+
+
+def again() -> str:
+    """The command that builds the compiled code, for what is run from a checkout or installed."""
+    checkout = Path(__file__).parents[3]
+    return f"pip install --no-deps -e {shlex.quote(str(checkout))}" if (checkout / "setup.py").exists() else AGAIN
 
 
 def _load() -> tuple[ctypes.CDLL | None, str | None]:
     """The library, or why there is none."""
     from chainrule.compiled.constants import layout  # needs what needs this file
 
-    paths = [Path(__file__).parent / f"_compiled{suffix}" for suffix in importlib.machinery.EXTENSION_SUFFIXES]
-    path = next((path for path in paths if path.exists()), None)
-    if path is None:
+    path = place()
+    if not path.exists() and sys.platform == "win32":
+        return None, "there is no compiled code for Windows, so PyTorch takes every step, which is much slower: use WSL"
+    if not path.exists():
         return None, (
-            "chainrule was installed without a C compiler, so PyTorch takes every step, which is much slower: "
-            f"install gcc or clang, then `{AGAIN}`"
+            "chainrule was installed without a C compiler, or with one that failed, so PyTorch takes every step, "
+            f"which is much slower: install gcc or clang, then `{again()}`"
         )
     try:
         found = ctypes.CDLL(str(path))
@@ -63,9 +78,9 @@ def _load() -> tuple[ctypes.CDLL | None, str | None]:
         for name, types in COUNTING.items():
             getattr(found, name).argtypes, getattr(found, name).restype = types, N
     except (OSError, AttributeError) as error:
-        return None, f"the compiled code is of another system or version ({error}): build it again, `{AGAIN}`"
+        return None, f"the compiled code is of another system or version ({error}): build it again, `{again()}`"
     if found.chainrule_layout() != layout(ProgramRecord, OperationRecord, EntryRecord):
-        return None, f"the compiled code ({path.name}) is of another version of chainrule: build it again, `{AGAIN}`"
+        return None, f"the compiled code ({path.name}) is of another version of chainrule: build it again, `{again()}`"
     return found, None
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 import shlex
-import subprocess
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -13,12 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from chainrule import __version__
 from chainrule.lab.recipes import Recipe
 from chainrule.training.config import TrainConfig
 from chainrule.training.devices import native_bfloat16
-
-PACKAGE = Path(__file__).parents[1]
+from chainrule.version import __version__, commit
 
 
 def describe(recipe: Recipe) -> dict[str, Any]:
@@ -39,19 +36,6 @@ def origin() -> dict[str, Any]:
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
         "commit": commit(),
     }
-
-
-def commit() -> str | None:
-    """The commit that chainrule runs from, "+" behind it if files differ; None if it was installed otherwise."""
-    git = ["git", "-C", str(PACKAGE)]
-    try:
-        _, head, changes = (
-            subprocess.run([*git, *args.split()], capture_output=True, text=True, check=True, timeout=10).stdout.strip()
-            for args in ("ls-files --error-unmatch __init__.py", "rev-parse HEAD", "diff --name-only HEAD .")
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return head + "+" * bool(changes)
 
 
 def command() -> str:
