@@ -237,7 +237,13 @@ def test_what_ships(monkeypatch, tmp_path):
     """One small model and one of each kind at full size: each loads, with the scales of its exact model, and a card."""
     monkeypatch.chdir(tmp_path)
     folders = set(zoo.shipped().values())
-    assert {folder.name for folder in folders} == {"colored-mnist-1", "photo-2", "pixelcnn-made-2", "pixelcnn-4"}
+    assert {folder.name for folder in folders} == {
+        "colored-mnist-1",
+        "photo-2",
+        "photo-gray-1",
+        "pixelcnn-made-2",
+        "pixelcnn-4",
+    }
     for folder in folders:
         assert load(folder.name).scales
         card, record = (folder / "README.md").read_text(), json.loads((folder / "training.json").read_text())
