@@ -85,6 +85,8 @@ with at_once(lambda: "so far"):
 def test_a_request_within_what_leaves_at_once(name):
     """The request is heard alone; after it, nothing that runs can swallow the signal."""
     number = getattr(signal, name)
+    if signal.getsignal(number) == signal.SIG_IGN:
+        pytest.skip("these tests were told to outlive their terminal, and so is what they start")
     process = subprocess.Popen([sys.executable, "-c", WAITING], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     for line in (b"request\n", b"at once\n"):
         assert process.stdout.readline() == line

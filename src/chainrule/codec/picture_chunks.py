@@ -133,6 +133,7 @@ def _by_model(
     One of the usual models must save more than its entry in the archive costs.
     """
     model, saved, trial = packing.models[place], 0.0, []
+    unsure: list[int] = []  # no other coder was tried, which might take less than deflate
     sizes: dict[tuple[int, int], list[tuple[int, np.ndarray]]] = {}
     for i, item in enumerate(items):
         if item.coded is None and item.given.raster is not None:
@@ -158,13 +159,18 @@ def _by_model(
                 taken = []
             if taken:
                 trial.append((taken, words))
-                saved += known + sum(2 * _floor(items[i]) for i, _ in taken if i not in others) - cost
+                unsure += (without := [i for i, _ in taken if i not in others])
+                saved += known + sum(_floor(items[i]) for i in without) - cost
             hopeful = {i for i, _ in taken}
             for i, coded in others.items():
                 if i not in hopeful:
                     items[i] = _slim(items[i].given, coded, items[i].digest)
     if saved <= packing.price(place):
-        return
+        rest = dict(zip(unsure, mapper(fallback, [items[i].given for i in unsure]), strict=True))
+        if saved + sum(len(coded[1]) - _floor(items[i]) for i, coded in rest.items()) <= packing.price(place):
+            for i, coded in rest.items():
+                items[i] = _slim(items[i].given, coded, items[i].digest)
+            return
     number = packing.number(place)
     for taken, words in trial:
         for i, alpha in taken:

@@ -58,6 +58,7 @@ function lookAt(pixel) {
 }
 
 function showLook(pixel, { distributions, field, weights }) {
+  if (!bits.pixels) return; // another picture was chosen meanwhile
   picture.draw("field", outline(field));
   const values = pixelOf(bits.image, pixel);
   $("bars").replaceChildren(...distributions.map((p, c) => bars(p, c, values[c])));
