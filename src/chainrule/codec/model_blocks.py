@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -19,10 +20,11 @@ SHIPPED = {3: "photo", 1: "photo-gray"}
 """The shipped models that code pictures of so many channels if none is named."""
 
 
-def usual_models() -> list[AutoregressiveModel]:
-    """The models that are tried if none is named."""
+@functools.cache
+def usual_models() -> tuple[AutoregressiveModel, ...]:
+    """The models that are tried if none is named, exact; made once."""
     there = zoo.shipped()
-    return [zoo.load(name) for name in SHIPPED.values() if name in there]
+    return tuple(exact(zoo.load(name)) for name in SHIPPED.values() if name in there)
 
 
 def as_list(models: Any) -> list[Any]:
