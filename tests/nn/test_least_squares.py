@@ -163,7 +163,7 @@ def test_what_is_left_leans_on_the_channels_before():
     alone = u - q
     wanted = [alone[:, 0], alone[:, 1] - g[:, 0] * alone[:, 0]]
     wanted.append(alone[:, 2] - g[:, 1] * alone[:, 0] - g[:, 2] * alone[:, 1])
-    assert torch.equal(layer.left(u, numbers), torch.stack(wanted, 1))
+    assert torch.equal(layer.residuals(u, numbers), torch.stack(wanted, 1))
 
 
 def test_sums_fit_into_32_bits():

@@ -39,5 +39,15 @@ def test_the_network_reads_pixels_and_what_is_left_of_them():
     model.trunk.inner.register_forward_pre_hook(lambda trunk, inputs: seen.append(inputs[0]))
     model.trunk(model.encoding(model._float(x)))
     u = 2.0 * x - 31
-    left = model.trunk.squares.left(u, model.trunk.squares(u))
+    left = model.trunk.squares.residuals(u, model.trunk.squares(u))
     assert torch.allclose(seen[0], torch.cat([u / 31, softsign(left).float()], 1))
+
+
+def test_predictions_keep_their_precision_in_bfloat16():
+    """Eight bits would not tell a level from the next."""
+    torch.manual_seed(0)
+    model = LogisticPixelCNN((3, 6, 7), 256, filters=6, blocks=1, layer_norm=False, components=2)
+    x = torch.randint(256, (2, 3, 6, 7), generator=torch.Generator().manual_seed(0))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = model.trunk(model.encoding(model._float(x)))
+    assert torch.equal(found[:, 6:], model.trunk.squares(2.0 * x - 255))

@@ -220,8 +220,8 @@ class LocalLeastSquares(nn.Module):
         alone = torch.where(inside.unsqueeze(2) > 0, alone, first.unsqueeze(1))
         return torch.cat([first, plane, alone.flatten(1, 2), *(slope.unsqueeze(1) for slope in slopes)], 1).float()
 
-    def left(self, u: Tensor, numbers: Tensor) -> Tensor:
-        """What is left of pixels (B, C, …) in half-bins, each channel leaning on those before: float64, exact."""
+    def residuals(self, u: Tensor, numbers: Tensor) -> Tensor:
+        """What predictions leave of pixels (B, C, …) in half-bins, channels leaning on those before: float64, exact."""
         predicted, slopes = numbers[:, : self.channels].double(), numbers[:, PREDICTIONS * self.channels :].double()
         alone, pair = u.double().round() - predicted, 0
         found = []

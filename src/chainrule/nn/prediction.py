@@ -32,13 +32,18 @@ SOFTNESS = 16.0
 """Half-bins at which a residual enters as ½: eight levels."""
 
 
-def softsign(left: Tensor) -> Tensor:
+def softsign(residual: Tensor) -> Tensor:
     """e / (16 + |e|) of residuals in half-bins, float64.
 
     >>> softsign(torch.tensor([-16.0, 0.0, 48.0])).tolist()
     [-0.5, 0.0, 0.75]
     """
-    return left / (left.abs() + SOFTNESS)
+    return residual / (residual.abs() + SOFTNESS)
+
+
+def together(features: Tensor, numbers: Tensor) -> Tensor:
+    """Features and, behind them, predictions, for which bfloat16's eight bits would not do."""
+    return torch.cat([features, numbers], 1)  # in the wider of both types
 
 
 class PredictingTrunk(nn.Module):
@@ -80,9 +85,9 @@ class PredictingTrunk(nn.Module):
         """Pixels in -1 … 1 as whole half-bins, float64."""
         return (x.detach().double() * (self.levels - 1)).round()
 
-    def with_left(self, x: Tensor, numbers: Tensor, u: Tensor) -> Tensor:
+    def inputs(self, x: Tensor, numbers: Tensor, u: Tensor) -> Tensor:
         """What the inner trunk reads: pixels and their softened residuals."""
-        return torch.cat([x, softsign(self.squares.left(u, numbers)).to(x.dtype)], 1)
+        return torch.cat([x, softsign(self.squares.residuals(u, numbers)).to(x.dtype)], 1)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """The features and predictions of every pixel, each from the pixels before it.
@@ -97,8 +102,7 @@ class PredictingTrunk(nn.Module):
         """
         u = self.half_bins(x)
         numbers = self.squares(u)
-        features = self.inner(self.with_left(x, numbers, u), context)
-        return torch.cat([features, numbers.to(features.dtype)], 1)
+        return together(self.inner(self.inputs(x, numbers, u), context), numbers)
 
     def start(self, batch: int, height: int, width: int, context: Tensor | None = None) -> PredictingState:
         """The state before the first pixel."""
@@ -113,15 +117,14 @@ class PredictingTrunk(nn.Module):
     def step(self, state: PredictingState) -> Tensor:
         """The features and predictions of the next pixel, as `forward` has them at each."""
         state.numbers = state.squares.numbers(*state.place())
-        features = self.inner.step(state.inner)
-        return torch.cat([features, state.numbers.to(features.dtype)], 1)
+        return together(self.inner.step(state.inner), state.numbers)
 
     def observe(self, state: PredictingState, pixel: Tensor) -> None:
         """Tell the state the encoded pixel, (B, channels), and go on to the next."""
         assert state.numbers is not None
         u = self.half_bins(pixel)
         state.squares.observe(*state.place(), u)
-        self.inner.observe(state.inner, self.with_left(pixel, state.numbers, u))
+        self.inner.observe(state.inner, self.inputs(pixel, state.numbers, u))
         state.column += 1
         if state.fronts is None and state.column == state.width:
             state.row, state.column = state.row + 1, 0

@@ -240,7 +240,7 @@ INLINE void take_real(const program *p, const mixture *m, int64_t channel, int64
 }
 
 /* What the first prediction leaves of a channel's value in half-bins, leaning on the channels before: without rounding. */
-INLINE double remaining_of(const program *p, double *room, int64_t channel, int64_t value) {
+INLINE double residual_of(const program *p, double *room, int64_t channel, int64_t value) {
     const mixture m = mixture_of(p, room);
     const number *slopes = m.slopes + channel * (channel - 1) / 2;
     double left = (double)(2 * value - (p->levels - 1));
