@@ -35,12 +35,15 @@ def name_of(path: Path) -> str:
 
 
 def pictures(folder: Path) -> dict[str, Path]:
-    """The largest file of every picture below a folder, by name."""
+    """The largest file of every picture below a folder, by name; "Wood", beside "wood", is called "Wood-2"."""
     found: dict[str, Path] = {}
+    spelled: dict[str, str] = {}
     for path in sorted(folder.rglob("*")):
         if path.suffix not in SUFFIXES or path.is_symlink() or "screenshot" in path.stem or not path.is_file():
             continue
         name = name_of(path)
+        if spelled.setdefault(name.casefold(), name) != name:  # one file to systems that ignore case
+            name += "-2"
         if name not in found or path.stat().st_size > found[name].stat().st_size:
             found[name] = path
     return found

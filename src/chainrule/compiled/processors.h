@@ -44,10 +44,11 @@ typedef double double_quarters __attribute__((vector_size(16), aligned(8), may_a
         else                                                                                                           \
             WHAT##_quarters(__VA_ARGS__);                                                                              \
     } while (0)
+#define ANY __attribute__((noinline, unused))
 extern int chainrule_widest; /* registers that may be used: 0 none beyond the family's, 1 AVX2, 2 all */
 #if defined(__x86_64__) && defined(__GNUC__)
-#define AVX2 __attribute__((noinline, target("avx2,fma")))
-#define AVX512 __attribute__((noinline, target("avx512f,avx512dq,avx512bw,avx512vl,fma")))
+#define AVX2 __attribute__((noinline, unused, target("avx2,fma")))
+#define AVX512 __attribute__((noinline, unused, target("avx512f,avx512dq,avx512bw,avx512vl,fma")))
 #define FOR_EVERY_PROCESSOR(NAME, PARAMETERS, ARGUMENTS)                                                               \
     INLINE void NAME##_body(const int tile, LIST PARAMETERS);                                                          \
     AVX512 static void NAME##_avx512 PARAMETERS { NAME##_body(AVX512_TILE, LIST ARGUMENTS); }                          \
@@ -64,6 +65,8 @@ extern int chainrule_widest; /* registers that may be used: 0 none beyond the fa
     }                                                                                                                  \
     INLINE void NAME##_body(const int tile, LIST PARAMETERS)
 #else
+#define AVX2 ANY
+#define AVX512 ANY
 #ifdef __wasm__
 #define ONLY_TILE 3 /* a browser is most often on x86, which has 16 registers for it */
 #else

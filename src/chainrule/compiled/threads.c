@@ -164,3 +164,34 @@ void in_parallel(work *run, const void *argument, int64_t shares) {
     wait_for_others();
     pthread_mutex_unlock(&pool.owner);
 }
+
+/* -------------------------------------------------------------------------------------------------------------- OpenMP */
+
+#ifdef __linux__
+extern void GOMP_parallel(void (*)(void *), void *, unsigned, unsigned) __attribute__((weak));
+extern int omp_get_thread_num(void) __attribute__((weak));
+extern int omp_get_num_threads(void) __attribute__((weak));
+
+typedef struct {
+    work *run;
+    const void *argument;
+    int64_t shares;
+} task;
+
+/* A thread's shares: there may be fewer threads than were asked for. */
+static void some_shares(void *argument) {
+    const task *t = argument;
+    for (int64_t share = omp_get_thread_num(); share < t->shares; share += omp_get_num_threads())
+        t->run(t->argument, share, t->shares);
+}
+
+void beside_pytorch(work *run, const void *argument, int64_t shares) {
+    task t = {run, argument, shares};
+    if (shares > 1 && GOMP_parallel && omp_get_thread_num && omp_get_num_threads)
+        GOMP_parallel(some_shares, &t, (unsigned)shares, 0);
+    else
+        in_parallel(run, argument, shares);
+}
+#else
+void beside_pytorch(work *run, const void *argument, int64_t shares) { in_parallel(run, argument, shares); }
+#endif

@@ -1,4 +1,4 @@
-/* Threads that share work: one pool for walks and for training. */
+/* Threads that share work: a pool of our own for walks, PyTorch's for what stands between its own operations. */
 
 #ifndef CHAINRULE_THREADS_H
 #define CHAINRULE_THREADS_H
@@ -13,5 +13,9 @@ typedef void work(const void *argument, int64_t share, int64_t shares);
    that nothing waits for a worker that the system does not run. A caller that comes while the pool is in use, in a work
    that is shared out already or from another thread, does all of its shares itself. */
 void in_parallel(work *run, const void *argument, int64_t shares);
+
+/* The same in the threads of the OpenMP library that PyTorch has loaded, which look for work between its operations and
+   would take the cores from ours; in the pool, where there is no such library. */
+void beside_pytorch(work *run, const void *argument, int64_t shares);
 
 #endif

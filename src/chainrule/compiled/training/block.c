@@ -57,13 +57,13 @@ static void pack_share(const void *argument, int64_t share, int64_t shares) {
 
 void block_forward(const block *b, const block_kind *kind, int64_t shares) {
     const job j = {b, kind};
-    in_parallel(pack_share, &j, shares);
-    in_parallel(forward_share, &j, shares);
+    beside_pytorch(pack_share, &j, shares);
+    beside_pytorch(forward_share, &j, shares);
 }
 
 void block_backward(const block *b, const block_kind *kind, int64_t shares) {
     const job j = {b, kind};
-    in_parallel(pack_share, &j, shares);
-    in_parallel(backward_share, &j, shares);
-    in_parallel(sum_share, &j, shares);
+    beside_pytorch(pack_share, &j, shares);
+    beside_pytorch(backward_share, &j, shares);
+    beside_pytorch(sum_share, &j, shares);
 }

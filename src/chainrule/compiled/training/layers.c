@@ -85,7 +85,7 @@ static void gates(const void *argument, int64_t share, int64_t shares) {
 void chainrule_gate(int64_t shares, int64_t pixels, int64_t filters, int64_t bfloat16, const void *x, const void *grad,
                     void *to) {
     gate g = {pixels, filters, bfloat16, x, grad, to};
-    in_parallel(gates, &g, shares);
+    beside_pytorch(gates, &g, shares);
 }
 
 /* -------------------------------------------------------------------------------------------------------- lookup, ReLU */
@@ -177,14 +177,14 @@ static void lookups(const void *argument, int64_t share, int64_t shares) {
 void chainrule_lookup(int64_t shares, int64_t pixels, int64_t units, int64_t bfloat16, int64_t variables, int64_t rows,
                       const int64_t *row, const float *table, const float *bias, const void *plus, void *y) {
     lookup l = {pixels, units, bfloat16, variables, rows, row, table, bias, plus, y, 0, 0, 0};
-    in_parallel(lookups, &l, shares);
+    beside_pytorch(lookups, &l, shares);
 }
 
 /* The gradients of plus and of the table: (shares, rows, units), zeros before, to be summed over shares. */
 void chainrule_lookup_back(int64_t shares, int64_t pixels, int64_t units, int64_t bfloat16, int64_t variables,
                            int64_t rows, const int64_t *row, void *y, const void *grad, void *plus_grad, float *sums) {
     lookup l = {pixels, units, bfloat16, variables, rows, row, 0, 0, 0, y, grad, plus_grad, sums};
-    in_parallel(lookups, &l, shares);
+    beside_pytorch(lookups, &l, shares);
 }
 
 /* -------------------------------------------------------------------------------------------------------- ReLU, border */
@@ -258,5 +258,5 @@ static void relu_pads(const void *argument, int64_t share, int64_t shares) {
 void chainrule_relu_pad(int64_t shares, int64_t images, int64_t height, int64_t width, int64_t channels,
                         int64_t bfloat16, int64_t border, const void *x, const void *y, void *to) {
     relu_pad r = {images * height, height, width, channels, bfloat16, border, x, y, to};
-    in_parallel(relu_pads, &r, shares);
+    beside_pytorch(relu_pads, &r, shares);
 }

@@ -213,7 +213,7 @@ static void norms(const void *argument, int64_t share, int64_t shares) {
 void chainrule_norm(int64_t shares, int64_t pixels, int64_t channels, int64_t bfloat16, int64_t relu, double eps,
                     const void *x, const float *gain, const float *bias, void *y, float *moments) {
     norm n = {pixels, channels, channels, bfloat16, relu, eps, x, gain, bias, y, moments, 0, 0, 0, 0};
-    in_parallel(norms, &n, shares);
+    beside_pytorch(norms, &n, shares);
 }
 
 /* The gradients of x, and of gain and bias: (shares, 2, channels), zeros before, to be summed over shares. */
@@ -221,5 +221,5 @@ void chainrule_norm_back(int64_t shares, int64_t pixels, int64_t channels, int64
                          const void *x, const float *gain, const float *bias, float *moments, const void *grad,
                          void *x_grad, float *sums) {
     norm n = {pixels, channels, channels, bfloat16, relu, 0, x, gain, bias, 0, moments, grad, 0, x_grad, sums};
-    in_parallel(norms, &n, shares);
+    beside_pytorch(norms, &n, shares);
 }

@@ -169,7 +169,7 @@ class Compiled(Engine):
     def edges(self, model: Model, y: Tensor, context: Any = None, *, fronts: bool = False) -> Tensor | None:
         if context is not None or not model.softmax.exact:
             return None
-        if (program := by_fronts(model)) is not None:
+        if (fronts or len(y) < GROUP) and (program := by_fronts(model)) is not None:
             return front_edges(program, y.cpu(), raster=not fronts)
         program = None if fronts else lower(model)
         return None if program is None else score(program, y.cpu(), edges=True)

@@ -40,9 +40,10 @@ _Static_assert(FLOATS == LANES && DOUBLES == WIDE_LANES, "panels of weights are 
 #define SOME(T, N, NAME, LANES)                                                                                        \
     for (; o + (N) * (LANES) <= outputs; o += (N) * (LANES))                                                           \
         NAME##_sums(T, N, weight + o * inputs, inputs * (LANES), bias + o, segments, starts, lengths, images, targets, o);
-#define DEFINE_TILE(NAME, REAL, REGISTER, WIDTH, LANES, TARGET, STORED, N1, N2, N3)                                    \
+/* A function by itself: within a large one compilers run out of registers for the sums. */
+#define DEFINE_TILE(NAME, PROCESSOR, REAL, REGISTER, WIDTH, LANES, TARGET, STORED, N1, N2, N3)                         \
     DEFINE_SUMS(NAME, REAL, REGISTER, WIDTH, LANES, TARGET, STORED)                                                    \
-    INLINE void NAME(int count, const REAL *weight, const REAL *bias, int64_t inputs, int64_t outputs, int segments,   \
+    PROCESSOR static void NAME(int count, const REAL *weight, const REAL *bias, int64_t inputs, int64_t outputs, int segments,   \
                      const int64_t *starts, const int64_t *lengths, float *const *images, TARGET *const *targets) {    \
         int64_t o = 0;                                                                                                 \
         switch (count) {                                                                                               \
@@ -53,15 +54,15 @@ _Static_assert(FLOATS == LANES && DOUBLES == WIDE_LANES, "panels of weights are 
             default: SOME(12, 1, NAME, LANES) break;                                                                   \
         }                                                                                                              \
     }
-DEFINE_TILE(float_tile_floats, float, floats, 16, FLOATS, float, floats, 4, 4, 2)
-DEFINE_TILE(float_tile_halves, float, halves, 8, FLOATS, float, halves, 4, 2, 2)
-DEFINE_TILE(float_tile_quarters, float, quarters, 4, FLOATS, float, quarters, 2, 1, 1)
-DEFINE_TILE(wide_tile_floats, double, doubles, 8, DOUBLES, float, halves, 4, 4, 2)
-DEFINE_TILE(wide_tile_halves, double, double_halves, 4, DOUBLES, float, quarters, 4, 2, 2)
-DEFINE_TILE(wide_tile_quarters, double, double_quarters, 2, DOUBLES, float, pairs, 2, 1, 1)
-DEFINE_TILE(head_tile_floats, double, doubles, 8, DOUBLES, double, doubles, 4, 4, 2)
-DEFINE_TILE(head_tile_halves, double, double_halves, 4, DOUBLES, double, double_halves, 4, 2, 2)
-DEFINE_TILE(head_tile_quarters, double, double_quarters, 2, DOUBLES, double, double_quarters, 2, 1, 1)
+DEFINE_TILE(float_tile_floats, AVX512, float, floats, 16, FLOATS, float, floats, 4, 4, 2)
+DEFINE_TILE(float_tile_halves, AVX2, float, halves, 8, FLOATS, float, halves, 4, 2, 2)
+DEFINE_TILE(float_tile_quarters, ANY, float, quarters, 4, FLOATS, float, quarters, 2, 1, 1)
+DEFINE_TILE(wide_tile_floats, AVX512, double, doubles, 8, DOUBLES, float, halves, 4, 4, 2)
+DEFINE_TILE(wide_tile_halves, AVX2, double, double_halves, 4, DOUBLES, float, quarters, 4, 2, 2)
+DEFINE_TILE(wide_tile_quarters, ANY, double, double_quarters, 2, DOUBLES, float, pairs, 2, 1, 1)
+DEFINE_TILE(head_tile_floats, AVX512, double, doubles, 8, DOUBLES, double, doubles, 4, 4, 2)
+DEFINE_TILE(head_tile_halves, AVX2, double, double_halves, 4, DOUBLES, double, double_halves, 4, 2, 2)
+DEFINE_TILE(head_tile_quarters, ANY, double, double_quarters, 2, DOUBLES, double, double_quarters, 2, 1, 1)
 
 /* Eight partial sums, whatever the width: of numbers and of their squares; and of products. */
 #define DEFINE_PARTIAL_SUMS(WHICH, REGISTER, WIDTH, NARROW)                                                            \

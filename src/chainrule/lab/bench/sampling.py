@@ -68,6 +68,8 @@ def bench_sampling(
             for _ in range(passes * (repeat + 1) // repeats - passes * repeat // repeats):
                 full.append(timed(lambda: one_pass(x), model.device) * n / together)
                 own.append(timed(lambda: model.log_pmf(x), model.device) * n / together)
+        faster = engines.FASTER.get("compiled")
+        compiled = faster is not None and faster.walk(model, 1) is not None
     sites = len(model.sites())
     naive = statistics.median(full) * sites
     figures: dict[str, Any] = {
@@ -78,7 +80,7 @@ def bench_sampling(
         "device": str(model.device),
         "threads": torch.get_num_threads(),
         "pass_of": "this model" if plain is None else "the plain reference",
-        "compiled_walk": "compiled" in engines.FASTER and engines.FASTER["compiled"].walk(model, 1) is not None,
+        "compiled_walk": compiled,
         "cached_seconds": statistics.median(cached),
         "cached_seconds_least": min(cached),
         "cached_seconds_most": max(cached),
