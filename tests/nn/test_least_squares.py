@@ -10,24 +10,22 @@ from chainrule.compiled.training import layer_passes
 from chainrule.nn import passes
 from chainrule.nn.fronts import LAG, Fronts
 from chainrule.nn.least_squares import (
-    AFTER,
-    BEFORE,
-    CELL,
     LARGEST_WEIGHT,
-    LEFT,
     MOST_LEVELS,
-    OWN,
     PREDICTIONS,
-    RIDGE,
-    RIGHT,
-    ROWS,
-    UP,
     WEIGHT_BITS,
     LocalLeastSquares,
-    distances,
 )
+from chainrule.nn.surroundings import FAR, NEAR
+
+KINDS = pytest.mark.parametrize("by", [NEAR, FAR], ids=["near", "far"])
 
 SHAPES = [(1, 3, 22, 25), (2, 3, 17, 3), (1, 1, 20, 23), (3, 4, 9, 14), (1, 3, 1, 1), (1, 2, 5, 9), (2, 3, 0, 4)]
+
+
+def layer_by(by, channels, levels=256):
+    """As models have it: other predictions come with the near kind only."""
+    return LocalLeastSquares(channels, levels, by, alone=by is NEAR)
 
 
 @pytest.fixture
@@ -51,43 +49,49 @@ def smooth(shape, seed=0):
 def naive(layer, u, row, column):
     """The numbers of a pixel of one picture (C, H, W) by the definition, sample by sample, with another solver."""
     channels, height, width = u.shape
+    by, own = layer.by, layer.own
     variables, base = layer.variables_of(u[None].double(), torch.ones(height, width, dtype=torch.float64))
-    near, cell, samples, weights = distances(), column // CELL, [], []
-    for i in range(max(UP, row - ROWS), row + 1):
-        for j in range(max(LEFT, CELL * (cell - BEFORE)), min(width - RIGHT, CELL * (cell + AFTER + 1))):
-            weight = float(near[ROWS + i - row, BEFORE + j // CELL - cell])
+    near, cell, samples, weights = by.weights(), column // by.cell, [], []
+    for i in range(max(by.up, row - by.rows), row + 1):
+        for j in range(
+            max(by.left, by.cell * (cell - by.before)), min(width - by.right, by.cell * (cell + by.after + 1))
+        ):
+            weight = float(near[by.rows + i - row, by.before + j // by.cell - cell])
             if weight:
                 samples.append(variables[0, :, i, j])
                 weights.append(weight)
     predicted, slopes = [], []
     for c in range(channels):
-        chosen, target = layer.regressors(c), (OWN + 1) * c + OWN
-        a, y = RIDGE * torch.eye(len(chosen)).double(), RIDGE * torch.tensor(layer.start_weights(c)).double()
+        chosen, target = layer.regressors(c), (own + 1) * c + own
+        a = by.ridge * torch.eye(len(chosen)).double()
+        y = by.ridge * torch.tensor(layer.start_weights(c)).double()
         for sample, weight in zip(samples, weights, strict=True):
             f = sample[chosen]
             a, y = a + weight * f.outer(f), y + weight * sample[target] * f
         found = torch.linalg.solve(a, y).mul(2.0**WEIGHT_BITS).round().clamp(-(2.0**14), 2.0**14) / 2.0**WEIGHT_BITS
         inputs = variables[0, chosen, row, column].clone()
         for j in range(c):
-            inputs[OWN + 4 * j] = 2 * predicted[j] - base[0, j, row, column]
-            slopes.append(found[OWN + 4 * j])
+            inputs[own + (by.lent + 1) * j] = 2 * predicted[j] - base[0, j, row, column]
+            slopes.append(found[own + (by.lent + 1) * j])
         predicted.append(((base[0, c, row, column] + found @ inputs) * 2**9).round() / 2**10)
     return torch.stack([*predicted, *slopes]).float()
 
 
-def test_it_solves_what_it_says(plainly):
-    layer, u = LocalLeastSquares(3, 256), smooth((1, 3, 20, 27))
+@KINDS
+def test_it_solves_what_it_says(plainly, by):
+    layer, u = layer_by(by, 3), smooth((1, 3, 34, 41))
     found = layer(u)[0]
-    for row, column in [(0, 0), (1, 5), (3, 26), (10, 0), (15, 13), (19, 25)]:
+    for row, column in [(0, 0), (1, 5), (3, 40), (10, 0), (27, 17), (33, 40)]:
         wanted = naive(layer, u[0], row, column)
-        numbers = torch.cat([found[:3, row, column], found[3 * PREDICTIONS :, row, column]])
+        numbers = torch.cat([found[:3, row, column], found[3 * layer.predictions :, row, column]])
         assert torch.allclose(numbers, wanted, atol=2.0**-9), (row, column)
 
 
+@KINDS
 @pytest.mark.parametrize("shape", SHAPES)
-def test_pixels_one_by_one_and_front_by_front(plainly, shape):
+def test_pixels_one_by_one_and_front_by_front(plainly, shape, by):
     batch, channels, height, width = shape
-    layer, u = LocalLeastSquares(channels, 256), smooth(shape)
+    layer, u = layer_by(by, channels), smooth(shape)
     wanted = layer(u)
     state = layer.start(batch, height, width, u.device)
     for row in range(height):
@@ -104,44 +108,55 @@ def test_pixels_one_by_one_and_front_by_front(plainly, shape):
 
 
 @pytest.mark.skipif(not available(), reason="there is no compiled code")
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", [*SHAPES, (1, 3, 40, 70)])
 @pytest.mark.parametrize("content", ["smooth", "noise", "extremes"])
-def test_compiled_code_gives_the_same_numbers(shape, content, monkeypatch):
-    layer, generator = LocalLeastSquares(shape[1], 256), torch.Generator().manual_seed(1)
+@KINDS
+def test_compiled_code_gives_the_same_numbers(shape, content, by, monkeypatch):
+    layer, generator = layer_by(by, shape[1]), torch.Generator().manual_seed(1)
     kinds = {
         "smooth": smooth(shape),
         "noise": 2.0 * torch.randint(256, shape, generator=generator) - 255,
         "extremes": 510.0 * torch.randint(2, shape, generator=generator) - 255,
     }
+    assert layer_passes.squares_fit(layer, kinds[content])
     found = layer_passes.squares(layer, kinds[content])
     monkeypatch.setattr(passes, "_PASSES", {})
     assert torch.equal(found, layer(kinds[content]))
 
 
-def test_nothing_that_comes_later_matters():
+@KINDS
+def test_nothing_that_comes_later_matters(by):
     """Neither in raster order nor by fronts: all that is not known yet is drawn anew."""
-    layer, u = LocalLeastSquares(3, 256), smooth((1, 3, 24, 26))
+    layer, u = layer_by(by, 3), smooth((1, 3, 24, 26))
     wanted = layer(u)
     rows, columns = torch.arange(24)[:, None], torch.arange(26)
-    for row, column in [(0, 0), (2, 25), (7, 3), (14, 12), (14, 16), (23, 21)]:
+    for row, column in [(0, 0), (2, 25), (7, 3), (14, 12), (14, 16), (23, 8), (23, 21)]:
         other = smooth(u.shape, seed=9).flip(-1)
         later = (rows > row) | ((rows == row) & (columns >= column))
         changed = layer(torch.where(later | (columns + LAG * rows >= column + LAG * row), other, u))
         assert torch.equal(changed[..., row, column], wanted[..., row, column])
 
 
-def test_it_does_see_what_is_near():
-    layer, u = LocalLeastSquares(1, 256), smooth((1, 1, 24, 26))
-    for row, column in [(-1, 3), (-2, 7), (0, -12), (-12, 0)]:
+@KINDS
+def test_it_sees_as_far_as_it_says(by):
+    """To the left, to the right in the rows above, and up."""
+    layer, u, (row, column) = layer_by(by, 1), smooth((1, 1, 40, 66)), (36, 48)
+    cells = range(-by.before, by.after + 1)
+    farthest = [(-by.nearest(cell), by.cell * (cell + 1) - 1) for cell in cells if cell >= 0]
+    for down, right in [(-1, 2), (0, -by.cell * by.before), (-by.top, by.cell if by is FAR else 0), *farthest]:
         other = u.clone()
-        other[..., 20 + row, 12 + column] += 100
-        assert not torch.equal(layer(other)[..., 20, 12], layer(u)[..., 20, 12])
+        other[..., row + down, column + right] += 100
+        assert not torch.equal(layer(other)[..., row, column], layer(u)[..., row, column])
+    other = u.clone()
+    other[..., : row - by.top, :] += 100
+    assert torch.equal(layer(other)[..., row, column], layer(u)[..., row, column])
 
 
-def test_a_brighter_picture_has_a_prediction_as_much_brighter():
-    layer, u = LocalLeastSquares(3, 256), smooth((1, 3, 20, 24)).clamp(-200, 150)
+@KINDS
+def test_a_brighter_picture_has_a_prediction_as_much_brighter(by):
+    layer, u = layer_by(by, 3), smooth((1, 3, 20, 24)).clamp(-200, 150)
     one, other = layer(u), layer(u + 40)
-    predictions = slice(0, 3 * PREDICTIONS)
+    predictions = slice(0, 3 * layer.predictions)
     assert torch.equal(other[:, predictions, 1:, 1:], one[:, predictions, 1:, 1:] + 40)
     assert torch.equal(other[:, predictions.stop :], one[:, predictions.stop :])
 
@@ -156,20 +171,22 @@ def test_a_texture_that_repeats_is_foreseen():
     assert left[1].mean() > 40
 
 
-def test_what_is_left_leans_on_the_channels_before():
-    layer, u = LocalLeastSquares(3, 256), smooth((1, 3, 9, 10))
+@KINDS
+def test_what_is_left_leans_on_the_channels_before(by):
+    layer, u = layer_by(by, 3), smooth((1, 3, 9, 10))
     numbers = layer(u)
-    q, g = numbers[:, :3].double(), numbers[:, 3 * PREDICTIONS :].double()
+    q, g = numbers[:, :3].double(), numbers[:, 3 * layer.predictions :].double()
     alone = u - q
     wanted = [alone[:, 0], alone[:, 1] - g[:, 0] * alone[:, 0]]
     wanted.append(alone[:, 2] - g[:, 1] * alone[:, 0] - g[:, 2] * alone[:, 1])
     assert torch.equal(layer.residuals(u, numbers), torch.stack(wanted, 1))
 
 
-def test_sums_fit_into_32_bits():
+@KINDS
+def test_sums_fit_into_32_bits(by):
     """What compiled code leans on."""
     largest = 2 * 2 * (MOST_LEVELS - 1)  # of 2 x − W − N
-    assert float(distances().sum()) * CELL * largest**2 < 2**31
+    assert float(by.weights().sum()) * by.cell * largest**2 < 2**31
     assert LARGEST_WEIGHT * 2**WEIGHT_BITS < 2**24  # float32 holds a weight
 
 

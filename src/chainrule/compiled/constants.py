@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import ctypes
 from importlib import import_module
+from operator import attrgetter
 from pathlib import Path
+from typing import Any
 
-from chainrule.nn import least_squares
+from chainrule.nn.least_squares import ALONE
+from chainrule.nn.surroundings import FAR, NEAR
 
+BRACES = str.maketrans("[()]", "{{}}")
 HEADER = Path(__file__).parent / "constants.h"
 
 OWNERS = {
@@ -55,18 +59,33 @@ OWNERS = {
         "SQUARES_BITS": "WEIGHT_BITS",
         **{
             name: name
-            for name in (
-                *("CELL", "ROWS", "BEFORE", "AFTER", "OWN", "LENT", "UP", "LEFT", "RIGHT", "FARTHEST_RIGHT"),
-                *("RIDGE", "WEIGHTS", "LARGEST_WEIGHT", "PREDICTION_BITS", "PREDICTIONS", "MOST_PREDICTED"),
-            )
+            for name in ("FARTHEST_RIGHT", "LARGEST_WEIGHT", "PREDICTION_BITS", "PREDICTIONS", "MOST_PREDICTED")
         },
+    },
+    "chainrule.nn.surroundings": {
+        f"{kind}_{name.upper()}": f"{kind}.{name}"
+        for kind in ("NEAR", "FAR")
+        for name in (
+            "own",
+            "lent",
+            "cell",
+            "rows",
+            "before",
+            "after",
+            "up",
+            "left",
+            "right",
+            "ridge",
+            "running",
+            "kinds",
+        )
     },
     "chainrule.compiled.walk.records": {
         name: name
         for name in (
             *("NORM", "ACTIVATE", "PRODUCT", "WIDE_PRODUCT", "ADD", "GATE", "SQUARES", "ATTEND", "PLACE", "RECALL"),
             *("LOGITS", "MADE", "MIXTURE", "LANES", "WIDE_LANES", "MOST_TAPS", "GROUP", "MOST_KEYS", "MOST_DEPTH"),
-            *("SQUARES_RING", "SQUARES_BLOCK", "MOST_SQUARES_WEIGHTS"),
+            *("SQUARES_RING", "SQUARES_COLUMNS", "SQUARES_BLOCK", "MOST_SQUARES_WEIGHTS"),
         )
     },
     "chainrule.compiled.training.layer_passes": {name: name for name in ("MOST_CHANNELS", "MOST_ROWS")},
@@ -77,7 +96,7 @@ OWNERS = {
 
 def constants() -> dict[str, int]:
     """Every constant by its name in C."""
-    return {c: int(getattr(import_module(file), python)) for file, of in OWNERS.items() for c, python in of.items()}
+    return {c: int(attrgetter(python)(import_module(file))) for file, of in OWNERS.items() for c, python in of.items()}
 
 
 def header() -> str:
@@ -92,10 +111,23 @@ def header() -> str:
     values = constants()
     for file, of in OWNERS.items():
         lines += [f"/* {'/'.join(file.split('.')[1:])}.py */", *(f"#define {name} {values[name]}" for name in of), ""]
-    for name, places in (("PLACES_OF_OTHERS", least_squares.OTHERS), ("PLACES_OF_ALONE", least_squares.ALONE)):
-        lines.append(f"#define {name} {{{', '.join(f'{{{row}, {column}}}' for row, column in places)}}}")
+    for name, values_of in tables().items():
+        lines.append(f"#define {name} {str(values_of).translate(BRACES)}")
     lines += ["", "/* all of them, in this order */", f"#define CONSTANTS {', '.join(values)}", "", "#endif", ""]
     return "\n".join(lines)
+
+
+def tables() -> dict[str, list[Any]]:
+    """What the header has beside single numbers, by its name in C."""
+    found: dict[str, list[Any]] = {"PLACES_OF_ALONE": list(ALONE)}
+    for name, by in (("NEAR", NEAR), ("FAR", FAR)):
+        cells = range(-by.before, by.after + 1)
+        found |= {
+            f"{name}_OTHERS": list(by.others),
+            f"{name}_COLUMNS": list(by.columns) or [0],
+            f"{name}_NEAREST": [by.nearest(cell) for cell in cells],
+        }
+    return found
 
 
 def layout(*records: type[ctypes.Structure]) -> int:

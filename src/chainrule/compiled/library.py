@@ -40,7 +40,7 @@ COUNTING = {
     "chainrule_width": [],
     "chainrule_multiplies": [],
     "chainrule_encode": [N, N, P, P, P, P],
-    "chainrule_squares": [N, N, N, N, N, N, N, P, P, P],
+    "chainrule_squares": [N, N, N, N, N, N, N, N, P, P, P],
 }
 """Functions that return a number."""
 SWITCH = "CHAINRULE_COMPILED"

@@ -32,17 +32,18 @@ SINGLY static void eliminate(int64_t n, double (*restrict a)[MOST_REGRESSORS], d
         for (int64_t i = 0; i < k; i++) y[i] -= a[k][i] * y[k];
 }
 
-void chainrule_solve(int64_t channels, const int32_t *sums, float *weights) {
-    static const double start[OWN] = {0, -0.5}, lent[1 + LENT] = {0.8, 0, 0.4};
-    const double grid = 1 << SQUARES_BITS, largest = LARGEST_WEIGHT;
+INLINE void solve(const surroundings *by, int64_t channels, const int32_t *sums, float *weights) {
+    static const double start[2] = {0, -0.5}, lent[3] = {0.8, 0, 0.4};
+    const double grid = 1 << SQUARES_BITS, largest = LARGEST_WEIGHT, ridge = (double)by->ridge;
     for (int64_t c = 0; c < channels; c++) {
         double a[MOST_REGRESSORS][MOST_REGRESSORS], y[MOST_REGRESSORS];
-        int64_t chosen[MOST_REGRESSORS], n = 0, target = VARIABLES * c + OWN;
-        for (int64_t k = 0; k < OWN; k++) y[n] = start[k], chosen[n++] = VARIABLES * c + k;
+        int64_t chosen[MOST_REGRESSORS], n = 0, target = by->variables * c + by->own;
+        for (int64_t k = 0; k < by->own; k++) y[n] = k < 2 ? start[k] : 0, chosen[n++] = by->variables * c + k;
         for (int64_t j = 0; j < c; j++) {
             const double near = j == c - 1;
-            y[n] = near * lent[0], chosen[n++] = VARIABLES * j + OWN;
-            for (int64_t k = 0; k < LENT; k++) y[n] = near * lent[1 + k], chosen[n++] = VARIABLES * j + k;
+            y[n] = near * lent[0], chosen[n++] = by->variables * j + by->own;
+            for (int64_t k = 0; k < by->lent; k++)
+                y[n] = k < 2 ? near * lent[1 + k] : 0, chosen[n++] = by->variables * j + k;
         }
         for (int64_t i = 0; i < n; i++) {
             const int64_t one = chosen[i];
@@ -50,8 +51,8 @@ void chainrule_solve(int64_t channels, const int32_t *sums, float *weights) {
                 const int64_t other = chosen[j];
                 a[i][j] = sums[one > other ? pairs_before(one) + other : pairs_before(other) + one];
             }
-            a[i][i] += RIDGE;
-            y[i] = sums[one > target ? pairs_before(one) + target : pairs_before(target) + one] + RIDGE * y[i];
+            a[i][i] += ridge;
+            y[i] = sums[one > target ? pairs_before(one) + target : pairs_before(target) + one] + ridge * y[i];
         }
         eliminate(n, a, y);
         for (int64_t i = 0; i < n; i++) {
@@ -61,51 +62,70 @@ void chainrule_solve(int64_t channels, const int32_t *sums, float *weights) {
     }
 }
 
+void chainrule_solve(const surroundings *by, int64_t channels, const int32_t *sums, float *weights) {
+    by->alone ? solve(&NEAR, channels, sums, weights) : solve(&FAR, channels, sums, weights);
+}
+
 /* ------------------------------------------------------------------------------------------------------ whole pictures */
 
 typedef struct {
     picture of;
-    int64_t pictures, numbers, failed;
-    const int64_t *near;
+    int64_t far, pictures, numbers, failed;
+    const int64_t *weights;
     float *to; /* (pictures, height, width, numbers) */
 } job;
 
-FOR_EVERY_PROCESSOR(whole_picture, (const job *j, const picture *of, int32_t *ring, float *to), (j, of, ring, to)) {
-    (void)tile;
-    const int64_t pairs = pairs_of(of->channels), cells = cells_of(of->width);
+INLINE void one_picture(const surroundings *by, const job *j, const picture *of, int32_t *room, float *to) {
+    const int64_t pairs = pairs_of(by, of->channels), cells = cells_of(by, of->width), rows = rows_of_cells(by);
     int32_t sums[MOST_PAIRS];
     float weights[MOST_SQUARES_WEIGHTS];
-    const rings in = {ring, ROWS + 1, cells, cells * pairs, pairs};
+    const rooms_of_sums in = {{room, rows, cells, cells * pairs, pairs},
+                              {room + rows * cells * pairs, rows_of_columns(by), cells, cells * pairs, pairs}};
     for (int64_t row = 0; row < of->height; row++)
         for (int64_t cell = 0; cell < cells; cell++) {
-            gather(of, j->near, &in, row, cell, sums);
-            chainrule_solve(of->channels, sums, weights);
-            for (int64_t column = cell * CELL; column < (cell + 1) * CELL && column < of->width; column++)
-                numbers_at(of, row, column, weights, to + (row * of->width + column) * j->numbers);
-            sum_cell(of, row, cell, cell_of(&in, row, cell));
+            sums_at(by, of, j->weights, &in, row, cell, sums);
+            chainrule_solve(by, of->channels, sums, weights);
+            for (int64_t column = cell * by->cell; column < (cell + 1) * by->cell && column < of->width; column++) {
+                float *numbers = to + (row * of->width + column) * j->numbers;
+                numbers_at(by, of, row, column, weights, numbers,
+                           numbers + (by->alone ? PREDICTIONS : 1) * of->channels);
+            }
+            keep_cell(by, of, &in, row, cell);
         }
+}
+
+FOR_EVERY_PROCESSOR(whole_picture, (const job *j, const picture *of, int32_t *room, float *to), (j, of, room, to)) {
+    (void)tile;
+    if (j->far)
+        one_picture(&FAR, j, of, room, to);
+    else
+        one_picture(&NEAR, j, of, room, to);
 }
 
 static void share_of(const void *argument, int64_t share, int64_t shares) {
     job *j = (job *)argument;
+    const surroundings *by = j->far ? &FAR : &NEAR;
     const int64_t size = j->of.channels * j->of.height * j->of.width, area = j->of.height * j->of.width;
-    int32_t *ring = malloc((ROWS + 1) * cells_of(j->of.width) * pairs_of(j->of.channels) * sizeof(int32_t));
-    if (!ring) {
+    const int64_t rows = rows_of_cells(by) + rows_of_columns(by);
+    int32_t *room = malloc(rows * cells_of(by, j->of.width) * pairs_of(by, j->of.channels) * sizeof(int32_t));
+    if (!room) {
         j->failed = 1;
         return;
     }
     for (int64_t n = j->pictures * share / shares; n < j->pictures * (share + 1) / shares; n++) {
         picture of = j->of;
         of.x += n * size;
-        whole_picture(j, &of, ring, j->to + n * area * j->numbers);
+        whole_picture(j, &of, room, j->to + n * area * j->numbers);
     }
-    free(ring);
+    free(room);
 }
 
-/* The numbers of all pixels of pictures x (pictures, channels, height, width), levels: 0, or 1 where memory has ended. */
-int64_t chainrule_squares(int64_t shares, int64_t pictures, int64_t channels, int64_t levels, int64_t height,
-                          int64_t width, int64_t numbers, const int64_t *x, const int64_t *near, float *to) {
-    job j = {{channels, levels, height, width, x}, pictures, numbers, 0, near, to};
+/* The numbers of all pixels of pictures x (pictures, channels, height, width), levels, by NEAR or FAR: 0, or 1 where memory
+   has ended. */
+int64_t chainrule_squares(int64_t shares, int64_t far, int64_t pictures, int64_t channels, int64_t levels,
+                          int64_t height, int64_t width, int64_t numbers, const int64_t *x, const int64_t *weights,
+                          float *to) {
+    job j = {{channels, levels, height, width, x}, far, pictures, numbers, 0, weights, to};
     beside_pytorch(share_of, &j, shares);
     return j.failed;
 }

@@ -94,7 +94,7 @@ QUICK = {"filters": 64, "blocks": 8}
 GRAYS = {"filters": 16, "blocks": 8}, {"filters": 36, "blocks": 10}
 """Two gated PixelCNNs, with about as many parameters together as the one of gated-made."""
 
-PHOTO = {"filters": 64, "blocks": 6, "layer_norm": False, "components": 5}
+PHOTO = {"filters": 64, "blocks": 6, "layer_norm": False, "components": 5, "prediction": 2}
 OWN = PHOTO | {"copies": 4}
 """Images of one's own may be drawings, whose pixels are often their neighbours again."""
 IMAGES = MUON | {"steps": 3000, "batch_size": 16, "eval_every": 500}

@@ -21,7 +21,6 @@ from chainrule.heads import HEADS
 from chainrule.models import checking
 from chainrule.models.base import AutoregressiveModel
 from chainrule.nn import (
-    PREDICTIONS,
     AttentionTrunk,
     GatedTrunk,
     LevelEncoding,
@@ -60,8 +59,8 @@ class ImageModel(AutoregressiveModel):
             prediction.
         embedding: cosines that τ is embedded in, for the quantile head; None for its default.
         encoding: how levels enter the network: "onehot" (also for codes without an order), "number", or "auto".
-        prediction: whether predictions of each pixel come first (`chainrule.nn.prediction`), which a logistic
-            head with levels encoded as numbers can start from; None does where it can.
+        prediction: how many kinds of least squares predict each pixel first (`chainrule.nn.prediction`), 0 to 2, for a
+            logistic head with levels encoded as numbers; None for 1 where that is so.
 
     Raises:
         ModelError: a name does not exist, a size is impossible, or an argument belongs to another head or trunk.
@@ -92,7 +91,7 @@ class ImageModel(AutoregressiveModel):
         components: int | None = None,
         embedding: int | None = None,
         encoding: str = "auto",
-        prediction: bool | None = None,
+        prediction: int | None = None,
         copies: int = 0,
     ) -> None:
         super().__init__(shape, levels)
@@ -113,10 +112,13 @@ class ImageModel(AutoregressiveModel):
         can_predict = head == "logistic" and not one_hot
         if prediction and not can_predict:
             raise ModelError("a prediction is for a logistic head over levels that enter as numbers: leave it out")
-        if can_predict and prediction is not False:
-            inner = TRUNKS[trunk](2 * inputs, filters, blocks, layer_norm, size=self.shape[1:])
-            self.trunk: Trunk | PredictingTrunk = PredictingTrunk(channels, self.levels, inner)
-            options |= {"predictions": PREDICTIONS, "copies": copies}
+        kinds = int(prediction) if prediction is not None else int(can_predict)
+        if kinds not in (0, 1, 2):
+            raise ModelError(f"there are no {prediction} kinds of least squares: use 0, 1 or 2")
+        if kinds:
+            inner = TRUNKS[trunk]((1 + kinds) * inputs, filters, blocks, layer_norm, size=self.shape[1:])
+            self.trunk: Trunk | PredictingTrunk = PredictingTrunk(channels, self.levels, inner, kinds)
+            options |= {"predictions": self.trunk.predictions, "copies": copies}
         else:
             self.trunk = TRUNKS[trunk](inputs, filters, blocks, layer_norm, one_hot=one_hot, size=self.shape[1:])
         self.head = HEADS[head](channels, self.levels, filters, self.encoding, **options)

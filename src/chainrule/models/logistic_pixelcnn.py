@@ -25,8 +25,8 @@ class LogisticPixelCNN(ImageModel):
     Args:
         shape, levels, filters, blocks, layer_norm: as for `PixelCNN`.
         components: logistics in each pixel's mixture.
-        prediction: whether predictions of each pixel come first, from which the means start; None, the
-            default, for more than 16 levels.
+        prediction: how many kinds of least squares predict each pixel first, 0 to 2, from which the means start; None,
+            the default, for 1 with more than 16 levels, else 0.
         copies: components beside these that copy a neighbour each, for drawings, where there is a prediction.
 
     Raises:
@@ -51,7 +51,7 @@ class LogisticPixelCNN(ImageModel):
         blocks: int = 12,
         layer_norm: bool = True,
         components: int = 10,
-        prediction: bool | None = None,
+        prediction: int | None = None,
         copies: int = 0,
     ) -> None:
         super().__init__(

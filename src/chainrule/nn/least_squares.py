@@ -2,17 +2,14 @@
 
     w_i^c = argmin_w Σ_{s near i, s < i} ω_s (t_s^c − w · f_s^c)² + λ |w − w_0^c|²,      t = 2x − W − N
 
-f^c are neighbours of a pixel in channel c, and for each earlier channel its t and three of its neighbours; all but
-W − N are taken less W + N, so that a brighter picture has a prediction as much brighter. Samples s lie in cells of four
-columns in the last `ROWS` rows, weighted by the cells' distance. All pixels of a cell share their w. What is left of an
-edge or a texture is then small even where no network has seen the like.
+f^c are neighbours of a pixel in channel c, and for each earlier channel its t and some of its neighbours; all but
+W − N are taken less W + N, so that a brighter picture has a prediction as much brighter. Samples s lie in cells of a few
+columns, whose weights ω, like the neighbours, are one of two kinds of `chainrule.nn.surroundings`. All pixels of a cell
+share their w. What is left of an edge or a texture is then small even where no network has seen the like.
 
 The same on every machine: samples are whole numbers, so that their sums are exact in float64 in any order; elimination
 takes single operations, which IEEE 754 rounds alike, in a fixed order; weights are then rounded to multiples of 2^-12,
 predictions to 2^-10. Nothing is trained, and there is no gradient.
-
-What a pixel needs lies in the rows above up to three columns to the right of its cell's first pixel (seven in rows
-before the last), so that a walk by fronts (`chainrule.nn.fronts`) knows it.
 
 References: Wu, Barthel, Zhang, Piecewise 2D Autoregression for Predictive Image Coding, 1998,
 https://doi.org/10.1109/ICIP.1998.727397; Meyer and Tischer, GLICBAWLS: Grey Level Image Compression by Adaptive
@@ -26,18 +23,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from chainrule.nn import passes
-
-CELL = 4
-"""Columns that share their weights."""
-
-ROWS, BEFORE, AFTER = 12, 3, 1
-"""Rows above, cells to the left and cells to the right that samples are taken from."""
-
-OTHERS = ((-1, -1), (-1, 1), (0, -2), (-2, 0), (-2, 1))
-"""Rows and columns away of the neighbours beside W and N."""
+from chainrule.nn.surroundings import NEAR, Surroundings
 
 ALONE = ((0, -1), (-1, 0), (-1, -1), (-1, 1), (0, -2), (-2, 0), (-1, 2), (-1, -2), (-2, 1), (-2, -1))
-"""And of those that are predictions by themselves, besides the plane ¾ W + ¾ N − ½ NW."""
+"""Rows and columns away of the neighbours that are predictions by themselves, besides the plane ¾ W + ¾ N − ½ NW."""
 
 PREDICTIONS = 2 + len(ALONE)
 """Of every channel: by least squares, by the plane, by single neighbours."""
@@ -45,44 +34,11 @@ PREDICTIONS = 2 + len(ALONE)
 MOST_PREDICTED, MOST_LEVELS = 4, 256
 """Channels and levels that compiled code has room for, at most."""
 
-OWN, LENT = len(OTHERS) + 1, 3
-"""How many neighbours predict their own channel, and how many of them a later one."""
-
-UP, LEFT, RIGHT = 2, 2, 1
-"""Rows and columns that neighbours are away: a sample has all of them inside of the picture."""
-
 FARTHEST_RIGHT = max(column for _, column in ALONE)
 """Columns that the predictions by single neighbours are away."""
 
-FAR = (117, 45, 10)
-"""Squared distances up to which samples count twice as much as those farther away."""
-
-WEIGHTS = len(FAR) + 1
-"""How many weights there are: 1, 2, 4, …."""
-
-RIDGE = 256
-"""λ, in half-bins squared."""
-
 WEIGHT_BITS, LARGEST_WEIGHT = 12, 4
 PREDICTION_BITS = 10
-
-TOP = ROWS + UP
-"""Rows above a pixel that its numbers come from."""
-
-
-def distances() -> Tensor:
-    """ω of each cell, (ROWS + 1, BEFORE + AFTER + 1), the last row being the pixel's own: powers of two.
-
-    >>> distances()[-3:].long().tolist()
-    [[1, 2, 4, 8, 4], [1, 2, 4, 8, 0], [1, 2, 4, 0, 0]]
-    """
-    weights = torch.zeros(ROWS + 1, BEFORE + AFTER + 1, dtype=torch.float64)
-    for row in range(ROWS + 1):
-        for cell in range(-BEFORE, AFTER + 1):
-            if (row or cell < 0) and (row > 1 or cell <= 0):
-                far = row * row + (CELL * cell) ** 2
-                weights[ROWS - row, BEFORE + cell] = 2 ** sum(far <= bound for bound in FAR)
-    return weights
 
 
 def shifted(x: Tensor, row: int, column: int) -> Tensor:
@@ -95,11 +51,14 @@ def shifted(x: Tensor, row: int, column: int) -> Tensor:
 class LocalLeastSquares(nn.Module):
     """Predictions of every pixel, and how the first of each channel leans on the channels before. It has no parameters.
 
-    Its numbers of a pixel are `PREDICTIONS` · C predictions, all channels of a prediction side by side, and
-    C (C − 1) / 2 slopes, of channel 1 on 0, of 2 on 0, of 2 on 1, ….
+    Its numbers of a pixel are predictions, all channels of a prediction side by side, and C (C − 1) / 2 slopes, of
+    channel 1 on 0, of 2 on 0, of 2 on 1, …. Predictions are that by least squares and, if `alone`, those by the plane
+    and by single neighbours, `PREDICTIONS` in all.
 
     Args:
         channels, levels: of the pixels.
+        by: neighbours and samples.
+        alone: whether there are other predictions than that by least squares.
 
     >>> ramp = torch.arange(20.0).expand(1, 1, 16, 20) * 2 - 255
     >>> (LocalLeastSquares(1, 256)(ramp) - ramp)[0, 0, -1, 8:-1].abs().max() < 0.1
@@ -108,20 +67,23 @@ class LocalLeastSquares(nn.Module):
 
     composes_exactly = True
 
-    def __init__(self, channels: int, levels: int) -> None:
+    def __init__(self, channels: int, levels: int, by: Surroundings = NEAR, *, alone: bool = True) -> None:
         super().__init__()
-        self.channels, self.levels = channels, levels
-        self.variables = (OWN + 1) * channels  # a channel's neighbours, and its t behind them
-        self.near = distances()
+        self.channels, self.levels, self.by, self.alone = channels, levels, by, alone
+        self.predictions = PREDICTIONS if alone else 1
+        self.own = by.own
+        self.variables = (self.own + 1) * channels  # a channel's neighbours, and its t behind them
+        self.weights = by.weights()
 
     def regressors(self, channel: int) -> list[int]:
         """Which variables predict a channel."""
-        own = [(OWN + 1) * channel + k for k in range(OWN)]
-        return own + [(OWN + 1) * j + k for j in range(channel) for k in (OWN, *range(LENT))]
+        own, each = self.own, self.own + 1
+        lent = [each * j + k for j in range(channel) for k in (own, *range(self.by.lent))]
+        return [each * channel + k for k in range(own)] + lent
 
     def start_weights(self, channel: int) -> list[float]:
         """w_0: those of the plane ¾ W + ¾ N − ½ NW, and 0.8 of what it left of the channel before."""
-        own, lent = [0.0, -0.5] + [0.0] * (OWN - 2), [0.8, 0.0, 0.4] + [0.0] * (LENT - 2)
+        own, lent = [0.0, -0.5] + [0.0] * (self.own - 2), [0.8, 0.0, 0.4] + [0.0] * (self.by.lent - 2)
         return own + [number * (j == channel - 1) for j in range(channel) for number in lent]
 
     @torch.no_grad()
@@ -129,18 +91,18 @@ class LocalLeastSquares(nn.Module):
         """Pixels in half-bins, whole numbers (B, C, H, W) → its numbers, float32, (B, numbers, H, W)."""
         if (faster := passes.of(self, "forward")(self, u)) is not None:
             return faster
-        height, width = u.shape[-2:]
+        (height, width), by = u.shape[-2:], self.by
         variables, base = self.variables_of(u.double(), u.new_ones(height, width, dtype=torch.float64))
-        sums = F.pad(self.products(variables, self.valid(height, width, u.device)), (BEFORE, AFTER, ROWS, 0))
+        sums = F.pad(self.products(variables, self.valid(height, width, u.device)), (by.before, by.after, by.rows, 0))
         near = sum(
-            weight * sums[..., row : row + height, cell : sums.shape[-1] - BEFORE - AFTER + cell]
-            for row, weights in enumerate(self.near.tolist())
+            weight * sums[..., row : row + height, cell : sums.shape[-1] - by.before - by.after + cell]
+            for row, weights in enumerate(self.weights.tolist())
             for cell, weight in enumerate(weights)
             if weight
         )
         assert isinstance(near, Tensor)
         weights = [
-            self.solve(near, c).movedim(-1, 1).repeat_interleave(CELL, -1)[..., :width] for c in range(self.channels)
+            self.solve(near, c).movedim(-1, 1).repeat_interleave(by.cell, -1)[..., :width] for c in range(self.channels)
         ]
         alone = torch.stack([shifted(u.double(), *place) for place in ALONE], 1)
         inside = torch.stack([shifted(torch.ones_like(u[:1, 0], dtype=torch.float64), *place) for place in ALONE], 1)
@@ -149,7 +111,7 @@ class LocalLeastSquares(nn.Module):
     def valid(self, height: int, width: int, device: torch.device) -> Tensor:
         """Which pixels are samples, (H, W): 1 or 0."""
         valid = torch.zeros(height, width, dtype=torch.float64, device=device)
-        valid[UP:, LEFT : width - RIGHT] = 1
+        valid[self.by.up :, self.by.left : width - self.by.right] = 1
         return valid
 
     def variables_of(self, u: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
@@ -164,7 +126,7 @@ class LocalLeastSquares(nn.Module):
         west, north = shifted(u, 0, -1), shifted(u, -1, 0)
         west, north = west + (1 - shifted(inside, 0, -1)) * north, north + (1 - shifted(inside, -1, 0)) * west
         base = west + north
-        others = [(2 * shifted(u, *place) - base) * shifted(inside, *place) for place in OTHERS]
+        others = [(2 * shifted(u, *place) - base) * shifted(inside, *place) for place in self.by.others]
         return torch.stack([west - north, *others, 2 * u - base], 2).flatten(1, 2), base
 
     def products(self, variables: Tensor, valid: Tensor) -> Tensor:
@@ -172,19 +134,20 @@ class LocalLeastSquares(nn.Module):
         one, other = torch.tril_indices(self.variables, self.variables, device=variables.device)
         samples = variables * valid
         products = samples[:, one] * samples[:, other]
-        return F.pad(products, (0, -products.shape[-1] % CELL)).unflatten(-1, (-1, CELL)).sum(-1)
+        cell = self.by.cell
+        return F.pad(products, (0, -products.shape[-1] % cell)).unflatten(-1, (-1, cell)).sum(-1)
 
     def solve(self, sums: Tensor, channel: int) -> Tensor:
         """The weights of a channel from the sums of products, (B, pairs, …) → (B, …, regressors)."""
         chosen, sums = self.regressors(channel), sums.movedim(1, -1)
-        n, target = len(chosen), (OWN + 1) * channel + OWN
+        n, target, ridge = len(chosen), (self.own + 1) * channel + self.own, self.by.ridge
 
         def place(i: int, j: int) -> int:
             return max(i, j) * (max(i, j) + 1) // 2 + min(i, j)
 
         a = sums[..., [place(i, j) for i in chosen for j in chosen]].unflatten(-1, (n, n))
-        y = sums[..., [place(i, target) for i in chosen]] + RIDGE * sums.new_tensor(self.start_weights(channel))
-        a.diagonal(dim1=-2, dim2=-1).add_(RIDGE)
+        y = sums[..., [place(i, target) for i in chosen]] + ridge * sums.new_tensor(self.start_weights(channel))
+        a.diagonal(dim1=-2, dim2=-1).add_(ridge)
         factors, inverses = [], []
         for k in range(n):
             inverses.append(1.0 / a[..., k, k, None])
@@ -211,18 +174,22 @@ class LocalLeastSquares(nn.Module):
         for channel, weight in enumerate(weights):
             inputs = variables[:, self.regressors(channel)]
             for j, earlier in enumerate(predicted):  # in the place of what is not known yet
-                inputs[:, OWN + (LENT + 1) * j] = 2 * earlier - base[:, j]
-            slopes += weight[:, OWN :: LENT + 1].unbind(1)
+                inputs[:, self.own + (self.by.lent + 1) * j] = 2 * earlier - base[:, j]
+            slopes += weight[:, self.own :: self.by.lent + 1].unbind(1)
             whole = (base[:, channel] + (weight * inputs).sum(1)).mul_(2.0 ** (PREDICTION_BITS - 1)).round_()
             predicted.append(whole.mul_(2.0**-PREDICTION_BITS).clamp_(1 - self.levels, self.levels - 1))
-        first = torch.stack(predicted, 1)
-        plane = base / 2 - variables[:, 1 :: OWN + 1] / 4
-        alone = torch.where(inside.unsqueeze(2) > 0, alone, first.unsqueeze(1))
-        return torch.cat([first, plane, alone.flatten(1, 2), *(slope.unsqueeze(1) for slope in slopes)], 1).float()
+        found = [first := torch.stack(predicted, 1)]
+        if self.alone:
+            alone = torch.where(inside.unsqueeze(2) > 0, alone, first.unsqueeze(1))
+            found += [base / 2 - variables[:, 1 :: self.own + 1] / 4, alone.flatten(1, 2)]
+        return torch.cat([*found, *(slope.unsqueeze(1) for slope in slopes)], 1).float()
 
     def residuals(self, u: Tensor, numbers: Tensor) -> Tensor:
         """What predictions leave of pixels (B, C, …) in half-bins, channels leaning on those before: float64, exact."""
-        predicted, slopes = numbers[:, : self.channels].double(), numbers[:, PREDICTIONS * self.channels :].double()
+        predicted, slopes = (
+            numbers[:, : self.channels].double(),
+            numbers[:, self.predictions * self.channels :].double(),
+        )
         alone, pair = u.double().round() - predicted, 0
         found = []
         for channel in range(self.channels):
@@ -242,22 +209,23 @@ class LeastSquaresState:
     """The pixels seen so far, in half-bins, with a border; and the sums of products of their cells."""
 
     def __init__(self, layer: LocalLeastSquares, batch: int, height: int, width: int, device: torch.device) -> None:
-        self.layer, border = layer, (LEFT, FARTHEST_RIGHT, UP, 0)
-        self.valid, self.near = layer.valid(height, width, device), layer.near.to(device)
+        by = layer.by
+        self.layer, border = layer, (by.left, max(by.right, FARTHEST_RIGHT), by.up, 0)
+        self.valid, self.weights = layer.valid(height, width, device), layer.weights.to(device)
         self.inside = F.pad(torch.ones_like(self.valid), border)
         self.seen = self.valid.new_zeros(batch, layer.channels, *self.inside.shape)
         pairs = layer.variables * (layer.variables + 1) // 2
-        self.sums = self.valid.new_zeros(batch, pairs, height, -(-width // CELL))
+        self.sums = self.valid.new_zeros(batch, pairs, height, -(-width // by.cell))
 
     @torch.no_grad()
     def numbers(self, rows: Tensor, columns: Tensor) -> Tensor:
         """The numbers of n pixels of each picture, whose neighbours are known: float32, (n · B, numbers)."""
         layer, (patches, inside, variables, base) = self.layer, self._around(rows, columns)
         near = self.sums.new_empty(len(rows), *self.sums.shape[:2])
-        for n, place in enumerate(zip(rows.tolist(), (columns // CELL).tolist(), strict=True)):
+        for n, place in enumerate(zip(rows.tolist(), (columns // layer.by.cell).tolist(), strict=True)):
             near[n] = self._near(*place)
         weights = [layer.solve(near.flatten(0, 1), channel) for channel in range(layer.channels)]
-        down, right = torch.tensor(ALONE).T + torch.tensor([[UP], [LEFT]])
+        down, right = torch.tensor(ALONE).T + torch.tensor([[layer.by.up], [layer.by.left]])
         alone = patches[:, :, down, right].transpose(1, 2)
         return layer.numbers_of(weights, variables, base, alone, inside[:, 0, down, right])
 
@@ -265,24 +233,27 @@ class LeastSquaresState:
     def observe(self, rows: Tensor, columns: Tensor, u: Tensor) -> None:
         """Remember pixels (n · B, C) in half-bins."""
         pixels = u.double().round().unflatten(0, (-1, len(self.seen))).permute(1, 2, 0)
-        self.seen[:, :, rows + UP, columns + LEFT] = pixels
+        by = self.layer.by
+        self.seen[:, :, rows + by.up, columns + by.left] = pixels
         variables = self._around(rows, columns)[2]
         one, other = torch.tril_indices(self.layer.variables, self.layer.variables)
         products = (variables[:, one] * variables[:, other]).unflatten(0, (-1, len(self.seen))).permute(1, 2, 0)
-        self.sums[:, :, rows, columns // CELL] += products * self.valid[rows, columns]
+        self.sums[:, :, rows, columns // by.cell] += products * self.valid[rows, columns]
 
     def _near(self, row: int, cell: int) -> Tensor:
         """The weighted sums around one cell of each picture, (B, pairs)."""
-        top, left = max(0, row - ROWS), max(0, cell - BEFORE)
-        sums = self.sums[:, :, top : row + 1, left : cell + AFTER + 1]
-        first = left - cell + BEFORE
-        return (sums * self.near[top - row + ROWS :, first : first + sums.shape[-1]]).sum((-2, -1))
+        by = self.layer.by
+        top, left = max(0, row - by.rows), max(0, cell - by.before)
+        sums = self.sums[:, :, top : row + 1, left : cell + by.after + 1]
+        first = left - cell + by.before
+        return (sums * self.weights[top - row + by.rows :, first : first + sums.shape[-1]]).sum((-2, -1))
 
     def _around(self, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The patches around pixels (n · B, C, …), what of them is inside, variables and W + N of the pixels."""
-        down = rows[:, None, None] + torch.arange(UP + 1)[:, None]
-        right = columns[:, None, None] + torch.arange(LEFT + 1 + FARTHEST_RIGHT)
+        by = self.layer.by
+        down = rows[:, None, None] + torch.arange(by.up + 1)[:, None]
+        right = columns[:, None, None] + torch.arange(by.left + 1 + max(by.right, FARTHEST_RIGHT))
         patches = self.seen[:, :, down, right].permute(2, 0, 1, 3, 4).flatten(0, 1)
         inside = self.inside[down, right].repeat_interleave(len(self.seen), 0)[:, None]
         variables, base = self.layer.variables_of(patches, inside)
-        return patches, inside, variables[:, :, UP, LEFT], base[:, :, UP, LEFT]
+        return patches, inside, variables[:, :, by.up, by.left], base[:, :, by.up, by.left]

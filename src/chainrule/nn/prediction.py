@@ -4,10 +4,11 @@
 
 The inner trunk reads the pixels x and s, the softsign of the residuals, in which differences of one level are seen
 (`chainrule.nn.least_squares`). Its features are followed by predictions of every channel: that of least squares, then
-a plane through three neighbours, then ten neighbours by themselves; and by the slopes of the first. The head mixes
-them with weights that the features choose (`chainrule.heads.mixture`). To know a neighbour to a precision of 1/256 is
-then no longer the network's task, nor to follow an edge. All this is computed from whole numbers, in float64, without
-rounding or with the same rounding everywhere: a float model and its exact form share it.
+a plane through three neighbours, then ten neighbours by themselves; and by the slopes of the first. A second kind of
+least squares, with samples from farther away, can be one more prediction behind these, and its residuals more inputs.
+The head mixes them with weights that the features choose (`chainrule.heads.mixture`). To know a neighbour to a
+precision of 1/256 is then no longer the network's task, nor to follow an edge. All this is computed from whole numbers,
+in float64, without rounding or with the same rounding everywhere: a float model and its exact form share it.
 
 References: Weinberger et al., The LOCO-I Lossless Image Compression Algorithm, 2000, section III.A (prediction from
 neighbours, residuals as contexts), https://doi.org/10.1109/83.855427; Jia et al., Dynamic Filter Networks, 2016
@@ -17,7 +18,7 @@ neighbours, residuals as contexts), https://doi.org/10.1109/83.855427; Jia et al
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -25,7 +26,8 @@ from torch import Tensor, nn
 
 from chainrule.nn.conv import MaskedConv2d
 from chainrule.nn.fronts import Fronts
-from chainrule.nn.least_squares import TOP, LeastSquaresState, LocalLeastSquares
+from chainrule.nn.least_squares import LeastSquaresState, LocalLeastSquares
+from chainrule.nn.surroundings import FAR, NEAR
 from chainrule.nn.trunk import Trunk
 
 SOFTNESS = 16.0
@@ -41,17 +43,13 @@ def softsign(residual: Tensor) -> Tensor:
     return residual / (residual.abs() + SOFTNESS)
 
 
-def together(features: Tensor, numbers: Tensor) -> Tensor:
-    """Features and, behind them, predictions, for which bfloat16's eight bits would not do."""
-    return torch.cat([features, numbers], 1)  # in the wider of both types
-
-
 class PredictingTrunk(nn.Module):
     """A trunk that reads pixels and their residuals, and whose features end with predictions of each channel.
 
     Args:
         channels, levels: of the pixels, which are encoded as numbers.
-        inner: a trunk of 2 · channels inputs.
+        inner: a trunk of (1 + kinds) · channels inputs.
+        kinds: of least squares, 1 or 2.
 
     >>> from chainrule.nn import MaskedTrunk
     >>> trunk = PredictingTrunk(3, 256, MaskedTrunk(6, 8, blocks=1, layer_norm=False))
@@ -61,12 +59,18 @@ class PredictingTrunk(nn.Module):
 
     composes_exactly = True
 
-    def __init__(self, channels: int, levels: int, inner: Trunk) -> None:
+    def __init__(self, channels: int, levels: int, inner: Trunk, kinds: int = 1) -> None:
         super().__init__()
-        self.levels = levels
-        self.squares = LocalLeastSquares(channels, levels)
+        self.channels, self.levels = channels, levels
+        self.squares = LocalLeastSquares(channels, levels, NEAR)
+        self.far = LocalLeastSquares(channels, levels, FAR, alone=False) if kinds > 1 else None
+        self.predictions = sum(layer.predictions for layer in self.layers())
         self.inner = inner
-        self.reach, self.periodic = TOP + inner.reach, False
+        self.reach, self.periodic = max(layer.by.top for layer in self.layers()) + inner.reach, False
+
+    def layers(self) -> list[LocalLeastSquares]:
+        """The kinds of least squares."""
+        return [self.squares] if self.far is None else [self.squares, self.far]
 
     @property
     def hidden(self) -> MaskedConv2d:
@@ -85,9 +89,17 @@ class PredictingTrunk(nn.Module):
         """Pixels in -1 … 1 as whole half-bins, float64."""
         return (x.detach().double() * (self.levels - 1)).round()
 
-    def inputs(self, x: Tensor, numbers: Tensor, u: Tensor) -> Tensor:
-        """What the inner trunk reads: pixels and their softened residuals."""
-        return torch.cat([x, softsign(self.squares.residuals(u, numbers)).to(x.dtype)], 1)
+    def inputs(self, x: Tensor, numbers: Sequence[Tensor], u: Tensor) -> Tensor:
+        """What the inner trunk reads: pixels, and their softened residuals behind each kind of least squares."""
+        residuals = [layer.residuals(u, found) for layer, found in zip(self.layers(), numbers, strict=True)]
+        return torch.cat([x, *(softsign(residual).to(x.dtype) for residual in residuals)], 1)
+
+    def together(self, features: Tensor, numbers: Sequence[Tensor]) -> Tensor:
+        """Features and, behind them, predictions and slopes, for which bfloat16's eight bits would not do."""
+        first, *others = numbers
+        first, slopes = first.tensor_split([self.squares.predictions * self.channels], 1)
+        others = [found[:, : self.channels] for found in others]
+        return torch.cat([features, first, *others, slopes], 1)  # in the wider of the types
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """The features and predictions of every pixel, each from the pixels before it.
@@ -101,29 +113,32 @@ class PredictingTrunk(nn.Module):
             first.
         """
         u = self.half_bins(x)
-        numbers = self.squares(u)
-        return together(self.inner(self.inputs(x, numbers, u), context), numbers)
+        numbers = [layer(u) for layer in self.layers()]
+        return self.together(self.inner(self.inputs(x, numbers, u), context), numbers)
 
     def start(self, batch: int, height: int, width: int, context: Tensor | None = None) -> PredictingState:
         """The state before the first pixel."""
         inner = self.inner.start(batch, height, width, context)
-        return PredictingState(self.squares.start(batch, height, width, self.hidden.weight.device), inner, width)
+        return PredictingState(self._squares(batch, height, width), inner, width)
 
     def start_fronts(self, fronts: Fronts) -> PredictingState:
         """The state before the first front of one picture, as for a trunk."""
-        squares = self.squares.start(fronts.pictures, fronts.height, fronts.width, self.hidden.weight.device)
+        squares = self._squares(fronts.pictures, fronts.height, fronts.width)
         return PredictingState(squares, self.inner.start_fronts(fronts), len(fronts), fronts)
+
+    def _squares(self, batch: int, height: int, width: int) -> list[LeastSquaresState]:
+        return [layer.start(batch, height, width, self.hidden.weight.device) for layer in self.layers()]
 
     def step(self, state: PredictingState) -> Tensor:
         """The features and predictions of the next pixel, as `forward` has them at each."""
-        state.numbers = state.squares.numbers(*state.place())
-        return together(self.inner.step(state.inner), state.numbers)
+        state.numbers = [squares.numbers(*state.place()) for squares in state.squares]
+        return self.together(self.inner.step(state.inner), state.numbers)
 
     def observe(self, state: PredictingState, pixel: Tensor) -> None:
         """Tell the state the encoded pixel, (B, channels), and go on to the next."""
-        assert state.numbers is not None
         u = self.half_bins(pixel)
-        state.squares.observe(*state.place(), u)
+        for squares in state.squares:
+            squares.observe(*state.place(), u)
         self.inner.observe(state.inner, self.inputs(pixel, state.numbers, u))
         state.column += 1
         if state.fronts is None and state.column == state.width:
@@ -134,13 +149,13 @@ class PredictingTrunk(nn.Module):
 class PredictingState:
     """Where a walk stands: what its parts remember, the place, and the predictions of the pixel at hand."""
 
-    squares: LeastSquaresState
+    squares: list[LeastSquaresState]
     inner: Any
     width: int  # or the number of fronts
     fronts: Fronts | None = None
     row: int = 0
     column: int = 0  # or the front
-    numbers: Tensor | None = None
+    numbers: list[Tensor] = field(default_factory=list)
 
     def place(self) -> tuple[Tensor, Tensor]:
         """Rows and columns of the pixel at hand, or of all of the front."""

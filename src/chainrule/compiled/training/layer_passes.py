@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from chainrule.compiled.library import available, library
-from chainrule.nn.least_squares import MOST_LEVELS, MOST_PREDICTED, PREDICTIONS
+from chainrule.nn.least_squares import MOST_LEVELS, MOST_PREDICTED
+from chainrule.nn.surroundings import FAR, NEAR
 
 MOST_CHANNELS = 1024
 MOST_ROWS = 64
@@ -255,6 +256,7 @@ def channels_last(x: Tensor) -> Tensor:
 def squares_fit(layer: Any, u: Tensor) -> bool:
     """Whether `squares` takes pixels in half-bins, (B, C, H, W): sums of products must not outgrow 32 bits."""
     small = layer.levels <= MOST_LEVELS and layer.channels <= MOST_PREDICTED
+    small = small and (layer.by, layer.alone) in ((NEAR, True), (FAR, False))
     return small and u.device.type == "cpu" and plain() and available()
 
 
@@ -262,10 +264,10 @@ def squares(layer: Any, u: Tensor) -> Tensor:
     """The numbers of local least squares, float32: pixels in half-bins (B, C, H, W) → (B, numbers, H, W)."""
     batch, channels, height, width = u.shape
     x = ((u.double() + (layer.levels - 1)) / 2).round().long().contiguous()
-    numbers = PREDICTIONS * channels + channels * (channels - 1) // 2
-    to, near = torch.empty(batch, height, width, numbers), layer.near.long()
-    given = shares(x.numel() * 64), batch, channels, layer.levels, height, width, numbers
+    numbers = layer.predictions * channels + channels * (channels - 1) // 2
+    to, weights = torch.empty(batch, height, width, numbers), layer.weights.long()
+    given = shares(x.numel() * 64), layer.by == FAR, batch, channels, layer.levels, height, width, numbers
     code: Any = library()
-    if x.numel() and code.chainrule_squares(*given, x.data_ptr(), near.data_ptr(), to.data_ptr()):
+    if x.numel() and code.chainrule_squares(*given, x.data_ptr(), weights.data_ptr(), to.data_ptr()):
         raise MemoryError
     return to.permute(0, 3, 1, 2)

@@ -7,13 +7,24 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from chainrule.compiled.walk.records import LANES, SQUARES_BLOCK
-from chainrule.nn.least_squares import OWN
+from chainrule.compiled.walk.records import (
+    LANES,
+    MOST_SQUARES_WEIGHTS,
+    SQUARES_BLOCK,
+    SQUARES_COLUMNS,
+    SQUARES_RING,
+)
+from chainrule.nn.surroundings import Surroundings
 
 
-def places_of_pairs(channels: int) -> int:
-    """Numbers that the products of all pairs of variables take (squares.h)."""
-    return sum(-(-(a + 1) // SQUARES_BLOCK) * SQUARES_BLOCK for a in range((OWN + 1) * channels))
+def room_of(by: Surroundings, channels: int, width: int | None) -> int:
+    """Numbers that a kind of least squares remembers (walk/predictions.h), of an image; without a width, by fronts."""
+    pairs = sum(-(-(a + 1) // SQUARES_BLOCK) * SQUARES_BLOCK for a in range((by.own + 1) * channels))
+    cells, columns = SQUARES_RING, SQUARES_COLUMNS
+    if width is not None:
+        across = -(-width // by.cell)
+        cells, columns = ((by.running or by.rows) + 1) * across, (by.nearest(by.after) + 1) * across
+    return MOST_SQUARES_WEIGHTS + (cells + (columns if by.running else 0)) * pairs
 
 
 def rounded(length: int) -> int:

@@ -28,6 +28,7 @@ typedef struct {
     number *slopes;       /* (C (C - 1) / 2): of the first prediction, real ones */
     number *predicted;    /* (1 + copies, C): what means start from, as `first` */
     number *sum, *divisor;                 /* of the channel at hand */
+    number *far, *far_slopes; /* as `first`, but real, and `slopes`: of the second kind of least squares, if there is one */
 } mixture;
 
 INLINE mixture mixture_of(const program *p, double *room) {
@@ -38,6 +39,7 @@ INLINE mixture mixture_of(const program *p, double *room) {
     m.scales = m.means + c * k, m.coefficients = m.scales + c * k;
     m.first = m.coefficients + c * (c - 1) / 2 * k, m.seen = m.first + c, m.slopes = m.seen + c;
     m.sum = m.slopes + c * (c - 1) / 2, m.divisor = m.sum + 1, m.predicted = m.divisor + 1;
+    m.far = m.predicted + (1 + p->copies) * c, m.far_slopes = m.far + c;
     return m;
 }
 
@@ -45,6 +47,15 @@ INLINE mixture mixture_of(const program *p, double *room) {
 INLINE const number *start_of(const program *p, const mixture *m, int64_t k) {
     const int64_t plain = p->components - p->copies;
     return m->predicted + (k < plain ? 0 : k - plain + 1) * p->channels;
+}
+
+/* Remember what residuals behind the second kind of least squares will be taken from. */
+INLINE void keep_far(const program *p, const float *predictions, const mixture *m) {
+    if (p->predictions <= PREDICTIONS) return;
+    const int64_t pairs = p->channels * (p->channels - 1) / 2;
+    const float *slopes = predictions + p->predictions * p->channels + pairs;
+    for (int64_t c = 0; c < p->channels; c++) m->far[c].real = predictions[PREDICTIONS * p->channels + c];
+    for (int64_t i = 0; i < pairs; i++) m->far_slopes[i].real = slopes[i];
 }
 
 INLINE double between(double x, double low, double high) { return x < low ? low : x > high ? high : x; } /* keeps NaN */
@@ -118,6 +129,7 @@ INLINE void split_whole(const program *p, const double *x, const float *predicti
         for (int64_t j = 0; j < k; j++) m->coefficients[i * k + j].whole += (int64_t)(slope * (double)ONE);
     }
     mix_whole(p, x + pairs, predictions, m);
+    keep_far(p, predictions, m);
 }
 
 /* Make the channel ready, once the ones before it are known. */
@@ -198,6 +210,7 @@ INLINE void split_real(const program *p, const double *x, const float *predictio
         m->coefficients[i].real = tanh(x[i]) + slope;
     }
     mix_real(p, x + pairs, predictions, m);
+    keep_far(p, predictions, m);
 }
 
 INLINE void begin_real(const program *p, const mixture *m, int64_t channel) {
@@ -239,14 +252,16 @@ INLINE void take_real(const program *p, const mixture *m, int64_t channel, int64
     }
 }
 
-/* What the first prediction leaves of a channel's value in half-bins, leaning on the channels before: without rounding. */
-INLINE double residual_of(const program *p, double *room, int64_t channel, int64_t value) {
+/* What a kind of least squares leaves of a channel's value in half-bins, leaning on the channels before: without rounding. */
+INLINE double residual_of(const program *p, double *room, int64_t far, int64_t channel, int64_t value) {
     const mixture m = mixture_of(p, room);
-    const number *slopes = m.slopes + channel * (channel - 1) / 2;
+    const number *slopes = (far ? m.far_slopes : m.slopes) + channel * (channel - 1) / 2;
     double left = (double)(2 * value - (p->levels - 1));
     for (int64_t j = -1; j < channel; j++) {
         const int64_t of = j < 0 ? channel : j;
-        const double first = p->exact ? (double)m.first[of].whole / (1 << LENGTH_BITS) : m.first[of].real;
+        const double first = far        ? m.far[of].real
+                             : p->exact ? (double)m.first[of].whole / (1 << LENGTH_BITS)
+                                        : m.first[of].real;
         if (j < 0)
             left -= first;
         else

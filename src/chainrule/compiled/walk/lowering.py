@@ -32,6 +32,7 @@ from chainrule.heads.mixture import offset
 from chainrule.models import ImageModel
 from chainrule.nn import LocalLeastSquares, MaskedLinear, PredictingTrunk
 from chainrule.nn.least_squares import MOST_LEVELS, MOST_PREDICTED
+from chainrule.nn.surroundings import FAR, NEAR
 
 MASKED = (MaskedLinear, ExactMaskedLinear)
 LINEAR = (nn.Linear, ExactLinear)
@@ -85,16 +86,16 @@ def by_fronts(model: Model) -> Program | None:
 
 def add_trunk(program: Program, model: ImageModel) -> int:
     """Add what makes a pixel's features, before the ReLU at their end; where they will lie."""
-    trunk, residuals = expect(model.trunk, (*TRUNKS, PredictingTrunk)), False
+    trunk, kinds = expect(model.trunk, (*TRUNKS, PredictingTrunk)), 0
     pixels = model.encoding.table(trunk.hidden.weight)
     if isinstance(trunk, PredictingTrunk):
-        add_prediction(program, trunk)
-        trunk, residuals = expect(trunk.inner, tuple(TRUNKS)), True
+        kinds = add_prediction(program, trunk)
+        trunk = expect(trunk.inner, tuple(TRUNKS))
 
     def enter(window: Window, layer: Any) -> None:
         add_entry(program, window, layer, pixels)
-        if residuals:
-            program.enter_residuals(window, model.shape[0], grid_of(layer))
+        for kind in range(kinds):
+            program.enter_residuals(window, (1 + kind) * model.shape[0], grid_of(layer), far=kind > 0)
 
     stream = TRUNKS[type(trunk)](program, trunk, enter)
     h, positive = stream, program.vector(trunk.filters)
@@ -111,12 +112,15 @@ def add_entry(program: Program, window: Window, layer: Any, pixels: Tensor) -> N
     program.enter(window, pixels if grid is None else grid.quantise(pixels))
 
 
-def add_prediction(program: Program, trunk: PredictingTrunk) -> None:
-    """Add local least squares in front of a trunk."""
-    squares = expect(trunk.squares, (LocalLeastSquares,))
-    if squares.levels > MOST_LEVELS or squares.channels > MOST_PREDICTED:
+def add_prediction(program: Program, trunk: PredictingTrunk) -> int:
+    """Add local least squares in front of a trunk; how many kinds."""
+    layers = [expect(layer, (LocalLeastSquares,)) for layer in trunk.layers()]
+    if any(layer.levels > MOST_LEVELS or layer.channels > MOST_PREDICTED for layer in layers):
         raise Unknown("sums of products that outgrow 32 bits")
-    program.squares(squares.near)
+    if [layer.by for layer in layers] != [NEAR, FAR][: len(layers)]:
+        raise Unknown("other samples than compiled code has")
+    program.squares(layers)
+    return len(layers)
 
 
 def add_head(program: Program, head: Any, hidden: int) -> None:

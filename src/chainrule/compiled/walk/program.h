@@ -44,6 +44,7 @@ typedef struct {
     int64_t place;
     window seen;
     int64_t offset, width; /* of the first channel in a pixel, and of each */
+    int64_t far;           /* whether residuals are those of the second kind of least squares */
     POINTER(const float, encoding); /* (levels, width); none for residuals */
     int64_t whole;
     double scale, low, high;
@@ -73,9 +74,9 @@ typedef struct {
     double out_scale, out_low, out_high;
     int64_t components, copies; /* of a mixture; those that copy a prediction */
     int64_t predicted;  /* where a pixel's numbers of local least squares lie in scratch memory; -1 without */
-    int64_t predictions; /* of every channel; 0 without */
+    int64_t predictions; /* of every channel; 0 without, PREDICTIONS with one kind of least squares, and one more with two */
     int64_t squares, remembered; /* where what they remember lies in memory, and how many numbers it is */
-    POINTER(const int64_t, near); /* the weights of their samples */
+    POINTER(const int64_t, near); /* the weights of the first kind's samples */
     double unit, shift; /* of means, in half-bins; what is subtracted from the sharpness */
     POINTER(const int64_t, sigmoids); /* tables of exact heads */
     POINTER(const int64_t, exponentials);

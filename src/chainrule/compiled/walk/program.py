@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from chainrule.compiled.walk.layouts import grid_fields, padded, panels, places_of_pairs, rounded
+from chainrule.compiled.walk.layouts import grid_fields, padded, panels, room_of, rounded
 from chainrule.compiled.walk.records import (
     ACTIVATE,
     ADD,
@@ -22,14 +22,12 @@ from chainrule.compiled.walk.records import (
     LOGITS,
     MADE,
     MIXTURE,
-    MOST_SQUARES_WEIGHTS,
     MOST_TAPS,
     NORM,
     PLACE,
     PRODUCT,
     RECALL,
     SQUARES,
-    SQUARES_RING,
     WIDE_PRODUCT,
     EntryRecord,
     OperationRecord,
@@ -37,7 +35,7 @@ from chainrule.compiled.walk.records import (
     Window,
 )
 from chainrule.nn.fronts import LAG
-from chainrule.nn.least_squares import CELL, PREDICTIONS, ROWS
+from chainrule.nn.least_squares import LocalLeastSquares
 
 
 class Program:
@@ -165,16 +163,17 @@ class Program:
         """`target` is what entered `seen`, a window of two rows, at the pixel before, or zeros at the first."""
         self._add(RECALL, seen, target, inputs=seen.channels)
 
-    def squares(self, near: Tensor) -> None:
-        """The numbers of local least squares, samples being weighted by `near`."""
+    def squares(self, layers: Sequence[LocalLeastSquares]) -> None:
+        """The numbers of local least squares, by `NEAR` and perhaps `FAR`."""
         channels, record = self.shape[0], self.record
-        pairs = channels * (channels - 1) // 2
-        record.predicted, record.predictions = self.vector(PREDICTIONS * channels + pairs), PREDICTIONS
-        cells = SQUARES_RING if self.fronts else (ROWS + 1) * -(-self.shape[2] // CELL)
-        record.squares, record.remembered = self.memory, MOST_SQUARES_WEIGHTS + cells * places_of_pairs(channels)
-        record.remembered = rounded(record.remembered)
+        record.predictions = sum(layer.predictions for layer in layers)
+        slopes = len(layers) * channels * (channels - 1) // 2
+        record.predicted = self.vector(record.predictions * channels + slopes)
+        width = None if self.fronts else self.shape[2]
+        record.squares = self.memory
+        record.remembered = rounded(sum(room_of(layer.by, channels, width) for layer in layers))
         self.memory += record.remembered
-        record.near = self._keep(near.numpy().astype(np.int64))
+        record.near = self._keep(layers[0].weights.numpy().astype(np.int64))
         self._add(SQUARES, 0, record.predicted)
 
     # --------------------------------------------------------------------------------------------------------- ends
@@ -183,9 +182,9 @@ class Program:
         """How a known pixel enters: each channel as a row of `encoding` (levels, width), side by side, into `seen`."""
         self._enter(seen, width=encoding.shape[1], encoding=self._floats(encoding))
 
-    def enter_residuals(self, seen: Window, offset: int, grid: Any) -> None:
-        """And as softened residuals of the predictions, from `offset` on, put on the grid of the layer that reads."""
-        self._enter(seen, offset=offset, width=1, **grid_fields(grid))
+    def enter_residuals(self, seen: Window, offset: int, grid: Any, *, far: bool) -> None:
+        """And as softened residuals of a kind of least squares, from `offset` on, on the grid of the layer that reads."""
+        self._enter(seen, offset=offset, width=1, far=int(far), **grid_fields(grid))
 
     def logits(self, logits: int, count: int) -> None:
         """The head of channels that are independent: all their logits lie at `logits`."""
@@ -225,7 +224,7 @@ class Program:
         record.head, record.features, record.units = MIXTURE, numbers, -(-count // 8) * 8
         record.components, record.copies, record.unit, record.shift = components, copies, unit, shift
         pairs = channels * (channels - 1) // 2
-        record.room = record.units + components * (3 + 2 * channels + pairs) + (3 + copies) * channels + pairs + 2
+        record.room = record.units + components * (3 + 2 * channels + pairs) + (4 + copies) * channels + 2 * pairs + 2
 
     def finish(self, exponentials: Tensor | None, sigmoids: Tensor | None = None) -> Program:
         """The program is complete; the tables are those of an exact model's softmax and mixture."""

@@ -28,7 +28,7 @@ INLINE void take(const program *p, float *memory, double *room, int64_t k, const
             memcpy(pixel + channel * in->width, in->encoding + value * in->width, in->width * sizeof(float));
             continue;
         }
-        const double left = residual_of(p, room, channel, value);
+        const double left = residual_of(p, room, in->far, channel, value);
         const float soft = (float)(left / ((left < 0 ? -left : left) + SOFTNESS));
         pixel[channel] = in->whole ? on_grid(soft, (float)in->scale, (float)in->low, (float)in->high) : soft;
     }
