@@ -27,7 +27,7 @@ from chainrule.models import (
     PixelSNAIL,
 )
 from chainrule.nn import AttentionTrunk, GatedTrunk, PredictingTrunk, SnailTrunk
-from chainrule.nn import least_squares as squares
+from chainrule.nn.least_squares import ALONE
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,8 @@ IMAGES = {
         ((2, 1, 1), 19, 5, 0, True, 1, False),
         ((1, 1, 2), 17, 5, 1, False, 2),
         ((1, 1, 2), 17, 5, 1, False, 2, None, 2),
-        ((2, 1, 1), 19, 5, 0, True, 1, None, 3),
+        ((2, 1, 1), 19, 5, 0, True, 1, 2, 3),
+        ((1, 1, 2), 17, 5, 1, False, 2, 2),
     ],
     GrayscalePixelCNN: [
         ((2, 1, 2), 3, 5, 1, True),
@@ -272,9 +273,9 @@ def may_see(model):
     if isinstance(trunk, SnailTrunk):  # the streams up to a pixel's own, each of which knows what its convolutions saw
         first = reachable_pixels(height, width, 0)
         sees = {pixel: set().union(*(first[other] for other in pixels[: n + 1])) for n, pixel in enumerate(pixels)}
-    around = {pixel: predicted_from(height, width, *pixel) for pixel in pixels} if predicts else {}
-    if predicts:  # each pixel that is seen is seen with what its first prediction left of it
-        left = {pixel: predicted_from(height, width, *pixel, alone=()) for pixel in pixels}
+    around = {pixel: predicted_from(model.trunk, height, width, *pixel) for pixel in pixels} if predicts else {}
+    if predicts:  # each pixel that is seen is seen with what predictions left of it
+        left = {pixel: predicted_from(model.trunk, height, width, *pixel, alone=()) for pixel in pixels}
         sees = {pixel: found.union(*(left[other] for other in found)) for pixel, found in sees.items()}
     result = {}
     for c, i, j in indices:
@@ -285,19 +286,21 @@ def may_see(model):
     return result
 
 
-def predicted_from(height, width, row, column, alone=squares.ALONE):
+def predicted_from(trunk, height, width, row, column, alone=ALONE):
     """The pixels that predictions of one come from: its neighbours, and those of the samples near its cell.
 
     Without a sample, least squares are a plane through three neighbours.
     """
-    neighbours, found = {(0, -1), (-1, 0), *squares.OTHERS}, set()
-    for i, j in itertools.product(range(2, row + 1), range(2, width - 1)):
-        down, cells = row - i, j // squares.CELL - column // squares.CELL
-        if down <= squares.ROWS and -squares.BEFORE <= cells <= (-1, 0, squares.AFTER)[min(down, 2)]:
-            found |= {(i, j), *((i + up, j + right) for up, right in neighbours)}
-    near = neighbours if found else {(0, -1), (-1, 0), (-1, -1)}
-    around = {(row + up, column + right) for up, right in near | set(alone)}
-    return found | {(i, j) for i, j in around if 0 <= i < height and 0 <= j < width}
+    pixels = {(row + up, column + right) for up, right in alone}
+    for by in (layer.by for layer in trunk.layers()):
+        neighbours, found = {(0, -1), (-1, 0), *by.others}, set()
+        for i, j in itertools.product(range(by.up, row + 1), range(by.left, width - by.right)):
+            down, cells = row - i, j // by.cell - column // by.cell
+            if down <= by.rows and -by.before <= cells <= by.after and down >= by.nearest(cells):
+                found |= {(i, j), *((i + up, j + right) for up, right in neighbours)}
+        near = neighbours if found else {(0, -1), (-1, 0), (-1, -1)}
+        pixels |= found | {(row + up, column + right) for up, right in near}
+    return {(i, j) for i, j in pixels if 0 <= i < height and 0 <= j < width}
 
 
 def may_see_with_gray(model, indices):

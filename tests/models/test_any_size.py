@@ -20,15 +20,18 @@ KINDS = [
     ("masked", "factorised", 3),
     ("masked", "made", 3),
     ("masked", "logistic", 19),
+    ("masked", "logistic", 19, 2),
     ("gated", "logistic", 3),
     ("gated", "factorised", 19),
     ("gated", "logistic", 19),
 ]
 
 
-def build(trunk: str, head: str, levels: int) -> ImageModel:
+def build(trunk: str, head: str, levels: int, prediction: int | None = None) -> ImageModel:
     torch.manual_seed(0)
-    model = ImageModel((2, None, None), levels, trunk, head, filters=5, blocks=2, layer_norm=False)
+    model = ImageModel(
+        (2, None, None), levels, trunk, head, filters=5, blocks=2, layer_norm=False, prediction=prediction
+    )
     return randomised(model, dtype=torch.float64)
 
 
@@ -37,8 +40,9 @@ def build(trunk: str, head: str, levels: int) -> ImageModel:
 def test_as_the_model_of_one_size(kind, size) -> None:
     """Likelihoods and walks are those of the model of that size with the same weights."""
     model = build(*kind)
-    trunk, head, levels = kind
-    fixed = ImageModel((2, *size), levels, trunk, head, filters=5, blocks=2, layer_norm=False).double().eval()
+    trunk, head, levels, *prediction = kind
+    options = {"filters": 5, "blocks": 2, "layer_norm": False, "prediction": prediction[0] if prediction else None}
+    fixed = ImageModel((2, *size), levels, trunk, head, **options).double().eval()
     fixed.load_state_dict(model.state_dict())
     x = model.sample(2, generator=torch.Generator().manual_seed(0), size=size)
     assert torch.equal(x, fixed.sample(2, generator=torch.Generator().manual_seed(0)))

@@ -12,7 +12,13 @@ from chainrule.models.front_walk import FrontWalk, front_order
 from chainrule.nn.fronts import Fronts
 from laws import randomised
 
-KINDS = [("factorised", 3, False), ("made", 3, True), ("logistic", 3, False), ("logistic", 19, False)]
+KINDS = [
+    ("factorised", 3, False),
+    ("made", 3, True),
+    ("logistic", 3, False),
+    ("logistic", 19, False),
+    ("logistic", 19, False, 2),
+]
 SIZES = [(1, 1), (1, 9), (9, 1), (3, 4), (7, 5), (5, 30)]
 
 
@@ -35,9 +41,10 @@ def test_fronts_meet_every_pixel_once(size) -> None:
 @pytest.mark.parametrize("exact", [False, True])
 def test_the_conditionals_are_those_of_the_parallel_pass(kind, size, exact) -> None:
     """In exact arithmetic bit for bit."""
-    head, levels, layer_norm = kind
+    head, levels, layer_norm, *prediction = kind
     torch.manual_seed(0)
-    model = ImageModel((2, None, None), levels, "masked", head, filters=6, blocks=2, layer_norm=layer_norm)
+    options = {"layer_norm": layer_norm, "prediction": prediction[0] if prediction else None}
+    model = ImageModel((2, None, None), levels, "masked", head, filters=6, blocks=2, **options)
     model = cr.exact(randomised(model, dtype=torch.float32)) if exact else randomised(model)
     sized = model.sized(*size)
     x = torch.randint(levels, (1, 2, *size), generator=torch.Generator().manual_seed(1))

@@ -12,7 +12,6 @@ from chainrule.nn.fronts import LAG, Fronts
 from chainrule.nn.least_squares import (
     LARGEST_WEIGHT,
     MOST_LEVELS,
-    PREDICTIONS,
     WEIGHT_BITS,
     LocalLeastSquares,
 )

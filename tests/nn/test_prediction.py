@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
+from chainrule.errors import ModelError
 from chainrule.models import LogisticPixelCNN
 from chainrule.nn import PREDICTIONS
 from chainrule.nn.least_squares import ALONE
 from chainrule.nn.prediction import softsign
 
 
-def small():
+def small(prediction=1):
     torch.manual_seed(0)
-    return LogisticPixelCNN((2, 6, 7), 32, filters=6, blocks=1, layer_norm=False, components=2)
+    return LogisticPixelCNN((2, 6, 7), 32, filters=6, blocks=1, layer_norm=False, components=2, prediction=prediction)
 
 
 def test_predictions_are_least_squares_a_plane_and_neighbours():
@@ -41,6 +43,23 @@ def test_the_network_reads_pixels_and_what_is_left_of_them():
     u = 2.0 * x - 31
     left = model.trunk.squares.residuals(u, model.trunk.squares(u))
     assert torch.allclose(seen[0], torch.cat([u / 31, softsign(left).float()], 1))
+
+
+def test_a_second_kind_comes_between_predictions_and_slopes():
+    one, model, x = small(), small(2), torch.randint(32, (1, 2, 6, 7), generator=torch.Generator().manual_seed(0))
+    seen = []
+    model.trunk.inner.register_forward_pre_hook(lambda trunk, inputs: seen.append(inputs[0]))
+    found, u = model.trunk(model.encoding(model._float(x)))[0, 6:], 2.0 * x - 31
+    first, far = one.trunk.squares(u)[0], model.trunk.far(u)
+    wanted = torch.cat([first[: 2 * PREDICTIONS], far[0, :2], first[2 * PREDICTIONS :]])
+    assert torch.equal(found, wanted)
+    assert torch.allclose(seen[0][:, 4:], softsign(model.trunk.far.residuals(u, far)).float())
+
+
+@pytest.mark.parametrize("prediction", [-1, 3])
+def test_there_are_two_kinds(prediction):
+    with pytest.raises(ModelError, match="kinds of least squares: use 0, 1 or 2"):
+        small(prediction)
 
 
 def test_predictions_keep_their_precision_in_bfloat16():

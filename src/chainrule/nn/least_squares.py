@@ -3,9 +3,9 @@
     w_i^c = argmin_w Σ_{s near i, s < i} ω_s (t_s^c − w · f_s^c)² + λ |w − w_0^c|²,      t = 2x − W − N
 
 f^c are neighbours of a pixel in channel c, and for each earlier channel its t and some of its neighbours; all but
-W − N are taken less W + N, so that a brighter picture has a prediction as much brighter. Samples s lie in cells of a few
-columns, whose weights ω, like the neighbours, are one of two kinds of `chainrule.nn.surroundings`. All pixels of a cell
-share their w. What is left of an edge or a texture is then small even where no network has seen the like.
+W − N are taken less W + N, so that a brighter picture has a prediction as much brighter. Samples s lie in cells of few
+columns; which these are, their weights ω and the neighbours `chainrule.nn.surroundings` says, of two kinds. All pixels
+of a cell share their w. What is left of an edge or a texture is then small even where no network has seen the like.
 
 The same on every machine: samples are whole numbers, so that their sums are exact in float64 in any order; elimination
 takes single operations, which IEEE 754 rounds alike, in a fixed order; weights are then rounded to multiples of 2^-12,

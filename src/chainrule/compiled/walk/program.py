@@ -183,7 +183,7 @@ class Program:
         self._enter(seen, width=encoding.shape[1], encoding=self._floats(encoding))
 
     def enter_residuals(self, seen: Window, offset: int, grid: Any, *, far: bool) -> None:
-        """And as softened residuals of a kind of least squares, from `offset` on, on the grid of the layer that reads."""
+        """And as softened residuals of one kind of least squares, from `offset` on, on its reader's grid."""
         self._enter(seen, offset=offset, width=1, far=int(far), **grid_fields(grid))
 
     def logits(self, logits: int, count: int) -> None:
