@@ -110,7 +110,7 @@ def _image_cases():
         for a in rows:
             sizes = "-".join(str(part) for part in a[2:] if part is not None)
             name = f"{cls.__name__}-{'x'.join(map(str, a[0]))}-L{a[1]}-{sizes}"
-            exact = all(HEADS[part].composes_exactly for part in a if part in HEADS)
+            exact = "composes_exactly" in vars(cls) and all(HEADS[part].composes_exactly for part in a if part in HEADS)
             yield Case(name, cls, lambda cls=cls, a=a: cls(*a), exact)
 
 
@@ -150,7 +150,7 @@ CONDITIONAL_CASES = [
 """Models whose every use needs a context; `model.example_context` makes one."""
 
 EXACT_CASES = [case for case in CASES if case.exact]
-"""The models that have an exact form: all but those with a head that does not say so."""
+"""The models that have an exact form: all but those whose class or head does not say so."""
 
 
 def randomised(model, std=0.3, dtype=torch.float64, seed=0):
