@@ -22,7 +22,7 @@ from chainrule.models import (
     PixelIQN,
 )
 from chainrule.nn import ChannelLayerNorm, Gate, GatedTrunk, MaskedConv2d, MaskedLinear, MaskedTrunk, ResidualBlock
-from laws import events, exact_twin, randomised
+from laws import CASES, EXACT_CASES, events, exact_twin, randomised
 
 
 def image_model(cls=PixelCNNMADE, shape=(3, 6, 8), levels=4, filters=16, blocks=2):
@@ -58,6 +58,16 @@ def test_what_has_no_likelihood_or_is_no_model_is_refused():
     for other in (nn.Linear(2, 2), PixelIQN((1, 2, 2), 2, 4, 1), ImageModel((1, 2, 2), 2, "gated", "quantile", 4, 1)):
         with pytest.raises(ModelError, match="no likelihood that goes entry by entry"):
             exact(other)
+
+
+def test_the_exact_cases_are_those_that_are_not_refused():
+    """A class or a head that does not say so has no exact form, and whatever says so has one."""
+    for case in CASES:
+        if case in EXACT_CASES:
+            refuse(case.build())
+        else:
+            with pytest.raises(ModelError, match="no exact form"):
+                refuse(case.build())
 
 
 def test_a_part_without_an_exact_form_is_named():

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import itertools
 
+import numpy as np
 import pytest
 import torch
 
 from chainrule import sampling, zoo
+from chainrule.codec import compress, decompress
 from chainrule.errors import DataError, ModelError
 from chainrule.fixedpoint import exact
-from chainrule.heads import HEADS
+from chainrule.heads import HEADS, FactorisedHead
 from chainrule.models import (
     GatedPixelCNN,
     GatedPixelCNNMADE,
@@ -25,6 +27,7 @@ from laws import does_see, enumerate_events, events, may_see, randomised
 
 PAIRS = list(itertools.product(TRUNKS, HEADS))
 LIKELIHOODS = [(trunk, head) for trunk, head in PAIRS if HEADS[head].has_likelihood]
+EXACT = [(trunk, head) for trunk, head in LIKELIHOODS if HEADS[head].composes_exactly]
 
 
 def seeded(seed=0):
@@ -102,8 +105,8 @@ def test_a_sample_is_the_rounded_quantile_of_its_uniforms(trunk):
     assert torch.equal(model.quantiles(x, tau).round().clamp(0, model.levels - 1).long(), x)
 
 
-@pytest.mark.parametrize(("trunk", "head"), LIKELIHOODS)
-def test_every_likelihood_has_an_exact_form(trunk, head):
+@pytest.mark.parametrize(("trunk", "head"), EXACT)
+def test_a_head_that_says_so_has_an_exact_form(trunk, head):
     """Whose walk finds the bits of its parallel pass, and whose naive and cached samples are identical."""
     torch.manual_seed(0)
     model = exact(ImageModel((2, 3, 4), 5, trunk, head, 8, 1))
@@ -121,6 +124,64 @@ def test_saved_and_loaded(trunk, head, tmp_path):
     assert again.config == model.config
     assert torch.equal(again.sample(4, generator=seeded()), model.sample(4, generator=seeded()))
     assert torch.equal(again.eval().loss(x), model.eval().loss(x))
+
+
+class PlainHead(FactorisedHead):
+    """A head that nothing else knows: it has an argument of its own, and does not say that it has an exact form."""
+
+    composes_exactly = False
+
+    def __init__(self, channels, levels, filters, encoding, components=7):
+        super().__init__(channels, levels, filters, encoding)
+        self.components = components
+
+
+def test_one_line_in_the_table_of_heads_is_enough(monkeypatch, tmp_path):
+    """Its arguments reach it by name, it is sampled and kept as any other, and exact mode says what is missing."""
+    monkeypatch.setitem(HEADS, "plain", PlainHead)
+    for components, given in ((7, {}), (3, {"components": 3})):
+        model = build("masked", "plain", levels=20, **given).float()
+        assert model.head.components == components
+    with pytest.raises(ModelError, match="a plain head has no embedding: leave it out"):
+        build("masked", "plain", embedding=3)
+    with pytest.raises(ModelError, match="a prediction is for a logistic head"):
+        build("masked", "plain", levels=20, prediction=True)
+    model.save_pretrained(tmp_path)
+    assert torch.equal(zoo.load(tmp_path).sample(4, generator=seeded()), model.sample(4, generator=seeded()))
+    with pytest.raises(ModelError, match="no exact form: its part head is a PlainHead"):
+        exact(model)
+
+
+class BlueFirst(PixelCNNMADE):
+    """The channels the other way round, as CONTRIBUTING has it: another order of entries, and nothing else."""
+
+    composes_exactly = True
+
+    def with_auxiliaries(self, x):
+        return x.flip(1)
+
+    def without_auxiliaries(self, y):
+        return y.flip(1)
+
+    def known_sites(self, known):
+        return known.flip(1)
+
+
+def test_another_order_of_channels():
+    """What the plain model has to say of flipped events, in every way of asking, and through an archive."""
+    torch.manual_seed(0)
+    plain, other = (randomised(cls((3, 2, 3), 3, 6, 1), dtype=torch.float32) for cls in (PixelCNNMADE, BlueFirst))
+    x = events(other, 9)
+    known = torch.rand(x.shape, generator=seeded()) < 0.5
+    assert torch.equal(other.log_prob(x), plain.log_prob(x.flip(1)))
+    assert not torch.allclose(other.log_prob(x), plain.log_prob(x))
+    torch.testing.assert_close(sampling.score(other, x).flatten(1).sum(1).float(), other.log_prob(x))
+    assert torch.equal(other.sample(9, generator=seeded()).flip(1), plain.sample(9, generator=seeded()))
+    completed = other.complete(x, known, generator=seeded())
+    assert torch.equal(completed.flip(1), plain.complete(x.flip(1), known.flip(1), generator=seeded()))
+    assert torch.equal(completed[known], x[known])
+    images = x.permute(0, 2, 3, 1).numpy().astype(np.uint8)
+    assert np.array_equal(decompress(other, compress(other, images)), images)
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,8 @@ class Head(nn.Module):
     loss_unit = "bits/dim"
     independent_channels = False
     """Whether the channels of a pixel are independent of each other, given the earlier pixels."""
+    composes_exactly = False
+    """Whether it computes layers with an exact form, sums and ReLUs alone; each class has to say so itself."""
 
     def __init__(self, channels: int, levels: int, filters: int, encoding: LevelEncoding) -> None:
         super().__init__()

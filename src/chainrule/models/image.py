@@ -9,6 +9,7 @@ classes (`PixelCNN`, `GatedPixelCNNMADE`, …) name the pairs that papers descri
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import torch
@@ -48,13 +49,13 @@ class ImageModel(AutoregressiveModel):
         shape: (C, H, W), or (C, None, None) for images of any size.
         levels: values of every channel, 0 … levels - 1.
         trunk: "masked" (PixelCNN), "gated" (Gated PixelCNN), "attention" (ImageGPT) or "snail" (PixelSNAIL).
-        head: "factorised", "made", "logistic" or "quantile".
+        head: "factorised", "made", "logistic" or "quantile": a name in `HEADS`.
         filters: channels of the residual stream; of each stack, in a gated trunk.
         blocks: residual blocks, each of which widens the receptive field by one pixel.
         layer_norm: normalise over the channels of a pixel in front of every block.
         classes: labels that a gated or attention trunk is conditional on, 0 for none; the `context` is then integers of
             shape (B,) in [0, classes). Weights of the same seed are the same but for the labels' own.
-        components: logistics in each pixel's mixture, for the logistic head; None for its default.
+        components: of each pixel's mixture, for a head that is one, as the logistic; None for its default.
         copies: components beside these that copy a neighbour each (`chainrule.heads.mixture`), where there is a
             prediction.
         embedding: cosines that τ is embedded in, for the quantile head; None for its default.
@@ -101,15 +102,15 @@ class ImageModel(AutoregressiveModel):
             if name not in known:
                 raise ModelError(f"the {what} {name!r} does not exist: use {', '.join(known)}")
         options = {name: n for name, n in (("components", components), ("embedding", embedding)) if n is not None}
-        allowed = {"logistic": {"components"}, "quantile": {"embedding"}}.get(head, set())
-        if options.keys() - allowed:
-            raise ModelError(f"a {head} head has no {', '.join(options.keys() - allowed)}: leave it out")
+        taken = inspect.signature(HEADS[head]).parameters.keys()
+        if options.keys() - taken:
+            raise ModelError(f"a {head} head has no {', '.join(options.keys() - taken)}: leave it out")
         if classes < 0:
             raise ModelError(f"{classes} classes are none: use 0 for a model without labels")
         channels = self.shape[0]
         self.encoding = LevelEncoding(self.levels, encoding)
         inputs, one_hot = channels * self.encoding.width, self.encoding.one_hot
-        can_predict = head == "logistic" and not one_hot
+        can_predict = "predictions" in taken and not one_hot
         if prediction and not can_predict:
             raise ModelError("a prediction is for a logistic head over levels that enter as numbers: leave it out")
         kinds = int(prediction) if prediction is not None else int(can_predict)
