@@ -23,7 +23,7 @@ PACKAGES = ("plasma-workspace-wallpapers", "mate-backgrounds", "lomiri-wallpaper
 SUFFIXES = {".jpg", ".png", ".webp"}
 VALIDATION = ("Kite", "Storm", "free_by_Peter_Nerlich", "FallenLeaf")
 TEST = ("Autumn", "Path", "Dune", "TwoWings", "life_by_Aitzol_Berasategi", "Bridge_by_Sander_Klootwijk")
-SIZES = ((384, Image.Resampling.LANCZOS), (512, Image.Resampling.BOX), (704, Image.Resampling.LANCZOS))
+SIZES = ((384, Image.Resampling.LANCZOS), (320, Image.Resampling.BOX), (448, Image.Resampling.LANCZOS))
 """Short sides, and what shrinks to them; validation and test have the first."""
 
 
