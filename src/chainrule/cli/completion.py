@@ -134,12 +134,10 @@ def recipe_command(command_type: Any) -> Callable[..., None]:
     model = dataclasses.make_dataclass("AnyModel", members.values(), frozen=True)
 
     defaults = command_type(model=model(), train=TrainConfig())
-
-    def command(recipe: Any, options: Any = defaults) -> None: ...
-
     names: Any = Literal[tuple(RECIPES)]
-    command.__annotations__ = {
-        "recipe": Annotated[names, tyro.conf.Positional],
-        "options": Annotated[command_type[model, TrainConfig], tyro.conf.arg(name="")],
-    }
-    return command
+    options: Any = Annotated[command_type[model, TrainConfig], tyro.conf.arg(name="")]
+    arguments: list[tuple[str, Any, Any]] = [
+        ("recipe", Annotated[names, tyro.conf.Positional], dataclasses.field()),
+        ("options", options, dataclasses.field(default_factory=lambda: defaults)),
+    ]
+    return dataclasses.make_dataclass("Command", arguments)
