@@ -23,7 +23,7 @@ BONUS_STEPS = 1600
 """Half the steps of the quick preset, since there are many runs."""
 SEEDED = ("pixelcnn-made", "gated-made", "class-conditional", "iqn")
 """Models that are compared closely, and so trained with three seeds."""
-SINGLE = ("pixelcnn", "gated", "logistic", "grayscale")
+SINGLE = ("pixelcnn", "gated", "logistic", "grayscale", "image-gpt", "pixelsnail")
 TIME_STEPS = {
     "gated-made": 1300,
     "pixelcnn": 1800,

@@ -28,7 +28,7 @@ BUDGETS = ("steps", "time", "full", "photos", "digits")
 BASE = "pixelcnn-made"
 """Part 3's model, which the others are compared with."""
 ORDER = (
-    *("pixelcnn", BASE, "gated", "gated-made"),
+    *("pixelcnn", BASE, "gated", "gated-made", "image-gpt", "pixelsnail"),
     *("logistic", "grayscale", "class-conditional", "iqn"),
 )
 """The models as the page lists them; others follow."""
