@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import tomllib
+import zlib
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,8 @@ import setuptools
 from chainrule.compiled.library import place
 
 ROOT = Path(__file__).parents[1]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PROJECT = SETTINGS["project"]
 
 
 @pytest.fixture
@@ -78,6 +80,18 @@ def test_one_wheel_for_all_pythons(built, setup_file, tmp_path):
     python, abi, platform = wheel.get_tag()
     assert (python, abi) == ("py3", "none")
     assert (platform != "any") == built == (not wheel.root_is_pure)
+
+
+def test_a_wheel_is_small():
+    """What is installed takes at most 4 MB, packed as a wheel packs it."""
+    package = ROOT / "src" / "chainrule"
+    patterns = ["**/*.py", *SETTINGS["tool"]["setuptools"]["package-data"]["chainrule"]]
+    files = {path for pattern in patterns for path in package.glob(pattern) if path.is_file()}
+    assert any(path.suffix == ".safetensors" for path in files)
+    if place().exists():
+        files.add(place())
+    listing = 200 * len(files)  # an entry in the wheel's own list, and a line in its RECORD
+    assert sum(len(zlib.compress(path.read_bytes())) for path in files) + listing <= 4_000_000
 
 
 def test_the_source_archive_is_whole(tmp_path):

@@ -238,7 +238,7 @@ def test_what_ships(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     folders = set(zoo.shipped().values())
     assert {folder.name for folder in folders} == {
-        "colored-mnist-1",
+        "colored-mnist-2",
         "photo-2",
         "photo-gray-1",
         "pixelcnn-made-2",

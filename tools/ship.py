@@ -1,8 +1,9 @@
 """Make a shipped model of a finished run: python tools/ship.py RUN NAME
 
-Rounds the run's weights to float16, measures what that costs on the test set, finds the scales of the exact model anew,
-and writes src/chainrule/shipped/NAME: the model, its training record and samples. The model card, README.md, is written
-by hand. Shipped models are immutable: a name that is taken is refused.
+Rounds the run's weights to float16, with zeros where masks hide them, since zeros pack well; measures what rounding
+costs on the test set, finds the scales of the exact model anew, and writes src/chainrule/shipped/NAME: the model, its
+training record and samples. The model card, README.md, is written by hand. Shipped models are immutable: a name that is
+taken is refused.
 """
 
 from __future__ import annotations
@@ -42,6 +43,9 @@ def main(run: Path, name: str) -> None:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.copy_(parameter.half().float())
+        for layer in model.modules():
+            if isinstance(getattr(layer, "mask", None), torch.Tensor):
+                layer.weight.mul_(layer.mask)
     model.scales = None
     for refused in keep_scales(model, out, dataset):
         raise SystemExit(refused)

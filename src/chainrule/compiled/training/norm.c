@@ -91,16 +91,19 @@ INLINE void norm_backwards(int kind, int count, const norm *n, affine *a, int64_
     });
 }
 
-INLINE void norm_range(int kind, const norm *n, int64_t first, int64_t last, int64_t share) {
+/* Where registers are narrower than `floats`, pixel by pixel: several at a time would only be more code. */
+INLINE void norm_range(int kind, const int together, const norm *n, int64_t first, int64_t last, int64_t share) {
     affine a;
     read_affine(n, &a);
     int64_t pixel = first;
     if (!n->grad) {
-        for (; pixel + PIXELS <= last; pixel += PIXELS) norm_forwards(kind, PIXELS, n, &a, pixel);
+        if (together > 1)
+            for (; pixel + PIXELS <= last; pixel += PIXELS) norm_forwards(kind, PIXELS, n, &a, pixel);
         for (; pixel < last; pixel++) norm_forwards(kind, 1, n, &a, pixel);
         return;
     }
-    for (; pixel + PIXELS <= last; pixel += PIXELS) norm_backwards(kind, PIXELS, n, &a, pixel);
+    if (together > 1)
+        for (; pixel + PIXELS <= last; pixel += PIXELS) norm_backwards(kind, PIXELS, n, &a, pixel);
     for (; pixel < last; pixel++) norm_backwards(kind, 1, n, &a, pixel);
     EVERY_CHANNEL(a.whole, a.rest, {
         const int64_t gain = 2 * share * n->channels + k * FLOATS, bias = gain + n->channels;
@@ -199,7 +202,7 @@ FOR_EVERY_PROCESSOR(norm_share, (const norm *n, int64_t first, int64_t last, int
             narrow_quarters(n, first, last, share);
         return;
     }
-    BY_KIND(n->bfloat16, norm_range, n, first, last, share);
+    BY_KIND(n->bfloat16, norm_range, tile == AVX512_TILE ? PIXELS : 1, n, first, last, share);
 }
 
 void norm_pixels(const norm *n, int64_t first, int64_t last, int64_t share) { norm_share(n, first, last, share); }

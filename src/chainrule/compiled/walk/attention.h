@@ -35,7 +35,9 @@ INLINE void weights_of(const operation *op, int64_t n, const double *scores, flo
     for (int64_t j = 0; j < n; j++) weights[j] = exponential_of_one((float)(scores[j] - most));
 }
 
-/* The queries, keys and values of a pixel are x (3, width); what is found takes the place of the queries. */
+/* The queries, keys and values of a pixel are x (3, width); what is found takes the place of the queries. In a
+   browser somebody may watch: the shares of the places up to here, averaged over heads, are added to a row of `noted`,
+   (pixels, pixels). */
 FOR_EVERY_PROCESSOR(attend, (const operation *op, int64_t pixels, int64_t at, float *restrict kept, float *restrict x),
                     (op, pixels, at, kept, x)) {
     (void)tile;
@@ -63,6 +65,10 @@ FOR_EVERY_PROCESSOR(attend, (const operation *op, int64_t pixels, int64_t at, fl
             sum += weight;
             for (int64_t i = 0; i < depth; i++) mixed[i] += weight * value[i];
         }
+#ifdef __wasm__
+        float *noted = (float *)op->bias;
+        for (int64_t j = 0; noted && j < n; j++) noted[at * pixels + j] += (float)(weights[j] / sum / (double)op->outputs);
+#endif
         const double unit = op->whole ? 1.0 / (1 << ATTENDED_BITS) : 1.0;
         for (int64_t i = 0; i < depth; i++) x[first + i] = (float)(mixed[i] / sum * unit);
     }

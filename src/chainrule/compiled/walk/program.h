@@ -35,7 +35,7 @@ typedef struct {
     int64_t positive; /* whether a ReLU comes first */
     double scale, low, high, constant;
     POINTER(const void, weight); /* norms: the gain, float; gates: the table; products: (outputs / lanes, inputs, lanes) */
-    POINTER(const void, bias);
+    POINTER(const void, bias); /* attention: where it notes its shares, in a browser; else none */
 } operation;
 
 /* Where and how a pixel's channels enter a layer once they are known: by a row of a table for each level, or as the

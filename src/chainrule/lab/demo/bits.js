@@ -53,7 +53,7 @@ function lookAt(pixel) {
   for (const board of [picture, heat]) board.mark(pixel);
   if (!bits.pixels) return;
   const [row, column] = [Math.floor(pixel / WIDTH), pixel % WIDTH];
-  const job = looking(engine.ask("look", { image: bits.image, row, column }));
+  const job = looking(engine.ask("look", { image: bits.image, row, column, block: blockAsked() }));
   job.answer.then((found) => showLook(pixel, found), tell("pixel-at"));
 }
 
@@ -67,7 +67,7 @@ function showLook(pixel, { distributions, field, weights }) {
   const parts = Array.from(values, (level, c) => `${CHANNEL_NAMES[c]} ${level} (p ${probability(distributions[c][level])})`);
   const where = `Row ${Math.floor(pixel / WIDTH)}, column ${pixel % WIDTH}: ${count(bits.pixels[pixel], 2)} bits`;
   const what = seen === 1 ? "1 earlier pixel" : `${count(seen)} earlier pixels`;
-  say("pixel-at", `${where} for ${parts.join(", ")}, given ${seen ? what : "nothing"}.`);
+  say("pixel-at", `${where} for ${parts.join(", ")}, given ${seen ? what : "nothing"}.${weights ? mostLookedAt(weights) : ""}`);
 }
 
 const probability = (p) => (p > 0.9995 ? "> 0.999" : p < 0.0005 ? "< 0.001" : `= ${count(p, 3)}`);
@@ -103,15 +103,24 @@ function bar(share, level, taken) {
 // Where a model with attention looked, as light above the picture.
 function showWeights(weights) {
   if (!weights) return;
-  const most = Math.max(...weights) || 1;
+  const most = Math.max(...weights);
   paint(picture.canvas, bits.image, (pixel) => 0.25 + 0.75 * Math.sqrt(weights[pixel] / most));
 }
+
+function mostLookedAt(weights) {
+  const most = weights.indexOf(Math.max(...weights));
+  const place = `row ${Math.floor(most / WIDTH)}, column ${most % WIDTH}`;
+  return ` Attention went most to ${place}: ${count(100 * weights[most])} %.`;
+}
+
+// The block whose attention is shown; null for the mean of all.
+const blockAsked = () => ($("block")?.value ? Number($("block").value) : null);
 
 function startBits() {
   picture = new Board($("picture"), { onMove: lookAt });
   heat = new Board($("heat"), { onMove: lookAt });
   $("ramp").style.background = `linear-gradient(to right, ${RAMP.map((rgb) => `rgb(${rgb.join(" ")})`).join(", ")})`;
-  $("attended").hidden = !MODEL.attends;
+  $("block")?.addEventListener("change", () => lookAt(heat.pixel));
   askBits = whenSeen($("bits"), scoreNow);
   chosen.listeners.push(() => askBits());
 }

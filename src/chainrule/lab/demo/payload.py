@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import ctypes
 import shlex
 import zlib
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from chainrule.compiled.library import why_missing
 from chainrule.compiled.walk import records
 from chainrule.compiled.walk.lowering import lower
 from chainrule.compiled.walk.portable import portable
+from chainrule.compiled.walk.program import Program
 from chainrule.errors import ModelError
 from chainrule.fixedpoint import exact
 from chainrule.lab.demo.receptive import fields
@@ -82,7 +84,7 @@ def payload(model: Any, name: str) -> Payload:
         "version": __version__,
         "pixel_values": data.grid_of(model.levels, model.pixel_values).tolist(),
         "look": heads[record.head],
-        "attention": any(operation.kind == records.ATTEND for operation in program.operations),
+        "looks": looks(block, program),
         "command": f"chainrule sample {shlex.quote(name)} -n 10 --seed 0 --exact",
         "fields": packed(np.packbits(fields(program), bitorder="little").tobytes()),
         "needs": {"memory": record.memory, "scratch": record.scratch, "room": record.room},
@@ -91,6 +93,14 @@ def payload(model: Any, name: str) -> Payload:
     }
     scripts = [(FOLDER / script).read_text(encoding="utf-8") for script in SCRIPTS]
     return Payload(scripts, packed((FOLDER / "walk.wasm").read_bytes()), packed(planes(block)), meta)
+
+
+def looks(block: bytes, program: Program) -> list[int]:
+    """Where in the block each attention has the pointer to its notes, in order; none for other models."""
+    fields = records.ProgramRecord, records.OperationRecord
+    start = fields[0].from_buffer_copy(block).operations + fields[1].bias.offset
+    size = ctypes.sizeof(fields[1])
+    return [start + k * size for k, step in enumerate(program.operations) if step.kind == records.ATTEND]
 
 
 def planes(block: bytes) -> bytes:

@@ -50,6 +50,7 @@ const Chainrule = (() => {
       this.pixels = meta.height * meta.width;
       this.entries = this.pixels * meta.channels;
       this.known = new Map(); // images, and the frequencies along them
+      this.noted = null; // of one image: how its attention is shared out
       this.program = this.allocate(block.length);
       new Uint8Array(code.memory.buffer).set(block, this.program);
       const view = new DataView(code.memory.buffer);
@@ -217,6 +218,32 @@ const Chainrule = (() => {
     field(row, column) {
       const start = (row * this.meta.width + column) * this.pixels;
       return Uint8Array.from({ length: this.pixels }, (_, i) => (this.fields[(start + i) >> 3] >> ((start + i) & 7)) & 1);
+    }
+
+    // How attention at a pixel is shared out over the places up to it, averaged over heads: of one block, or over all.
+    attention(image, row, column, block = null) {
+      const { width, looks } = this.meta;
+      const asked = block === null ? looks : [looks[block]];
+      const key = [block, ...this.checked(image)].join();
+      if (this.noted?.key !== key) this.noted = { key, shares: this.notes(image, asked) };
+      const start = (row * width + column) * this.pixels;
+      return Float64Array.from(this.noted.shares.subarray(start, start + this.pixels), (share) => share / asked.length);
+    }
+
+    // The shares at all pixels, summed over some looks: a walk over the image, in which these note them.
+    notes(image, asked) {
+      const space = this.walking(1, { noted: [Float32Array, this.pixels ** 2] });
+      const point = (to) => {
+        const view = new DataView(this.code.memory.buffer);
+        for (const at of asked) view.setUint32(this.program + at, to, true);
+      };
+      this.put(space, 0, image);
+      point(space.at("noted"));
+      this.code.chainrule_score(...this.places(space), 1n, 1n, 1n, space.at("x"), 0, 0);
+      point(0);
+      const shares = space.view("noted").slice();
+      space.free();
+      return shares;
     }
 
     // --------------------------------------------------------------------------------------------- colours

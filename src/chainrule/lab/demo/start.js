@@ -3,8 +3,7 @@
 async function start() {
   const began = performance.now();
   try {
-    const can = await engine.ask("open", { wasm: given("wasm"), program: given("program"), meta: MODEL }).answer;
-    Object.assign(MODEL, can);
+    await engine.ask("open", { wasm: given("wasm"), program: given("program"), meta: MODEL }).answer;
   } catch (error) {
     document.body.dataset.state = "failed";
     return say("state", `The model cannot run here. ${error.message.replace(/\.?$/, ".")}`, "problem");

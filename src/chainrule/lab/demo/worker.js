@@ -35,13 +35,13 @@ const KINDS = {
     return model.score(image);
   },
 
-  *look({ image, row, column }) {
+  *look({ image, row, column, block }) {
     const { channels } = model.meta;
     const distributions = [];
     for (let channel = 0; channel < channels; channel++) {
       distributions.push(Float64Array.from(model.conditional(image, row, column, channel)));
     }
-    const weights = model.attention ? model.attention(image, row, column) : null;
+    const weights = model.meta.looks.length ? model.attention(image, row, column, block) : null;
     return { distributions, field: model.field(row, column), weights };
   },
 
@@ -60,7 +60,6 @@ const KINDS = {
 
 async function open({ wasm, program, meta }) {
   model = await Chainrule.open({ wasm, program, meta });
-  return { attends: meta.attention && typeof model.attention === "function" };
 }
 
 function fail(id, error) {
