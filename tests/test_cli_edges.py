@@ -153,13 +153,15 @@ def test_a_full_disk_behind_the_output(gray, words: list[str]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_is_never_swallowed(gray, which: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    ("which", "delays"), [(signal.SIGINT, (0.4, 1.5, 4)), (signal.SIGTERM, (0.8, 2.5, 6))], ids=["SIGINT", "SIGTERM"]
+)
+def test_a_signal_is_never_swallowed(gray, which: signal.Signals, delays: tuple[float, ...]) -> None:
     """Whenever it comes, the process is gone within a second or so, and nothing half-written is left."""
     np.save(gray / "big.npy", np.random.RandomState(0).randint(0, 4, (200_000, 6, 5), np.uint8))
     words = [*COMMAND, "compress", gray / "big.npy", "-m", gray / "model", "-o", gray / "a.crz", "--verify"]
     before = sorted(gray.rglob("*"))
-    for delay in (0.4, 0.8, 1.5, 2.5, 4, 6):
+    for delay in delays:
         process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         time.sleep(delay)
         if process.poll() is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 
 import numpy as np
@@ -19,7 +20,7 @@ from chainrule.contract import Chooser
 from chainrule.data import to_nhwc
 from chainrule.errors import CodecError, DataError, ModelError
 from chainrule.evaluation import bits_per_dim
-from chainrule.fixedpoint import exact
+from chainrule.fixedpoint import calibrate, exact
 from chainrule.models import MADE, Histogram, PixelCNN, PixelCNNMADE
 from codec.reference import AnsDecoder
 from laws import events, exact_twin
@@ -30,9 +31,21 @@ def as_given(model, x):
     return to_nhwc(x) if x.ndim == 4 else x.numpy()
 
 
-def small(cls=PixelCNNMADE, shape=(3, 6, 5), levels=4, filters=12, blocks=2):
+@functools.cache
+def scales_of(*arguments):
+    """Found once for each model."""
+    return calibrate(new(*arguments))
+
+
+def new(cls, *arguments):
     torch.manual_seed(0)
-    return cls(shape, levels, filters, blocks)
+    return cls(*arguments)
+
+
+def small(cls=PixelCNNMADE, shape=(3, 6, 5), levels=4, filters=12, blocks=2):
+    model = new(cls, shape, levels, filters, blocks)
+    model.scales = scales_of(cls, shape, levels, filters, blocks)
+    return model
 
 
 class InTurn(Chooser):

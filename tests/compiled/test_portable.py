@@ -13,10 +13,9 @@ from chainrule.compiled.library import library
 from chainrule.compiled.walk.compiled_walk import Workspace, score
 from chainrule.compiled.walk.lowering import lower
 from chainrule.compiled.walk.portable import portable
-from chainrule.fixedpoint import exact
 from laws import events
 
-from .test_walk import CLASSES, image_model
+from .test_walk import CLASSES, exact_model
 
 pytestmark = pytest.mark.skipif(not native.available(), reason="chainrule was installed without a C compiler")
 
@@ -34,7 +33,7 @@ def loaded(block, pointers):
 @pytest.mark.parametrize("cls", CLASSES)
 def test_a_block_is_the_program(cls):
     """Loaded elsewhere, after the program itself has gone, it gives the same frequencies."""
-    model = exact(image_model(cls))
+    model = exact_model(cls)
     x = events(model, 3).long()
     with torch.no_grad():
         program = lower(model)
@@ -52,7 +51,7 @@ def test_a_block_is_the_program(cls):
 
 def test_equal_arrays_are_held_once():
     with torch.no_grad():
-        program = lower(exact(image_model()))
+        program = lower(exact_model())
     block, pointers = portable(program)
     program.kept += [array.copy() for array in program.kept]
     again, _ = portable(program)
@@ -65,7 +64,7 @@ def test_equal_arrays_are_held_once():
 @pytest.mark.parametrize("steps", [[30], [1, 6, 7, 20, 30]])
 def test_a_watched_walk_is_the_whole_one(cls, steps):
     """Pixel by pixel or in pieces: the same values, and the edges and frequencies that scoring them finds."""
-    model, n = exact(image_model(cls)), 2
+    model, n = exact_model(cls), 2
     with torch.no_grad():
         program = lower(model)
     u, given = torch.rand(n, 90, dtype=torch.float64), events(model, n).long()

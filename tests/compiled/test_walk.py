@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import multiprocessing
 import threading
 
@@ -53,6 +55,17 @@ def image_model(cls=PixelCNNMADE, shape=(3, 5, 6), levels=4, filters=20, blocks=
     return model
 
 
+@functools.cache
+def scales_of(cls, carrier="auto"):
+    """Those of the usual model of a class, found once."""
+    return calibrate(image_model(cls), carrier=carrier)
+
+
+def exact_model(cls=PixelCNNMADE, carrier="auto"):
+    """The usual model of a class in exact form."""
+    return exact(image_model(cls), scales_of(cls, carrier))
+
+
 def passes(twin, x):
     """The frequencies by PyTorch's parallel pass, in the order of the walk."""
     with torch.no_grad():
@@ -94,8 +107,7 @@ def threads(request):
 @pytest.mark.parametrize("cls", CLASSES)
 def test_all_steps_at_once_are_the_steps_in_turn(cls, in_exact_mode, threads):
     """Samples and completions, for every number of images: what the loop draws step by step from the same uniforms."""
-    model = image_model(cls)
-    model = exact(model) if in_exact_mode else model
+    model = exact_model(cls) if in_exact_mode else image_model(cls)
     for n in (1, 2, 7, GROUP + 1, 2 * GROUP + 5) if cls in CLASSES[:2] else (3, GROUP + 1):
         u, given = torch.rand(n, len(model.sites()), dtype=torch.float64), events(model, n).long()
         u[0, :3] = torch.tensor([0.0, 0.5, 1 - 2.0**-53])
@@ -156,7 +168,7 @@ def test_a_walk_at_once_asks_the_compiled_code(monkeypatch):
 @pytest.mark.parametrize("cls", [PixelCNN, PixelCNNMADE])
 def test_every_number_of_images(cls, threads):
     """One image, part of a group, a group, several groups with a rest: every tile and share is used."""
-    twin = exact(image_model(cls))
+    twin = exact_model(cls)
     x = events(twin, 5 * GROUP + 7)
     expected = passes(twin, x)
     for n in (1, 2, 3, 5, 6, 7, 11, 12, 13, GROUP - 1, GROUP, GROUP + 1, 2 * GROUP + 5, len(x)):
@@ -173,8 +185,7 @@ def test_every_kind_of_processor(registers, carrier):
     code.chainrule_limit(registers)
     try:
         for cls in CLASSES:
-            model = image_model(cls)
-            twin = exact(model, calibrate(model, carrier=carrier))
+            twin = exact_model(cls, carrier)
             x = events(twin, GROUP + 9)
             assert torch.equal(frequencies(twin, x), passes(twin, x))
     finally:
@@ -185,11 +196,11 @@ def test_every_kind_of_processor(registers, carrier):
 def test_clamps(cls):
     """Grids far too narrow for what comes: every layer clamps, above and (layer norms) below, as PyTorch does."""
     model = image_model(cls)
-    scales = calibrate(model)
+    scales = copy.deepcopy(scales_of(cls))
     for grid in scales["layers"].values():
         if "high" in grid:
             grid["low"], grid["high"] = grid["low"] // 9, grid["high"] // 9
-    twin, wide = exact(model, scales), exact(model)
+    twin, wide = exact(model, scales), exact_model(cls)
     x = events(twin, GROUP + 5)
     expected = passes(twin, x)
     assert torch.equal(frequencies(twin, x), expected)
@@ -210,8 +221,9 @@ def test_clamps(cls):
 )
 def test_odd_shapes(cls, shape, levels, filters, blocks, layer_norm):
     """Widths that fill no register, images smaller than the kernel, scaled inputs, no blocks, no layer norm."""
-    twin = exact(image_model(cls, shape, levels, filters, blocks, layer_norm=layer_norm))
-    x = events(twin, GROUP + 2)
+    model = image_model(cls, shape, levels, filters, blocks, layer_norm=layer_norm)
+    x = events(model, GROUP + 2)
+    twin = exact(model, calibrate(model, x))
     expected = passes(twin, x)
     assert torch.equal(frequencies(twin, x), expected)
     assert torch.equal((walked(twin, x) * 2.0**22).int(), expected)
@@ -239,8 +251,8 @@ def test_every_trunk_with_every_head(trunk, head, levels, layer_norm):
     """Tables, edges and walks in exact mode: those of the parallel pass, whatever stands on what."""
     torch.manual_seed(0)
     model = ImageModel((2, 4, 5), levels, trunk, head, filters=6, blocks=2, layer_norm=layer_norm)
-    twin = exact(randomised(model, dtype=torch.float32))
-    x = events(twin, 5)
+    model, x = randomised(model, dtype=torch.float32), events(model, 5)
+    twin = exact(model, calibrate(model, x))
     expected, symbols = passes(twin, x), torch.stack([x[sampling.at(site)] for site in twin.sites()])
     with torch.no_grad():
         assert isinstance(started(twin, 5), CompiledWalk)
@@ -258,7 +270,7 @@ def started(model, batch):
 
 def test_what_was_given_stays_as_it_was():
     """Earlier probabilities are not overwritten by later ones, and values may change after they were observed."""
-    twin = exact(image_model())
+    twin = exact_model()
     x = events(twin, 3)
     expected = passes(twin, x).double() * 2.0**-22
     with torch.no_grad():
@@ -336,13 +348,13 @@ def test_a_model_with_steps_of_its_own_takes_them(method):
     with torch.no_grad():
         assert lower(image_model(own)) is None
         assert lower(image_model(type("Named", (PixelCNN,), {}))) is not None
-        assert lower(exact(image_model())) is not None
+        assert lower(exact_model()) is not None
         assert lower(factorised) is not None
 
 
 def test_other_defaults_of_the_caller_change_nothing():
     """A default type or device is for the caller's own tensors."""
-    twin = exact(image_model())
+    twin = exact_model()
     x = events(twin, GROUP + 1)
     expected = passes(twin, x)
     torch.set_default_dtype(torch.bfloat16)
@@ -358,7 +370,7 @@ def test_other_defaults_of_the_caller_change_nothing():
 
 @pytest.mark.parametrize("value", [-1, 4, 10**9])
 def test_a_value_that_is_no_level(value):
-    twin = exact(image_model())
+    twin = exact_model()
     with torch.no_grad():
         walk = started(twin, 3)
         with pytest.raises(IndexError, match="4 levels"):
@@ -399,7 +411,7 @@ def test_a_program_is_a_picture_of_the_model():
 
 
 def test_no_images():
-    twin = exact(image_model())
+    twin = exact_model()
     assert frequencies(twin, torch.zeros(0, 3, 5, 6, dtype=torch.long)).shape == (90, 0, 4)
     assert twin.sample(0).shape == (0, 3, 5, 6)
 
@@ -407,7 +419,7 @@ def test_no_images():
 @pytest.mark.parametrize("threads", [2], indirect=True)
 def test_several_walks_at_once(threads):
     """Python threads that walk at the same time share one set of workers, or do without."""
-    twin = exact(image_model())
+    twin = exact_model()
     x = events(twin, 4 * GROUP)
     expected, found = passes(twin, x), {}
 
@@ -434,7 +446,7 @@ def _in_child(queue, twin, x):
 @pytest.mark.parametrize("threads", [2], indirect=True)
 def test_after_a_fork(threads):
     """A forked process has none of its parent's workers, and does not wait for them."""
-    twin = exact(image_model())
+    twin = exact_model()
     x = events(twin, 2 * GROUP)
     total = int(frequencies(twin, x).long().sum())  # the workers are at hand now
     context = multiprocessing.get_context("fork")
@@ -451,7 +463,7 @@ def test_after_a_fork(threads):
 @pytest.mark.parametrize("threads", [2], indirect=True)
 def test_more_threads_later(threads):
     """Workers are hired when they are first needed; those who are not needed any more keep step."""
-    twin = exact(image_model())
+    twin = exact_model()
     x = events(twin, 6 * GROUP)
     expected = passes(twin, x)
     for count in (2, 4, 1, 6):

@@ -82,12 +82,12 @@ def test_float64_changes_nothing(twin, engine):
 
 
 @pytest.mark.parametrize("cls", [PixelCNN, PixelCNNMADE, GatedPixelCNN, GatedPixelCNNMADE, LogisticPixelCNN])
-@pytest.mark.parametrize("levels", [4, 18])
-@pytest.mark.parametrize("layer_norm", [True, False])
+@pytest.mark.parametrize(("levels", "layer_norm"), [(4, True), (18, False)])
 def test_larger_images(cls, levels, layer_norm, monkeypatch):
     """Several rows and columns, both encodings of the input, every batch, one and two threads, both memory formats."""
-    twin = exact(image_model(cls, levels=levels, layer_norm=layer_norm))
-    x = events(twin, 64)
+    model = image_model(cls, levels=levels, layer_norm=layer_norm)
+    x = events(model, 30)
+    twin = exact(model, calibrate(model, x))
     expected = frequencies(twin, x)
 
     def assert_walks_agree(n):
@@ -95,7 +95,7 @@ def test_larger_images(cls, levels, layer_norm, monkeypatch):
             monkeypatch.setenv("CHAINRULE_COMPILED", compiled)
             assert torch.equal(walked(twin, x[:n]), expected[:n])
 
-    assert_walks_agree(64)
+    assert_walks_agree(30)
     for batch in (1, 7):
         assert torch.equal(torch.cat([frequencies(twin, part) for part in x.split(batch)]), expected)
     torch.set_num_threads(2)
@@ -205,7 +205,7 @@ def test_other_processors_give_the_same_bits(tmp_path):
     folders, said = [], []
     for cls in (PixelCNNMADE, GatedPixelCNNMADE, LogisticPixelCNN):
         folders.append(str(tmp_path / cls.__name__))
-        image_model(cls).save_pretrained(folders[-1])
+        image_model(cls, (3, 4, 5), filters=9).save_pretrained(folders[-1])
         twin = exact(zoo.load(folders[-1]))
         x = twin.sample(4, generator=torch.Generator().manual_seed(5))
         said.append(f"{fingerprint(twin).hex()} {probe(twin).hex()} {hashlib.sha256(x.numpy().tobytes()).hexdigest()}")
@@ -358,7 +358,7 @@ def test_costs_next_to_nothing_on_a_trained_model(cls, filters):
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    test = x[1600:]
+    test = x[1900:]
     with torch.no_grad():
         bits = float(model.log_prob(test).double().mean())
     for carrier, most in [("auto", 1e-3), ("float32", 1e-3), ("float64", 2e-4)]:

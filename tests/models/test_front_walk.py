@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 import torch
 
@@ -36,18 +38,24 @@ def test_fronts_meet_every_pixel_once(size) -> None:
             assert when.get((i + a, j + b), -1) < t
 
 
+@functools.cache
+def model_of(kind, exact):
+    """A model of any size, made exact once."""
+    head, levels, layer_norm, *prediction = kind
+    torch.manual_seed(0)
+    options = {"layer_norm": layer_norm, "prediction": prediction[0] if prediction else None}
+    model = ImageModel((2, None, None), levels, "masked", head, filters=6, blocks=2, **options)
+    return cr.exact(randomised(model, dtype=torch.float32)) if exact else randomised(model)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("exact", [False, True])
 def test_the_conditionals_are_those_of_the_parallel_pass(kind, size, exact) -> None:
     """In exact arithmetic bit for bit."""
-    head, levels, layer_norm, *prediction = kind
-    torch.manual_seed(0)
-    options = {"layer_norm": layer_norm, "prediction": prediction[0] if prediction else None}
-    model = ImageModel((2, None, None), levels, "masked", head, filters=6, blocks=2, **options)
-    model = cr.exact(randomised(model, dtype=torch.float32)) if exact else randomised(model)
+    model = model_of(kind, exact)
     sized = model.sized(*size)
-    x = torch.randint(levels, (1, 2, *size), generator=torch.Generator().manual_seed(1))
+    x = torch.randint(model.levels, (1, 2, *size), generator=torch.Generator().manual_seed(1))
     with torch.no_grad(), model.arithmetic():
         wanted, walk, order = sized.log_pmf(x)[0].double().exp().flatten(0, 2), FrontWalk(sized), []
         places = torch.arange(x.numel()).view(x.shape[1:])

@@ -125,7 +125,7 @@ def test_naive_and_cached_logits_agree_in_float32(case):
 def test_samples_follow_the_distribution(model):
     """χ² of 20,000 samples against the probabilities of all outcomes."""
     n, outcomes = 20_000, enumerate_events(model)
-    x = sampling.sample(model, n, generator=torch.Generator().manual_seed(11), batch=n)
+    x = sampling.sample(model, n, generator=torch.Generator().manual_seed(11), batch=5000)
     counts = codes(x, model.levels).bincount(minlength=len(outcomes))
     assert chi_square_p(counts, model.log_prob(outcomes).exp().detach()) > 1e-4
 
@@ -156,9 +156,9 @@ def test_changing_an_unseen_entry_changes_nothing(model):
 
 
 @pytest.mark.parametrize(
-    ("shape", "layer_norm", "levels"), [((1, 7, 9), True, 3), ((2, 9, 5), False, 64), ((3, 6, 7), True, 64)]
+    ("blocks", "shape", "layer_norm", "levels"),
+    [(0, (1, 7, 9), True, 3), (1, (3, 6, 7), True, 20), (2, (2, 9, 5), False, 20), (2, (1, 7, 9), True, 3)],
 )
-@pytest.mark.parametrize("blocks", [0, 1, 2])
 @pytest.mark.parametrize("cls", [PixelCNN, PixelCNNMADE, GatedPixelCNN, GatedPixelCNNMADE, LogisticPixelCNN])
 def test_receptive_field_on_larger_images(cls, blocks, shape, layer_norm, levels):
     """On images larger than the kernel the reach is that of the masks, blind spot included, and not a pixel else."""

@@ -115,12 +115,13 @@ def test_a_number_that_is_none_is_told_wherever_it_stands(model, method, uncheck
     """A NaN in any weight ends samples and completions with a sentence, never with a picture."""
     x, context = events(model, 4), model.example_context(4)
     nothing = torch.zeros(1, dtype=torch.bool)
+    draws = (
+        lambda: model.sample(4, context, torch.Generator().manual_seed(0), method),
+        lambda: model.complete(x, nothing, context, torch.Generator().manual_seed(0), method),
+    )
     for name in read_by_every_walk(model):
         heal = spoil(model, name, torch.nan)
-        for draw in (
-            lambda: model.sample(4, context, torch.Generator().manual_seed(0), method),
-            lambda: model.complete(x, nothing, context, torch.Generator().manual_seed(0), method),
-        ):
+        for draw in draws[:1] if method == "naive" else draws:  # to the naive walk, slow as it is, both are one
             with pytest.raises(ModelError, match=r"not finite: its weights are damaged"):
                 pytest.fail(f"{name}: {draw().shape}")
         heal()

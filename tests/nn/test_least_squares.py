@@ -87,7 +87,7 @@ def test_it_solves_what_it_says(plainly, by):
 
 
 STEPS = [
-    *((NEAR, shape) for shape in SHAPES),
+    *((NEAR, shape) for shape in SHAPES[1:]),
     *((FAR, shape) for shape in ((1, 1, 31, 11), (2, 3, 6, 9), (1, 3, 1, 1))),
 ]
 

@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves
 from chainrule import plugins, sampling
 from chainrule.codec.coder import Decoder, edges_of, encode
 from chainrule.contract import Engine
-from chainrule.fixedpoint import exact
+from chainrule.fixedpoint import calibrate, exact
 from chainrule.models import (
     GatedPixelCNN,
     GatedPixelCNNMADE,
@@ -195,8 +195,9 @@ def test_recorded_scores_are_the_parallel_pass(repeating, tapes):
 def test_recorded_steps_of_an_exact_twin_decode(name, tapes):
     """The integer path records, too: an entropy decoder gets back what the parallel pass wrote."""
     torch.manual_seed(0)
-    twin = exact(randomised(BUILDS[name](), dtype=torch.float32))
-    x, context = events(twin, 3), twin.example_context(3)
+    model = randomised(BUILDS[name](), dtype=torch.float32)
+    x, context = events(model, 3), model.example_context(3)
+    twin = exact(model, calibrate(model, x, context))
     logits = twin._logits(twin._float(x), context)
     table = twin.softmax.frequencies(logits).permute(2, 3, 1, 0, 4).reshape(-1, twin.levels)
     symbols = x.permute(2, 3, 1, 0).reshape(-1)

@@ -104,10 +104,10 @@ def test_same_seed_same_samples_other_seed_others(model):
 def test_batches_do_not_matter(case):
     """Row k belongs to event k alone: however many walk together, the events are the same."""
     model = randomised(case.build())
-    whole = sampling.sample(model, 23, generator=seeded(4), batch=100)
-    for batch in (1, 7, 23):
-        assert torch.equal(whole, sampling.sample(model, 23, generator=seeded(4), batch=batch))
-    assert torch.equal(whole[:9], sampling.sample(model, 9, generator=seeded(4)))
+    whole = sampling.sample(model, 11, generator=seeded(4), batch=100)
+    for batch in (1, 4, 11):
+        assert torch.equal(whole, sampling.sample(model, 11, generator=seeded(4), batch=batch))
+    assert torch.equal(whole[:5], sampling.sample(model, 5, generator=seeded(4)))
 
 
 def test_no_samples_is_an_empty_batch(model):

@@ -986,11 +986,13 @@ def test_ctrl_c_reaches_two_processes_at_different_steps(tmp_path, script):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("optimizer", ["adam", "muon"])
-def test_two_processes_are_one(tmp_path, script, optimizer):
-    """`accelerate launch` with two CPU processes gives one process's losses for the same global batch, to rounding."""
+def test_two_processes_are_one(tmp_path, script):
+    """`accelerate launch` with two CPU processes gives one process's losses for the same global batch, to rounding.
+
+    With Muon, which leaves the outer layers to Adam.
+    """
     path, environment = script
-    options = OPTIONS | {"steps": 20, "optimizer": optimizer}
+    options = OPTIONS | {"steps": 20, "optimizer": "muon"}
     arguments = [*two_processes(), path, str(tmp_path), json.dumps(options | {"accumulate": 2})]
     code, _, errors = launch(arguments, environment)
     assert code == 0, errors[-3000:]

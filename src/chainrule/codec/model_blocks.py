@@ -62,21 +62,28 @@ class Packing:
     def __init__(self, models: Iterable[AutoregressiveModel], writer: Writer, embed: bool, named: bool) -> None:
         self.models, self.writer, self.embed, self.named = [exact(model) for model in models], writer, embed, named
         self._numbers: dict[int, int] = {}
+        self._known: dict[int, Known] = {}
         self.used: list[Known] = []
+
+    def known(self, place: int) -> Known:
+        """What the model at a place of the list is known by; its probe takes a while, and is made once an archive."""
+        if place not in self._known:
+            self._known[place] = known_of(self.models[place])
+        return self._known[place]
 
     def price(self, place: int) -> int:
         """Bytes that the model at a place of the list must save before it is used."""
         if self.named or place in self._numbers:
             return 0
         inside = model_bytes(self.models[place]) if self.embed else (b"", b"")
-        return MODEL.size + CRC.size + len(described(known_of(self.models[place]))) + sum(map(len, inside))
+        return MODEL.size + CRC.size + len(described(self.known(place))) + sum(map(len, inside))
 
     def number(self, place: int) -> int:
         """The number in the archive of the model at a place of the list."""
         if place not in self._numbers:
             model = self.models[place]
             inside = model_bytes(model) if self.embed else None
-            self.used.append(known_of(model))
+            self.used.append(self.known(place))
             self._numbers[place] = self.writer.model(self.used[-1], inside)
         return self._numbers[place]
 

@@ -22,7 +22,7 @@ from chainrule.fixedpoint import exact, frequencies
 from chainrule.lab.demo import build_wasm
 from chainrule.lab.demo.payload import payload
 from chainrule.models import GatedPixelCNN, GrayscalePixelCNN, Histogram, LogisticPixelCNN
-from compiled.test_walk import CLASSES, image_model
+from compiled.test_walk import CLASSES, exact_model
 from laws import randomised
 
 pytestmark = pytest.mark.skipif(not native.available(), reason="chainrule was installed without a C compiler")
@@ -109,7 +109,7 @@ def test_a_walk_says_how_far_it_is(page):
 @pytest.mark.parametrize("cls", CLASSES)
 def test_every_kind_of_model(page, cls):
     """Samples, integer conditionals, completions and receptive fields of every trunk and head that is lowered."""
-    model, name = exact(image_model(cls)), cls.__name__
+    model, name = exact_model(cls), cls.__name__
     put(page, name, model)
     x = model.sample(30, generator=torch.Generator().manual_seed(1))
     assert page.run(f"sha(joined(models.{name}.sample({{seed: 1, count: 30}})))") == sha(nhwc(x))
