@@ -269,9 +269,28 @@ assert len(os.listdir("/proc/self/task")) == before
 """
 
 
-@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="threads are counted in /proc")
 def test_shares_that_get_no_thread():
-    """The gradients are whole where no thread is to be had: here because its stack would be larger than the memory."""
+    """The gradients are whole where OpenMP gives fewer threads than it is asked for."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "OMP_THREAD_LIMIT": "1"}
+    subprocess.run([sys.executable, "-c", FEWER_THREADS], env=environment, check=True, timeout=300)
+
+
+NO_THREADS = """
+import os, torch
+from chainrule.models import PixelCNN
+torch.manual_seed(0)
+model = PixelCNN((1, 6, 5), 3, 8, 1).eval()
+draw = lambda: model.sample(90, generator=torch.Generator().manual_seed(0))
+wanted, before = draw(), len(os.listdir("/proc/self/task"))
+torch.get_num_threads = lambda: 3
+assert torch.equal(draw(), wanted)
+assert len(os.listdir("/proc/self/task")) == before
+"""
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="threads are counted in /proc")
+def test_a_walk_that_gets_no_thread():
+    """The samples are the same where no thread is to be had: here because its stack would be larger than the memory."""
     import resource
 
     _, hard = resource.getrlimit(resource.RLIMIT_STACK)
@@ -279,7 +298,7 @@ def test_shares_that_get_no_thread():
         pytest.skip("the size of stacks is limited")
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     subprocess.run(
-        [sys.executable, "-c", FEWER_THREADS],
+        [sys.executable, "-c", NO_THREADS],
         env=environment,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_STACK, (2**46, hard)),
         check=True,
