@@ -239,7 +239,7 @@ def test_what_ships(monkeypatch, tmp_path):
     folders = set(zoo.shipped().values())
     assert {folder.name for folder in folders} == {
         "colored-mnist-2",
-        "photo-2",
+        "photo-3",
         "photo-gray-1",
         "pixelcnn-made-2",
         "pixelcnn-4",
