@@ -144,7 +144,7 @@ def test_one_line_in_the_table_of_heads_is_enough(monkeypatch, tmp_path):
         assert model.head.components == components
     with pytest.raises(ModelError, match="a plain head has no embedding: leave it out"):
         build("masked", "plain", embedding=3)
-    with pytest.raises(ModelError, match="a prediction is for a logistic head"):
+    with pytest.raises(ModelError, match="a plain head starts from no prediction: leave it out"):
         build("masked", "plain", levels=20, prediction=True)
     model.save_pretrained(tmp_path)
     assert torch.equal(zoo.load(tmp_path).sample(4, generator=seeded()), model.sample(4, generator=seeded()))

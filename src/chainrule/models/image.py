@@ -61,7 +61,7 @@ class ImageModel(AutoregressiveModel):
         embedding: cosines that τ is embedded in, for the quantile head; None for its default.
         encoding: how levels enter the network: "onehot" (also for codes without an order), "number", or "auto".
         prediction: how many kinds of least squares predict each pixel first (`chainrule.nn.prediction`), 0 to 2, for a
-            logistic head with levels encoded as numbers; None for 1 where that is so.
+            logistic head whose levels enter as numbers; None for 1.
 
     Raises:
         ModelError: a name does not exist, a size is impossible, or an argument belongs to another head or trunk.
@@ -110,13 +110,12 @@ class ImageModel(AutoregressiveModel):
         channels = self.shape[0]
         self.encoding = LevelEncoding(self.levels, encoding)
         inputs, one_hot = channels * self.encoding.width, self.encoding.one_hot
-        can_predict = "predictions" in taken and not one_hot
-        if prediction and not can_predict:
-            raise ModelError("a prediction is for a logistic head over levels that enter as numbers: leave it out")
-        kinds = int(prediction) if prediction is not None else int(can_predict)
+        if prediction and "predictions" not in taken:
+            raise ModelError(f"a {head} head starts from no prediction: leave it out")
+        kinds = 1 if prediction is None else int(prediction)
         if kinds not in (0, 1, 2):
             raise ModelError(f"there are no {prediction} kinds of least squares: use 0, 1 or 2")
-        if kinds:
+        if kinds and "predictions" in taken and not one_hot:
             inner = TRUNKS[trunk]((1 + kinds) * inputs, filters, blocks, layer_norm, size=self.shape[1:])
             self.trunk: Trunk | PredictingTrunk = PredictingTrunk(channels, self.levels, inner, kinds)
             options |= {"predictions": self.trunk.predictions, "copies": copies}

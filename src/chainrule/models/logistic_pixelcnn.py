@@ -25,8 +25,8 @@ class LogisticPixelCNN(ImageModel):
     Args:
         shape, levels, filters, blocks, layer_norm: as for `PixelCNN`.
         components: logistics in each pixel's mixture.
-        prediction: how many kinds of least squares predict each pixel first, 0 to 2, from which the means start; None,
-            the default, for 1 with more than 16 levels, else 0.
+        prediction: with more than 16 levels, how many kinds of least squares predict each pixel first, 0 to 2, from
+            which the means start; None for 1.
         copies: components beside these that copy a neighbour each, for drawings, where there is a prediction.
 
     Raises:

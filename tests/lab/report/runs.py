@@ -118,7 +118,7 @@ BONUS_BITS = {
     "steps": {
         "pixelcnn": 0.2, "pixelcnn-made": 0.16, "pixelcnn-made-1": 0.164, "pixelcnn-made-2": 0.162, "gated": 0.19,
         "gated-made": 0.144, "logistic": 0.17, "grayscale": 0.15, "class-conditional": 0.142, "iqn": None,
-        "iqn-1": None, "iqn-2": None,
+        "iqn-1": None, "iqn-2": None, "image-gpt": 0.23, "pixelsnail": 0.167,
     },
     "time": {"pixelcnn": 0.199, "gated": 0.195, "gated-made": 0.152, "class-conditional": 0.1505},
     "photos": {"pixelcnn": 5.0, "pixelcnn-made": 4.8, "logistic": 4.56},

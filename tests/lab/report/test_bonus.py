@@ -126,7 +126,7 @@ def test_files_without_calibration_are_shown_without(folder: Path, tmp_path: Pat
 def test_pictures_are_described_and_inside_the_page(page: Page, out: Path) -> None:
     alts = [str(image["alt"]) for image in page.images()]
     assert all(len(alt) > 20 for alt in alts)
-    assert sum("25 samples of" in alt for alt in alts) == 8 + 3 + 3
+    assert sum("25 samples of" in alt for alt in alts) == 10 + 3 + 3
     assert sum("colourings of it drawn by Grayscale PixelCNN" in alt for alt in alts) == 1
     assert sum("100 samples of Class-conditional PixelCNN" in alt for alt in alts) == 1
     for tag, attributes in page.tags:
