@@ -8,6 +8,7 @@ is not used.
 from __future__ import annotations
 
 import ctypes
+import zlib
 from importlib import import_module
 from operator import attrgetter
 from pathlib import Path
@@ -77,7 +78,7 @@ OWNERS = {
             "right",
             "ridge",
             "running",
-            "kinds",
+            "powers",
         )
     },
     "chainrule.compiled.walk.records": {
@@ -95,8 +96,9 @@ OWNERS = {
 
 
 def constants() -> dict[str, int]:
-    """Every constant by its name in C."""
-    return {c: int(attrgetter(python)(import_module(file))) for file, of in OWNERS.items() for c, python in of.items()}
+    """Every constant by its name in C; the last stands for the tables."""
+    found = {c: int(attrgetter(python)(import_module(file))) for file, of in OWNERS.items() for c, python in of.items()}
+    return found | {"TABLES": zlib.crc32(repr(tables()).encode()) >> 1}
 
 
 def header() -> str:
@@ -113,6 +115,7 @@ def header() -> str:
         lines += [f"/* {'/'.join(file.split('.')[1:])}.py */", *(f"#define {name} {values[name]}" for name in of), ""]
     for name, values_of in tables().items():
         lines.append(f"#define {name} {str(values_of).translate(BRACES)}")
+    lines.append(f"#define TABLES {values['TABLES']} /* tells those above from others */")
     lines += ["", "/* all of them, in this order */", f"#define CONSTANTS {', '.join(values)}", "", "#endif", ""]
     return "\n".join(lines)
 

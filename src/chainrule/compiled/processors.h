@@ -44,6 +44,8 @@ typedef double double_quarters __attribute__((vector_size(16), aligned(8), may_a
         else                                                                                                           \
             WHAT##_quarters(__VA_ARGS__);                                                                              \
     } while (0)
+/* What a function begins with that is compiled for one kind of processor, or for whatever the family has; kept by itself,
+   since one large function runs out of registers. */
 #define ANY __attribute__((noinline, unused))
 extern int chainrule_widest; /* registers that may be used: 0 none beyond the family's, 1 AVX2, 2 all */
 #if defined(__x86_64__) && defined(__GNUC__)

@@ -118,8 +118,8 @@ INLINE int32_t *cell_of(const rings *in, int64_t row, int64_t cell) {
    two. */
 INLINE void gather(const surroundings *by, const picture *of, const int64_t *weights, const rings *in, int64_t row,
                    int64_t cell, int32_t *restrict sums) {
-    const int32_t *found[NEAR_KINDS][(NEAR_ROWS + 1) * MOST_CELLS];
-    int64_t counts[NEAR_KINDS] = {0};
+    const int32_t *found[NEAR_POWERS][(NEAR_ROWS + 1) * MOST_CELLS];
+    int64_t counts[NEAR_POWERS] = {0};
     const int64_t cells = cells_of(by, of->width), pairs = pairs_of(by, of->channels), across = by->before + by->after + 1;
     for (int64_t down = 0; down <= by->rows; down++)
         for (int64_t right = 0; right < across; right++) {
@@ -128,12 +128,12 @@ INLINE void gather(const surroundings *by, const picture *of, const int64_t *wei
             const int kind = __builtin_ctzll((uint64_t)weight);
             found[kind][counts[kind]++] = cell_of(in, r, c);
         }
-    const int32_t **end[NEAR_KINDS];
-    for (int kind = 0; kind < NEAR_KINDS; kind++) end[kind] = found[kind] + counts[kind];
+    const int32_t **end[NEAR_POWERS];
+    for (int kind = 0; kind < NEAR_POWERS; kind++) end[kind] = found[kind] + counts[kind];
     int64_t i = 0;
     for (; i + 4 * BLOCK <= pairs; i += 4 * BLOCK) {
         block sum[4] = {{0}};
-        for (int kind = NEAR_KINDS - 1; kind >= 0; kind--) {
+        for (int kind = NEAR_POWERS - 1; kind >= 0; kind--) {
             UNROLL for (int k = 0; k < 4; k++) sum[k] += sum[k];
             for (const int32_t **from = found[kind]; from < end[kind]; from++)
                 UNROLL for (int k = 0; k < 4; k++) sum[k] += *(const block *)(*from + i + k * BLOCK);
@@ -142,7 +142,7 @@ INLINE void gather(const surroundings *by, const picture *of, const int64_t *wei
     }
     for (; i < pairs; i += BLOCK) {
         block sum = {0};
-        for (int kind = NEAR_KINDS - 1; kind >= 0; kind--) {
+        for (int kind = NEAR_POWERS - 1; kind >= 0; kind--) {
             sum += sum;
             for (const int32_t **from = found[kind]; from < end[kind]; from++) sum += *(const block *)(*from + i);
         }

@@ -201,20 +201,12 @@ def observe(model: AutoregressiveModel, x: Tensor, context: Any = None) -> dict[
         given = None if context is None else context[k : k + size]
         batch = model._float(model.with_auxiliaries(x[k : k + size]))
         with model.arithmetic():
-            look_through(model, batch, given)
+            model._run_layers(batch, given)
     unit = 2.0**-PROVISIONAL
     return {
         name: (max(high, 1) * unit, max(total, 1) / max(count, 1) * unit, low >= 0)
         for name, (high, low, total, count) in seen.items()
     }
-
-
-def look_through(model: Any, v: Tensor, context: Any) -> None:
-    """A pass through all layers; of a mixture's conditionals, which come after the last one, none is computed."""
-    if hasattr(getattr(model, "head", None), "mixture"):
-        model.head._numbers(model.features(v, context))
-    else:
-        model._logits(v, context)
 
 
 def round_log2(value: float) -> int:

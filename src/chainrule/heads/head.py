@@ -71,6 +71,10 @@ class Head(nn.Module):
     def observe(self, state: Any, value: Tensor) -> Any:
         """The state once the channel at hand took `value`, integers (B,)."""
 
+    def run_layers(self, features: Tensor, v: Tensor) -> None:
+        """Run every layer once, for who watches what enters them; less than `forward` where much follows the last."""
+        self(features, v)
+
     def loss(self, features: Tensor, v: Tensor) -> Tensor:
         """What training minimises, entry by entry: −log p of each channel given the earlier ones.
 

@@ -86,6 +86,9 @@ class LogisticHead(Head):
     def observe(self, state: MixtureWalk, value: Tensor) -> MixtureWalk:
         return self.mixture.observe(state, value)
 
+    def run_layers(self, features: Tensor, v: Tensor) -> None:
+        self._numbers(features)
+
     def loss(self, features: Tensor, v: Tensor) -> Tensor:
         raw = self._numbers(features)
         return -self.mixture.site_log_probs(raw, v.to(raw.dtype))

@@ -183,6 +183,10 @@ class AutoregressiveModel(EventModel):
             (B, *walk_shape, levels); as many levels as the site with most has, -inf where a level cannot be.
         """
 
+    def _run_layers(self, v: Tensor, context: Any = None) -> None:
+        """Run every layer once, for who watches what enters them; arguments as for `_logits`."""
+        self._logits(v, context)
+
     # ------------------------------------------------------------------------------------------------------- the walk
 
     @abstractmethod

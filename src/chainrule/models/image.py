@@ -167,6 +167,9 @@ class ImageModel(AutoregressiveModel):
         logits = self.head(self.features(v, context), v.permute(0, 2, 3, 1))  # (B, H, W, C, levels)
         return logits.permute(0, 3, 1, 2, 4)
 
+    def _run_layers(self, v: Tensor, context: Any = None) -> None:
+        self.head.run_layers(self.features(v, context), v.permute(0, 2, 3, 1))
+
     def _site_log_probs(self, y: Tensor, context: Any) -> Tensor:
         if self.any_size and not torch.is_grad_enabled() and y[0, 0].numel() > STRIP:
             return self._in_strips(y, context)

@@ -4,7 +4,7 @@ Two are in use, `NEAR` and `FAR`. A few samples follow an edge at once; many, ov
 its noise. Neither is better everywhere, so a model may have both (`chainrule.nn.prediction`).
 
 All that a pixel needs is known in a walk by fronts, too (`chainrule.nn.fronts`): in the row k above the pixels left of
-4k columns after it. So cells d to the right of a pixel's own count from `CELL` · (d + 1) / 4 rows above on.
+4k columns after it. So cells d to the right of a pixel's own count from `cell` · (d + 1) / 4 rows above on.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from chainrule.nn.fronts import LAG
 
 @dataclass(frozen=True)
 class Surroundings:
-    """Neighbours, and weights of samples."""
+    """Neighbours, a predictor's support; and the weights of samples, its training window."""
 
     others: tuple[tuple[int, int], ...]
     """Rows and columns away of the neighbours beside W and N."""
@@ -35,11 +35,12 @@ class Surroundings:
     """And to the right."""
     ridge: int
     """λ, in half-bins squared."""
-    far: tuple[int, ...] = ()
-    """Squared distances up to which samples count twice as much as those farther away; or"""
+    doubling: tuple[int, ...] = ()
+    """Squared distances: samples up to each count twice as much as those beyond. Or, in the place of these,"""
     columns: tuple[int, ...] = ()
-    """the weights of the cells from the left to the right, in `running` rows each, the last that may be taken."""
+    """the weight of each column of cells, from the left to the right, the same in all of its rows."""
     running: int = 0
+    """How many rows these are: the nearest that may be taken."""
 
     @property
     def own(self) -> int:
@@ -65,9 +66,9 @@ class Surroundings:
         return self.rows + self.up
 
     @property
-    def kinds(self) -> int:
+    def powers(self) -> int:
         """How many weights there are: 1, 2, 4, …."""
-        return len(self.far) + 1
+        return len(self.doubling) + 1
 
     def nearest(self, cell: int) -> int:
         """The nearest row above a pixel's own from which a cell's samples are known, `cell` cells to the right."""
@@ -90,13 +91,13 @@ class Surroundings:
                 continue
             for row in range(nearest, self.rows + 1):
                 away = row * row + (self.cell * cell) ** 2
-                weights[self.rows - row, self.before + cell] = 2 ** sum(away <= bound for bound in self.far)
+                weights[self.rows - row, self.before + cell] = 2 ** sum(away <= bound for bound in self.doubling)
         return weights
 
 
 FEW = ((-1, -1), (-1, 1), (0, -2), (-2, 0), (-2, 1))
 
-NEAR = Surroundings(FEW, lent=3, cell=4, rows=12, before=3, after=1, ridge=256, far=(117, 45, 10))
+NEAR = Surroundings(FEW, lent=3, cell=4, rows=12, before=3, after=1, ridge=256, doubling=(117, 45, 10))
 """The last 12 rows, weighted by distance."""
 
 FAR = Surroundings(
