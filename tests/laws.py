@@ -283,7 +283,7 @@ def may_see(model):
     result = {}
     for c, i, j in indices:
         result[c, i, j] = {(other, *pixel) for pixel in sees[i, j] for other in range(channels)}
-        result[c, i, j] |= {(other, *pixel) for pixel in around.get((i, j), ()) for other in range(c + 1)}
+        result[c, i, j] |= {(other, *pixel) for pixel in around.get((i, j), ()) for other in range(channels)}
         if not model.head.independent_channels:
             result[c, i, j] |= {(other, i, j) for other in range(c)}
     return result

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 
@@ -38,7 +40,7 @@ def test_predictions_are_least_squares_a_plane_and_neighbours():
 def test_the_network_reads_pixels_and_what_is_left_of_them():
     model, x = small(), torch.randint(32, (1, 2, 6, 7), generator=torch.Generator().manual_seed(0))
     seen = []
-    model.trunk.inner.register_forward_pre_hook(lambda trunk, inputs: seen.append(inputs[0]))
+    model.trunk.inner.input.register_forward_pre_hook(lambda layer, inputs: seen.append(inputs[0]))
     model.trunk(model.encoding(model._float(x)))
     u = 2.0 * x - 31
     left = model.trunk.squares.residuals(u, model.trunk.squares(u))
@@ -48,12 +50,29 @@ def test_the_network_reads_pixels_and_what_is_left_of_them():
 def test_a_second_kind_comes_between_predictions_and_slopes():
     one, model, x = small(), small(2), torch.randint(32, (1, 2, 6, 7), generator=torch.Generator().manual_seed(0))
     seen = []
-    model.trunk.inner.register_forward_pre_hook(lambda trunk, inputs: seen.append(inputs[0]))
+    model.trunk.inner.input.register_forward_pre_hook(lambda layer, inputs: seen.append(inputs[0]))
     found, u = model.trunk(model.encoding(model._float(x)))[0, 6:], 2.0 * x - 31
     first, far = one.trunk.squares(u)[0], model.trunk.far(u)
     wanted = torch.cat([first[: 2 * PREDICTIONS], far[0, :2], first[2 * PREDICTIONS :]])
     assert torch.equal(found, wanted)
     assert torch.allclose(seen[0][:, 4:], softsign(model.trunk.far.residuals(u, far)).float())
+
+
+@pytest.mark.parametrize("kinds", [1, 2])
+def test_features_know_how_far_predictions_of_the_pixel_itself_lie_apart(kinds):
+    """φ = relu(inner + W · [p_0 / (L − 1), d / (4 + |d|)]), d = p_k − p_0, written out for each pixel."""
+    model, x = small(kinds), torch.randint(32, (2, 2, 6, 7), generator=torch.Generator().manual_seed(0))
+    trunk, seen = model.trunk, []
+    trunk.inner.input.register_forward_pre_hook(lambda layer, inputs: seen.append(inputs[0]))
+    found = trunk(model.encoding(model._float(x)))
+    inner = trunk.inner.preactivations(seen[0])
+    weight, bias = trunk.from_spread.weight[:, :, 0, 0], trunk.from_spread.bias
+    for b, i, j in itertools.product(range(2), range(6), range(7)):
+        predictions = found[b, 6 : 6 + 2 * trunk.predictions, i, j].view(-1, 2)
+        d = predictions[1:] - predictions[0]
+        spread = torch.cat([predictions[0] / 31, (d / (4 + d.abs())).flatten()])
+        wanted = (inner[b, :, i, j] + weight @ spread + bias).relu()
+        torch.testing.assert_close(found[b, :6, i, j], wanted, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("prediction", [-1, 3])

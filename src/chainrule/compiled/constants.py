@@ -55,7 +55,7 @@ OWNERS = {
         "MIXTURE_LARGEST": "LARGEST",
     },
     "chainrule.nn.fronts": {"SKEW": "LAG"},
-    "chainrule.nn.prediction": {"SOFTNESS": "SOFTNESS"},
+    "chainrule.nn.prediction": {"SOFTNESS": "SOFTNESS", "SPREAD_SOFTNESS": "SPREAD_SOFTNESS"},
     "chainrule.nn.least_squares": {
         "SQUARES_BITS": "WEIGHT_BITS",
         **{
@@ -84,7 +84,8 @@ OWNERS = {
     "chainrule.compiled.walk.records": {
         name: name
         for name in (
-            *("NORM", "ACTIVATE", "PRODUCT", "WIDE_PRODUCT", "ADD", "GATE", "SQUARES", "ATTEND", "PLACE", "RECALL"),
+            *("NORM", "ACTIVATE", "PRODUCT", "WIDE_PRODUCT", "ADD", "GATE", "SQUARES", "SPREAD"),
+            *("ATTEND", "PLACE", "RECALL"),
             *("LOGITS", "MADE", "MIXTURE", "LANES", "WIDE_LANES", "MOST_TAPS", "GROUP", "MOST_KEYS", "MOST_DEPTH"),
             *("SQUARES_RING", "SQUARES_COLUMNS", "SQUARES_BLOCK", "MOST_SQUARES_WEIGHTS"),
         )

@@ -62,7 +62,7 @@ class AttentionTrunk(Trunk):
         tables = [self.input, self.first_input, self.row_input, self.column_input]
         return [*tables, *(c for c in contexts if isinstance(c, nn.Module))]
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+    def preactivations(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         batch, _, height, width = x.shape
         pixels = self.input.pointwise(x.permute(0, 2, 3, 1).flatten(1, 2))  # (B, S, filters)
         first = self.first_input.weight.expand(batch, 1, -1).to(pixels.dtype)
@@ -77,7 +77,7 @@ class AttentionTrunk(Trunk):
         caches = [block.start(batch, height * width) for block in self.blocks]  # type: ignore[operator]
         return AttentionState(caches, self.first_input.weight.detach().expand(batch, -1), flat(context), width)
 
-    def step(self, state: AttentionState) -> Tensor:
+    def step_preactivations(self, state: AttentionState) -> Tensor:
         row, column = divmod(state.position, state.width)
         h = state.before + (self.row_input.weight[row] + self.column_input.weight[column])
         for block, cache in zip(self.blocks, state.caches, strict=True):

@@ -49,7 +49,7 @@ class GatedTrunk(Trunk):
         contexts = [c for block in self.blocks for c in (block.vertical_context, block.horizontal_context)]
         return [self.vertical_input, self.horizontal_input, *(c for c in contexts if isinstance(c, nn.Module))]
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+    def preactivations(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         v = self.vertical_input(x)
         h = self.horizontal_input(x) + v
         for block in self.blocks:
@@ -65,7 +65,7 @@ class GatedTrunk(Trunk):
             first=zeros(self.vertical_input, 0),
         )
 
-    def step(self, state: GatedState) -> Tensor:
+    def step_preactivations(self, state: GatedState) -> Tensor:
         column = state.column
         if column == 0:  # the vertical stack takes a whole row at once
             v = state.first = self.vertical_input.step_row(state.row, state.above)

@@ -37,7 +37,7 @@ class MaskedTrunk(Trunk):
     def outer_layers(self) -> Sequence[nn.Module]:
         return (self.input,)
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+    def preactivations(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         h = self.input(x)
         for block in self.blocks:
             h = block(h)
@@ -51,7 +51,7 @@ class MaskedTrunk(Trunk):
         first, *caches = (layer.start_fronts(fronts) for layer in (self.input, *self.blocks))  # type: ignore[operator]
         return MaskedState(first, caches, len(fronts))
 
-    def step(self, state: MaskedState) -> Tensor:
+    def step_preactivations(self, state: MaskedState) -> Tensor:
         h = self.input.step(None, state.first, state.column)
         for block, cache in zip(self.blocks, state.caches, strict=True):
             h = block.step(h, cache, state.column)  # type: ignore[operator]

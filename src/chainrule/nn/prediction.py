@@ -1,14 +1,17 @@
 """A trunk behind predictions: what is left of each pixel is what the network models.
 
-    s = e / (16 + |e|),     e = what local least squares leave of a pixel, in half-bins
+    φ = relu(inner(x, s(e, 16)) + W · s(p_k − p_0, 4)),     s(d, a) = d / (a + |d|)
 
-The inner trunk reads the pixels x and s, the softsign of the residuals, in which differences of one level are seen
-(`chainrule.nn.least_squares`). Its features are followed by predictions of every channel: that of least squares, then
-a plane through three neighbours, then ten neighbours by themselves; and by the slopes of the first. A second kind of
-least squares, with samples from farther away, can be one more prediction behind these, and its residuals more inputs.
-The head mixes them with weights that the features choose (`chainrule.heads.mixture`). To know a neighbour to a
-precision of 1/256 is then no longer the network's task, nor to follow an edge. All this is computed from whole numbers,
-in float64, without rounding or with the same rounding everywhere: a float model and its exact form share it.
+e is what local least squares leave of each earlier pixel, in half-bins (`chainrule.nn.least_squares`): in its softsign
+the inner trunk sees differences of one level. The p_k are predictions of every channel of the pixel itself: that of
+least squares, then a plane through three neighbours, then ten neighbours by themselves. A second kind of least squares,
+with samples from farther away, can be one more prediction behind these, and its residuals more inputs. Where
+predictions agree, the pixel is likely to agree with them: so their spread enters the features φ.
+
+Behind the features follow the predictions, and the slopes of the first. The head mixes them with weights that the
+features choose (`chainrule.heads.mixture`). To know a neighbour to a precision of 1/256 is then no longer the network's
+task, nor to follow an edge. All this is computed from whole numbers, in float64, without rounding or with the same
+rounding everywhere: a float model and its exact form share it.
 
 References: Weinberger et al., The LOCO-I Lossless Image Compression Algorithm, 2000, section III.A (prediction from
 neighbours, residuals as contexts), https://doi.org/10.1109/83.855427; Jia et al., Dynamic Filter Networks, 2016
@@ -33,14 +36,17 @@ from chainrule.nn.trunk import Trunk
 SOFTNESS = 16.0
 """Half-bins at which a residual enters as ½: eight levels."""
 
+SPREAD_SOFTNESS = 4.0
+"""Half-bins at which a difference of predictions does."""
 
-def softsign(residual: Tensor) -> Tensor:
-    """e / (16 + |e|) of residuals in half-bins, float64.
+
+def softsign(difference: Tensor, softness: float = SOFTNESS) -> Tensor:
+    """d / (a + |d|) of differences in half-bins, float64.
 
     >>> softsign(torch.tensor([-16.0, 0.0, 48.0])).tolist()
     [-0.5, 0.0, 0.75]
     """
-    return residual / (residual.abs() + SOFTNESS)
+    return difference / (difference.abs() + softness)
 
 
 class PredictingTrunk(nn.Module):
@@ -66,6 +72,8 @@ class PredictingTrunk(nn.Module):
         self.far = LocalLeastSquares(channels, levels, FAR, alone=False) if kinds > 1 else None
         self.predictions = sum(layer.predictions for layer in self.layers())
         self.inner = inner
+        self.from_spread = MaskedConv2d(self.predictions * channels, inner.filters, 1, "B")
+        nn.init.zeros_(self.from_spread.bias)
         self.reach, self.periodic = max(layer.by.top for layer in self.layers()) + inner.reach, False
 
     def layers(self) -> list[LocalLeastSquares]:
@@ -82,8 +90,8 @@ class PredictingTrunk(nn.Module):
         self.inner.condition(channels, one_hot=one_hot)
 
     def outer_layers(self) -> Sequence[nn.Module]:
-        """The layers that read pixels or a context."""
-        return self.inner.outer_layers()
+        """The layers that read pixels, predictions or a context."""
+        return (self.from_spread, *self.inner.outer_layers())
 
     def half_bins(self, x: Tensor) -> Tensor:
         """Pixels in -1 … 1 as whole half-bins, float64."""
@@ -94,12 +102,17 @@ class PredictingTrunk(nn.Module):
         residuals = [layer.residuals(u, found) for layer, found in zip(self.layers(), numbers, strict=True)]
         return torch.cat([x, *(softsign(residual).to(x.dtype) for residual in residuals)], 1)
 
-    def together(self, features: Tensor, numbers: Sequence[Tensor]) -> Tensor:
-        """Features and, behind them, predictions and slopes, for which bfloat16's eight bits would not do."""
+    def together(self, numbers: Sequence[Tensor]) -> Tensor:
+        """The predictions of all kinds, and the slopes of the first."""
         first, *others = numbers
         first, slopes = first.tensor_split([self.squares.predictions * self.channels], 1)
-        others = [found[:, : self.channels] for found in others]
-        return torch.cat([features, first, *others, slopes], 1)  # in the wider of the types
+        return torch.cat([first, *(found[:, : self.channels] for found in others), slopes], 1)
+
+    def spread(self, found: Tensor) -> Tensor:
+        """The first prediction of each channel, in -1 … 1, and how far the others are from it, softened; float64."""
+        predictions = found[:, : self.predictions * self.channels].double().unflatten(1, (-1, self.channels))
+        first, others = predictions.tensor_split([1], 1)
+        return torch.cat([first / (self.levels - 1), softsign(others - first, SPREAD_SOFTNESS)], 1).flatten(1, 2)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """The features and predictions of every pixel, each from the pixels before it.
@@ -114,7 +127,11 @@ class PredictingTrunk(nn.Module):
         """
         u = self.half_bins(x)
         numbers = [layer(u) for layer in self.layers()]
-        return self.together(self.inner(self.inputs(x, numbers, u), context), numbers)
+        found = self.together(numbers)
+        h = self.inner.preactivations(self.inputs(x, numbers, u), context) + self.from_spread(
+            self.spread(found).to(x.dtype)
+        )
+        return torch.cat([h.relu_(), found], 1)  # in the wider of the types: predictions need more than bfloat16
 
     def start(self, batch: int, height: int, width: int, context: Tensor | None = None) -> PredictingState:
         """The state before the first pixel."""
@@ -132,7 +149,9 @@ class PredictingTrunk(nn.Module):
     def step(self, state: PredictingState) -> Tensor:
         """The features and predictions of the next pixel, as `forward` has them at each."""
         state.numbers = [squares.numbers(*state.place()) for squares in state.squares]
-        return self.together(self.inner.step(state.inner), state.numbers)
+        found, h = self.together(state.numbers), self.inner.step_preactivations(state.inner)
+        h = h + self.from_spread.pointwise(self.spread(found).to(h.dtype))
+        return torch.cat([h.relu_(), found], 1)
 
     def observe(self, state: PredictingState, pixel: Tensor) -> None:
         """Tell the state the encoded pixel, (B, channels), and go on to the next."""

@@ -56,7 +56,7 @@ class SnailTrunk(MaskedTrunk):
     def outer_layers(self) -> Sequence[nn.Module]:
         return [self.input, *(table for look in self.looks for table in look.places())]  # type: ignore[operator]
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+    def preactivations(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         h = self.input(x)
         looks = dict(zip(self.places, self.looks, strict=True))
         for number, block in enumerate(self.blocks, 1):
@@ -78,7 +78,7 @@ class SnailTrunk(MaskedTrunk):
     def start_fronts(self, fronts: Fronts) -> MaskedState:
         return Trunk.start_fronts(self, fronts)
 
-    def step(self, state: MaskedState) -> Tensor:
+    def step_preactivations(self, state: MaskedState) -> Tensor:
         assert isinstance(state, SnailState)
         h = self.input.step(None, state.first, state.column)
         looks = dict(zip(self.places, zip(self.looks, state.looks, strict=True), strict=True))

@@ -24,7 +24,7 @@ KERNEL = 7
 
 
 class Trunk(nn.Module):
-    """Base of the trunks: a subclass makes its layers in `_layers`, and has both sides up to the last norm.
+    """Base of the trunks: a subclass makes its layers in `_layers`, and has both sides up to the last ReLU.
 
     Args:
         inputs: channels of an encoded pixel.
@@ -90,7 +90,11 @@ class Trunk(nn.Module):
         Returns:
             (B, filters, H, W).
         """
-        raise NotImplementedError
+        return self.preactivations(x, context).relu_()
+
+    @abstractmethod
+    def preactivations(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """`forward` before its last ReLU."""
 
     @abstractmethod
     def start(self, batch: int, height: int, width: int, context: Tensor | None = None) -> Any:
@@ -104,9 +108,13 @@ class Trunk(nn.Module):
         """
         raise ModelError(f"a {type(self).__name__} has no fronts, as it looks far to the right: use a masked trunk")
 
-    @abstractmethod
     def step(self, state: Any) -> Tensor:
         """The features of the next pixel, (B, filters). Call it once a pixel, `observe` after it."""
+        return self.step_preactivations(state).relu_()
+
+    @abstractmethod
+    def step_preactivations(self, state: Any) -> Tensor:
+        """`step` before its last ReLU."""
 
     @abstractmethod
     def observe(self, state: Any, pixel: Tensor) -> None:
@@ -114,11 +122,11 @@ class Trunk(nn.Module):
 
     def _last(self, h: Tensor) -> Tensor:
         h = F.relu(h) if self.norm is None else self.norm.activated(h)
-        return self.hidden(h).relu_()
+        return self.hidden(h)  # type: ignore[no-any-return]
 
     def _last_step(self, h: Tensor) -> Tensor:
         h = h if self.norm is None else self.norm.step(h)
-        return self.hidden.pointwise(F.relu(h)).relu_()
+        return self.hidden.pointwise(F.relu(h))
 
 
 def zeros(layer: Any, *shape: int) -> Tensor:

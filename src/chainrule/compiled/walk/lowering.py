@@ -103,7 +103,11 @@ def add_trunk(program: Program, model: ImageModel) -> int:
         h = program.vector(trunk.filters)
         program.norm(expect(trunk.norm, NORMS), stream, h)
     program.activate(trunk.hidden, h, positive, trunk.filters)
-    return add_convolution(program, trunk.hidden, positive)
+    hidden = add_convolution(program, trunk.hidden, positive)
+    if kinds:
+        from_spread = expect(model.trunk.from_spread, CONVOLUTIONS)
+        program.add(add_convolution(program, from_spread, program.spread(from_spread)), hidden, trunk.filters)
+    return hidden
 
 
 def add_entry(program: Program, window: Window, layer: Any, pixels: Tensor) -> None:

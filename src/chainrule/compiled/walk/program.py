@@ -27,6 +27,7 @@ from chainrule.compiled.walk.records import (
     PLACE,
     PRODUCT,
     RECALL,
+    SPREAD,
     SQUARES,
     WIDE_PRODUCT,
     EntryRecord,
@@ -175,6 +176,14 @@ class Program:
         self.memory += record.remembered
         record.near = self._keep(layers[0].weights.numpy().astype(np.int64))
         self._add(SQUARES, 0, record.predicted)
+
+    def spread(self, layer: Any) -> int:
+        """Where the predictions' spread will lie, on the grid of the layer that reads it, if there is one."""
+        record = self.record
+        target = self.vector(layer.in_channels)
+        grid = grid_fields(getattr(layer, "inputs", None))
+        self._add(SPREAD, record.predicted, target, inputs=layer.in_channels, outputs=self.shape[0], **grid)
+        return target
 
     # --------------------------------------------------------------------------------------------------------- ends
 

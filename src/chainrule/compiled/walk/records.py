@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 from dataclasses import dataclass
 
-NORM, ACTIVATE, PRODUCT, WIDE_PRODUCT, ADD, GATE, SQUARES, ATTEND, PLACE, RECALL = range(10)
+NORM, ACTIVATE, PRODUCT, WIDE_PRODUCT, ADD, GATE, SQUARES, SPREAD, ATTEND, PLACE, RECALL = range(11)
 """Kinds of operations."""
 
 LOGITS, MADE, MIXTURE = range(3)

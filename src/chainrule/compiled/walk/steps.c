@@ -59,6 +59,17 @@ FOR_EVERY_PROCESSOR(shifted, (float *restrict x, const float *restrict bias, int
     for (int64_t i = 0; i < n; i++) x[i] += bias[i];
 }
 
+/* The predictions' spread: the first of each channel in -1 … 1, then how far the others are from it. */
+INLINE void spread(const program *p, const operation *op, const float *restrict x, float *restrict y) {
+    const float scale = (float)op->scale, low = (float)op->low, high = (float)op->high;
+    const int64_t channels = op->outputs;
+    for (int64_t i = 0; i < op->inputs; i++) {
+        const double away = (double)x[i] - (i < channels ? 0 : x[i % channels]);
+        const float soft = (float)(i < channels ? away / (p->levels - 1) : softened(away, SPREAD_SOFTNESS));
+        y[i] = op->whole ? on_grid(soft, scale, low, high) : soft;
+    }
+}
+
 INLINE void add(const operation *op, const float *restrict x, float *restrict y) {
     for (int64_t i = 0, n = op->inputs; i < n; i++) y[i] += x[i];
 }
@@ -159,6 +170,7 @@ INLINE void run(const int tile, const program *p, const operation *op, float *me
             case ACTIVATE: activate(op, x, y); break;
             case GATE: gate(op, x, y); break;
             case SQUARES: predict(p, memory, y, s, b); break;
+            case SPREAD: spread(p, op, x, y); break;
             case PLACE: add_place(op, at, y); break;
             case RECALL: recall(op, at, memory, y, p, b, s); break;
             default: add(op, x, y);

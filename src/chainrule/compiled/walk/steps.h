@@ -16,6 +16,9 @@ INLINE float on_grid(float x, float scale, float low, float high) {
     return x > high ? high : x;
 }
 
+/* d / (a + |d|), as nn/prediction.py has it. */
+INLINE double softened(double x, double softness) { return x / ((x < 0 ? -x : x) + softness); }
+
 /* Tell the walk of image (pixel) k the value of a channel, which stands in its picture already: its head, and all layers
    that read it. */
 INLINE void take(const program *p, float *memory, double *room, int64_t k, const spot *s, int64_t channel,
@@ -28,8 +31,7 @@ INLINE void take(const program *p, float *memory, double *room, int64_t k, const
             memcpy(pixel + channel * in->width, in->encoding + value * in->width, in->width * sizeof(float));
             continue;
         }
-        const double left = residual_of(p, room, in->far, channel, value);
-        const float soft = (float)(left / ((left < 0 ? -left : left) + SOFTNESS));
+        const float soft = (float)softened(residual_of(p, room, in->far, channel, value), SOFTNESS);
         pixel[channel] = in->whole ? on_grid(soft, (float)in->scale, (float)in->low, (float)in->high) : soft;
     }
     if (p->predicted >= 0 && channel + 1 == p->channels) remember(p, memory, s, k);
