@@ -65,7 +65,7 @@ def test_features_know_how_far_predictions_of_the_pixel_itself_lie_apart(kinds):
     trunk, seen = model.trunk, []
     trunk.inner.input.register_forward_pre_hook(lambda layer, inputs: seen.append(inputs[0]))
     found = trunk(model.encoding(model._float(x)))
-    inner = trunk.inner.preactivations(seen[0])
+    inner = trunk.inner(seen[0], beside=torch.full((2, 6, 6, 7), 9.0)) - 9  # before its ReLU
     weight, bias = trunk.from_spread.weight[:, :, 0, 0], trunk.from_spread.bias
     for b, i, j in itertools.product(range(2), range(6), range(7)):
         predictions = found[b, 6 : 6 + 2 * trunk.predictions, i, j].view(-1, 2)

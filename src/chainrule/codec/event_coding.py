@@ -37,6 +37,12 @@ def most_events(model: AutoregressiveModel, asked: int | None = None) -> int:
     return max(1, min(asked or CHUNK, CHUNK, TABLE_BYTES // table_bytes(model)))
 
 
+def most_together(model: Any, height: int, width: int, asked: int | None = None) -> int:
+    """The same of pictures that may be transposed."""
+    ways = {(height, width), (width, height)} if model.any_size else {(height, width)}
+    return min(most_events(sized, asked) for sized in (model.sized(*way) for way in ways) if not too_large(sized))
+
+
 def too_large(model: AutoregressiveModel) -> bool:
     """Whether a picture of a model of one size would take too much memory."""
     return model.shape[2] > WIDEST if model.coded_by_fronts else table_bytes(model) > TABLE_BYTES

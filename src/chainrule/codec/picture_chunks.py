@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from chainrule.codec import varints
-from chainrule.codec.event_coding import Encoding, decode_events, most_events, too_large
+from chainrule.codec import orienting, varints
+from chainrule.codec.event_coding import Encoding, decode_events, most_together, too_large
 from chainrule.codec.model_blocks import Packing, Unpacking, picture_mapping
 from chainrule.codec.picture_coding import (
     BYTES,
@@ -32,8 +32,9 @@ from chainrule.codec.picture_coding import (
     without_alpha,
 )
 from chainrule.codec.picture_files import ARRAY, GIF, PNG, PictureFile, file_of
-from chainrule.codec.picture_table import MOST_SAMPLES, Record, pack_table, read_table
+from chainrule.codec.picture_table import MOST_SAMPLES, Batch, Record, pack_table, read_table
 from chainrule.codec.raster import Raster
+from chainrule.data.orientations import TRANSPOSED, laid, laid_back
 from chainrule.errors import CodecError
 
 Mapper = Callable[[Callable[..., Any], Iterable[Any]], Iterable[Any]]
@@ -108,7 +109,7 @@ def in_chunks(items: Iterable[Item], most: int) -> Iterator[list[Item]]:
 
 def encode_pictures(items: list[Item], packing: Packing, mapper: Mapper = map) -> tuple[int, bytes, bytes]:
     """Pictures → (their count, SHA-256 of the table and of the digests, payload)."""
-    batches: list[tuple[int, bytes]] = []
+    batches: list[Batch] = []
     for place in range(len(packing.models)):
         _by_model(items, packing, place, batches, mapper)
     missing = [i for i, item in enumerate(items) if item.coded is None]
@@ -119,15 +120,13 @@ def encode_pictures(items: list[Item], packing: Packing, mapper: Mapper = map) -
     stored = packer.compress(table) + packer.flush()
     parts = [varints.pack([len(stored)]), stored]
     parts += [item.coded[1] for item in items if item.coded]
-    for count, words in batches:
-        parts += [varints.pack([count, len(words)]), words]
+    for batch in batches:
+        parts += [varints.pack([batch.count, batch.orientation, len(batch.words)]), batch.words]
     digest = hashlib.sha256(table + b"".join(item.digest for item in items)).digest()
     return len(items), digest, b"".join(parts)
 
 
-def _by_model(
-    items: list[Item], packing: Packing, place: int, batches: list[tuple[int, bytes]], mapper: Mapper
-) -> None:
+def _by_model(items: list[Item], packing: Packing, place: int, batches: list[Batch], mapper: Mapper) -> None:
     """Let a model code those of the pictures without a coder that it makes smaller; pictures of one size together.
 
     One of the usual models must save more than its entry in the archive costs.
@@ -140,12 +139,14 @@ def _by_model(
             x = _planes(model, item.given.raster)
             if x is not None:
                 sizes.setdefault(x.shape[1:], []).append((i, x))
-    for (height, width), found in sizes.items():
-        sized = model.sized(height, width)
-        step = most_events(sized)
+    for size, found in sizes.items():
+        step = most_together(model, *size)
         for start in range(0, len(found), step):
             part = found[start : start + step]
-            encoding = Encoding(sized, torch.from_numpy(np.stack([x for _, x in part])))
+            events = torch.from_numpy(np.stack([x for _, x in part]))
+            orientation = orienting.best(model, events)
+            events = laid(events, orientation)
+            encoding = Encoding(model.sized(*events.shape[2:]), events)
             alphas = [_alpha(items[i], model) for i, _ in part]
             costs = [bits / 8 + len(alpha) for bits, alpha in zip(encoding.bits().tolist(), alphas, strict=True)]
             rivals = [i for (i, _), cost in zip(part, costs, strict=True) if cost > _floor(items[i])]
@@ -158,7 +159,7 @@ def _by_model(
             if all(i in others for i, _ in taken) and cost >= known:
                 taken = []
             if taken:
-                trial.append((taken, words))
+                trial.append((taken, orientation, words))
                 unsure += (without := [i for i, _ in taken if i not in others])
                 saved += known + sum(_floor(items[i]) for i in without) - cost
             hopeful = {i for i, _ in taken}
@@ -172,10 +173,10 @@ def _by_model(
                 items[i] = _slim(items[i].given, coded, items[i].digest)
             return
     number = packing.number(place)
-    for taken, words in trial:
+    for taken, orientation, words in trial:
         for i, alpha in taken:
             items[i].coded, items[i].words = (MODEL + number, alpha), len(batches)
-        batches.append((len(taken), words))
+        batches.append(Batch(len(taken), orientation, words))
 
 
 def _alpha(item: Item, model: Any) -> bytes:
@@ -240,23 +241,22 @@ def decode_pictures(
     return [picture for picture, _ in found]
 
 
-def _decode_batches(
-    records: list[Record], batches: list[tuple[int, bytes]], models: Unpacking
-) -> dict[int, np.ndarray]:
+def _decode_batches(records: list[Record], batches: list[Batch], models: Unpacking) -> dict[int, np.ndarray]:
     """Levels (C, H, W) of the pictures that models code, by their number."""
     found: dict[int, np.ndarray] = {}
-    for number, (count, words) in enumerate(batches, 1):
+    for number, batch in enumerate(batches, 1):
         members = [i for i, record in enumerate(records) if record.batch == number]
         kinds = {(r.coder, r.raster.height, r.raster.width) for r in (records[i] for i in members) if r.raster}
         if len(kinds) != 1:
             raise CodecError(DAMAGED)
         ((coder, height, width),) = kinds
         model = models[coder - MODEL]
-        fits = len(model.shape) == 3 and model.shape[1:] in ((None, None), (height, width)) and model.levels <= 256
+        size = (width, height) if batch.orientation & TRANSPOSED else (height, width)
+        fits = len(model.shape) == 3 and model.shape[1:] in ((None, None), size) and model.levels <= 256
         if not fits or not all(r.raster and takes(r.raster, model.shape[0]) for r in (records[i] for i in members)):
             raise CodecError(DAMAGED)
-        x = decode_events(model.sized(height, width), words, count).numpy()
-        found |= dict(zip(members, x, strict=True))
+        x = decode_events(model.sized(*size), batch.words, batch.count)
+        found |= dict(zip(members, laid_back(x, batch.orientation).numpy(), strict=True))
     return found
 
 

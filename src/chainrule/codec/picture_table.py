@@ -13,6 +13,7 @@ from chainrule.codec import varints
 from chainrule.codec.picture_coding import BYTES, DAMAGED, DEFLATED, MODEL, MOST_DEFLATED
 from chainrule.codec.picture_files import FILE, FORMS
 from chainrule.codec.raster import Raster, beside_is_sound
+from chainrule.data.orientations import ORIENTATIONS
 from chainrule.errors import CodecError
 
 MOST_SAMPLES = 2**24
@@ -34,6 +35,15 @@ class Record:
     batch: int  # 0 if no model codes it
 
 
+@dataclass(frozen=True)
+class Batch:
+    """Pictures that a model codes together: how many, how they are laid, and their words."""
+
+    count: int
+    orientation: int
+    words: bytes
+
+
 def pack_table(records: Sequence[Record]) -> bytes:
     """Column after column."""
     rasters = [record.raster or Raster(0, 0, 0, 0) for record in records]
@@ -52,8 +62,8 @@ def pack_table(records: Sequence[Record]) -> bytes:
     return b"".join(columns)
 
 
-def read_table(payload: bytes, count: int) -> tuple[list[Record], bytes, list[tuple[int, bytes]]]:
-    """The pictures of a chunk, undecoded; the table itself; and the batches that models code: pictures and words.
+def read_table(payload: bytes, count: int) -> tuple[list[Record], bytes, list[Batch]]:
+    """The pictures of a chunk, undecoded; the table itself; and the batches that models code.
 
     Raises:
         CodecError: no writer writes it.
@@ -98,10 +108,10 @@ def read_table(payload: bytes, count: int) -> tuple[list[Record], bytes, list[tu
             raise ValueError
         batches = []
         for number in range(1, max(batch, default=0) + 1):
-            (events, size), place = varints.take(payload, 2, place)
-            batches.append((events, payload[place : place + size]))
+            (events, orientation, size), place = varints.take(payload, 3, place)
+            batches.append(Batch(events, orientation, payload[place : place + size]))
             place += size
-            if not events or events != batch.count(number):
+            if not events or events != batch.count(number) or orientation >= ORIENTATIONS:
                 raise ValueError
         if place != len(payload):
             raise ValueError

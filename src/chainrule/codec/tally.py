@@ -48,9 +48,9 @@ class Tally:
                 self.entries += record.raster.pixels * record.raster.channels if record.raster else 0
                 self.with_model += by_model
                 self.without_model += not by_model
-            for number, (_, words) in enumerate(batches, 1):
+            for number, batch in enumerate(batches, 1):
                 coder = next(record.coder for record in records if record.batch == number)
-                self._row(coder - MODEL, 0, len(words))
+                self._row(coder - MODEL, 0, len(batch.words))
 
     def _row(self, name: str | int, count: int, size: int) -> None:
         row = self._rows.setdefault(name, [0, 0])

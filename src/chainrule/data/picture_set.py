@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from chainrule.data.orientations import ORIENTATIONS, laid
 from chainrule.errors import DataError
 
 
@@ -79,12 +80,12 @@ class Pictures:
         times = np.prod(-(-self._sizes // side), axis=1)
         return torch.from_numpy(np.repeat(np.arange(len(times)), times))
 
-    def crops(self, rows: Tensor, side: int) -> Tensor:
+    def crops(self, rows: Tensor, side: int, *, turned: bool = False) -> Tensor:
         """Random crops, one of each row's picture, by PyTorch's generator: (B, C, height, width).
 
         The first row's picture settles their size, at most `side` in both directions. A later row whose picture is
         smaller than that is taken from another picture that is not, so that a batch has one size and every size
-        has its batches.
+        has its batches. With `turned` a batch is laid in one of eight ways, drawn at random.
 
         >>> torch.manual_seed(0).initial_seed()
         0
@@ -102,4 +103,5 @@ class Pictures:
             picture = self.pictures[row]
             top, left = int(down * (picture.shape[1] - height + 1)), int(right * (picture.shape[2] - width + 1))
             found.append(picture[:, top : top + height, left : left + width])
-        return torch.stack(found)
+        x = torch.stack(found)
+        return laid(x, int(torch.randint(ORIENTATIONS, ()))) if turned else x

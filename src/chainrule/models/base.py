@@ -97,6 +97,10 @@ class AutoregressiveModel(EventModel):
         """A context for `n` events that stands for all there are, in turn; None for models without."""
         return None
 
+    def rough_cost(self, x: Tensor) -> int | None:
+        """A number that is smaller the better predictions alone do on events (B, *shape); None without predictions."""
+        return None
+
     def _refuse_context(self, context: Any) -> None:
         if context is not None:
             raise ModelError(f"{type(self).__name__} has no conditioning: leave `context` out")

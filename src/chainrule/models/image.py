@@ -197,6 +197,13 @@ class ImageModel(AutoregressiveModel):
         v = self._float(x)
         return self.head.loss(self.features(v, context), v.permute(0, 2, 3, 1)).mean()
 
+    @torch.no_grad()
+    def rough_cost(self, x: Tensor) -> int | None:
+        """About the bits that least squares leave of pictures (B, C, H, W), in units of 2^-16; None without them."""
+        if not isinstance(self.trunk, PredictingTrunk):
+            return None
+        return self.trunk.rough_cost(2 * x.to(self.device, torch.float64) - (self.levels - 1))
+
     def quantiles(self, x: Tensor, tau: Tensor | float, context: Any = None) -> Tensor:
         """The predicted τ-quantile of each entry given the earlier entries of `x`, for a quantile head.
 

@@ -62,7 +62,7 @@ class AttentionTrunk(Trunk):
         tables = [self.input, self.first_input, self.row_input, self.column_input]
         return [*tables, *(c for c in contexts if isinstance(c, nn.Module))]
 
-    def preactivations(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, context: Tensor | None = None, beside: Tensor | None = None) -> Tensor:
         batch, _, height, width = x.shape
         pixels = self.input.pointwise(x.permute(0, 2, 3, 1).flatten(1, 2))  # (B, S, filters)
         first = self.first_input.weight.expand(batch, 1, -1).to(pixels.dtype)
@@ -71,18 +71,18 @@ class AttentionTrunk(Trunk):
         known = flat(context)
         for block in self.blocks:
             h = block(h, known)
-        return self._last(h.unflatten(1, (height, width)).permute(0, 3, 1, 2))
+        return self._last(h.unflatten(1, (height, width)).permute(0, 3, 1, 2), beside)
 
     def start(self, batch: int, height: int, width: int, context: Tensor | None = None) -> AttentionState:
         caches = [block.start(batch, height * width) for block in self.blocks]  # type: ignore[operator]
         return AttentionState(caches, self.first_input.weight.detach().expand(batch, -1), flat(context), width)
 
-    def step_preactivations(self, state: AttentionState) -> Tensor:
+    def step(self, state: AttentionState, beside: Tensor | None = None) -> Tensor:
         row, column = divmod(state.position, state.width)
         h = state.before + (self.row_input.weight[row] + self.column_input.weight[column])
         for block, cache in zip(self.blocks, state.caches, strict=True):
             h = block.step(h, cache, state.context)  # type: ignore[operator]
-        return self._last_step(h)
+        return self._last_step(h, beside)
 
     def observe(self, state: AttentionState, pixel: Tensor) -> None:
         state.before = self.input.pointwise(pixel)

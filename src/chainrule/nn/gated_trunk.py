@@ -49,12 +49,12 @@ class GatedTrunk(Trunk):
         contexts = [c for block in self.blocks for c in (block.vertical_context, block.horizontal_context)]
         return [self.vertical_input, self.horizontal_input, *(c for c in contexts if isinstance(c, nn.Module))]
 
-    def preactivations(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, context: Tensor | None = None, beside: Tensor | None = None) -> Tensor:
         v = self.vertical_input(x)
         h = self.horizontal_input(x) + v
         for block in self.blocks:
             v, h = block(v, h, context)
-        return self._last(h)
+        return self._last(h, beside)
 
     def start(self, batch: int, height: int, width: int, context: Tensor | None = None) -> GatedState:
         return GatedState(
@@ -65,7 +65,7 @@ class GatedTrunk(Trunk):
             first=zeros(self.vertical_input, 0),
         )
 
-    def step_preactivations(self, state: GatedState) -> Tensor:
+    def step(self, state: GatedState, beside: Tensor | None = None) -> Tensor:
         column = state.column
         if column == 0:  # the vertical stack takes a whole row at once
             v = state.first = self.vertical_input.step_row(state.row, state.above)
@@ -74,7 +74,7 @@ class GatedTrunk(Trunk):
         h = self.horizontal_input.step(state.row[:, column - 1], state.left, column) + state.first[:, column]
         for block, cache in zip(self.blocks, state.caches, strict=True):
             h = block.step(h, cache, column)  # type: ignore[operator]
-        return self._last_step(h)
+        return self._last_step(h, beside)
 
     def observe(self, state: GatedState, pixel: Tensor) -> None:
         state.row[:, state.column] = pixel

@@ -37,11 +37,11 @@ class MaskedTrunk(Trunk):
     def outer_layers(self) -> Sequence[nn.Module]:
         return (self.input,)
 
-    def preactivations(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, context: Tensor | None = None, beside: Tensor | None = None) -> Tensor:
         h = self.input(x)
         for block in self.blocks:
             h = block(h)
-        return self._last(h)
+        return self._last(h, beside)
 
     def start(self, batch: int, height: int, width: int, context: Tensor | None = None) -> MaskedState:
         first, *caches = (layer.start(batch, width) for layer in (self.input, *self.blocks))  # type: ignore[operator]
@@ -51,11 +51,11 @@ class MaskedTrunk(Trunk):
         first, *caches = (layer.start_fronts(fronts) for layer in (self.input, *self.blocks))  # type: ignore[operator]
         return MaskedState(first, caches, len(fronts))
 
-    def step_preactivations(self, state: MaskedState) -> Tensor:
+    def step(self, state: MaskedState, beside: Tensor | None = None) -> Tensor:
         h = self.input.step(None, state.first, state.column)
         for block, cache in zip(self.blocks, state.caches, strict=True):
             h = block.step(h, cache, state.column)  # type: ignore[operator]
-        return self._last_step(h)
+        return self._last_step(h, beside)
 
     def observe(self, state: MaskedState, pixel: Tensor) -> None:
         self.input.remember(pixel, state.first, state.column)

@@ -65,6 +65,9 @@ class PredictingTrunk(nn.Module):
 
     composes_exactly = True
 
+    squares: LocalLeastSquares
+    from_spread: MaskedConv2d
+
     def __init__(self, channels: int, levels: int, inner: Trunk, kinds: int = 1) -> None:
         super().__init__()
         self.channels, self.levels = channels, levels
@@ -128,10 +131,17 @@ class PredictingTrunk(nn.Module):
         u = self.half_bins(x)
         numbers = [layer(u) for layer in self.layers()]
         found = self.together(numbers)
-        h = self.inner.preactivations(self.inputs(x, numbers, u), context) + self.from_spread(
-            self.spread(found).to(x.dtype)
-        )
-        return torch.cat([h.relu_(), found], 1)  # in the wider of the types: predictions need more than bfloat16
+        beside = self.from_spread(self.spread(found).to(x.dtype))
+        features = self.inner(self.inputs(x, numbers, u), context, beside)
+        return torch.cat([features, found], 1)  # in the wider of the types: predictions need more than bfloat16
+
+    def rough_cost(self, u: Tensor) -> int:
+        """About the bits that first predictions leave of pixels in half-bins, as a whole number, the same everywhere.
+
+        It is Σ log₂(1 + |e|) of the residuals, on lines between the powers of two, in units of 2^-16.
+        """
+        mantissas, exponents = torch.frexp(1 + self.squares.residuals(u, self.squares(u)).abs())
+        return int(((exponents - 2 + 2 * mantissas) * 2.0**16).round().sum())
 
     def start(self, batch: int, height: int, width: int, context: Tensor | None = None) -> PredictingState:
         """The state before the first pixel."""
@@ -149,9 +159,9 @@ class PredictingTrunk(nn.Module):
     def step(self, state: PredictingState) -> Tensor:
         """The features and predictions of the next pixel, as `forward` has them at each."""
         state.numbers = [squares.numbers(*state.place()) for squares in state.squares]
-        found, h = self.together(state.numbers), self.inner.step_preactivations(state.inner)
-        h = h + self.from_spread.pointwise(self.spread(found).to(h.dtype))
-        return torch.cat([h.relu_(), found], 1)
+        found = self.together(state.numbers)
+        beside = self.from_spread.pointwise(self.spread(found).to(self.hidden.weight.dtype))
+        return torch.cat([self.inner.step(state.inner, beside), found], 1)
 
     def observe(self, state: PredictingState, pixel: Tensor) -> None:
         """Tell the state the encoded pixel, (B, channels), and go on to the next."""

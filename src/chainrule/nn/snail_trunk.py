@@ -56,14 +56,14 @@ class SnailTrunk(MaskedTrunk):
     def outer_layers(self) -> Sequence[nn.Module]:
         return [self.input, *(table for look in self.looks for table in look.places())]  # type: ignore[operator]
 
-    def preactivations(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, context: Tensor | None = None, beside: Tensor | None = None) -> Tensor:
         h = self.input(x)
         looks = dict(zip(self.places, self.looks, strict=True))
         for number, block in enumerate(self.blocks, 1):
             h = block(h)
             if number in looks:
                 h = self._looked(looks[number], h)
-        return self._last(self._looked(looks[0], h) if 0 in looks else h)
+        return self._last(self._looked(looks[0], h) if 0 in looks else h, beside)
 
     @staticmethod
     def _looked(look: nn.Module, h: Tensor) -> Tensor:
@@ -78,7 +78,7 @@ class SnailTrunk(MaskedTrunk):
     def start_fronts(self, fronts: Fronts) -> MaskedState:
         return Trunk.start_fronts(self, fronts)
 
-    def step_preactivations(self, state: MaskedState) -> Tensor:
+    def step(self, state: MaskedState, beside: Tensor | None = None) -> Tensor:
         assert isinstance(state, SnailState)
         h = self.input.step(None, state.first, state.column)
         looks = dict(zip(self.places, zip(self.looks, state.looks, strict=True), strict=True))
@@ -88,7 +88,7 @@ class SnailTrunk(MaskedTrunk):
             if number in looks:
                 look, cache = looks[number]
                 h = h + look.step(h, cache)  # type: ignore[operator]
-        return self._last_step(h)
+        return self._last_step(h, beside)
 
 
 @dataclass

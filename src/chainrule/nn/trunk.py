@@ -80,21 +80,18 @@ class Trunk(nn.Module):
         """The layers that read pixels or a context: not hidden ones, for an optimiser that tells them apart."""
         return ()
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+    @abstractmethod
+    def forward(self, x: Tensor, context: Tensor | None = None, beside: Tensor | None = None) -> Tensor:
         """The features of every pixel, each from the pixels before it.
 
         Args:
             x: encoded pixels, (B, inputs, H, W).
             context: (B, D, H or 1, W or 1), for a trunk that was given room for one.
+            beside: (B, filters, H, W), what is added to the features before their ReLU.
 
         Returns:
             (B, filters, H, W).
         """
-        return self.preactivations(x, context).relu_()
-
-    @abstractmethod
-    def preactivations(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """`forward` before its last ReLU."""
 
     @abstractmethod
     def start(self, batch: int, height: int, width: int, context: Tensor | None = None) -> Any:
@@ -108,25 +105,25 @@ class Trunk(nn.Module):
         """
         raise ModelError(f"a {type(self).__name__} has no fronts, as it looks far to the right: use a masked trunk")
 
-    def step(self, state: Any) -> Tensor:
-        """The features of the next pixel, (B, filters). Call it once a pixel, `observe` after it."""
-        return self.step_preactivations(state).relu_()
-
     @abstractmethod
-    def step_preactivations(self, state: Any) -> Tensor:
-        """`step` before its last ReLU."""
+    def step(self, state: Any, beside: Tensor | None = None) -> Tensor:
+        """The features of the next pixel, (B, filters), and `beside` as in `forward`. Call it once, then `observe`."""
 
     @abstractmethod
     def observe(self, state: Any, pixel: Tensor) -> None:
         """Tell the state the encoded pixel, (B, inputs), and go on to the next."""
 
-    def _last(self, h: Tensor) -> Tensor:
+    def _last(self, h: Tensor, beside: Tensor | None) -> Tensor:
         h = F.relu(h) if self.norm is None else self.norm.activated(h)
-        return self.hidden(h)  # type: ignore[no-any-return]
+        return self._added(self.hidden(h), beside)
 
-    def _last_step(self, h: Tensor) -> Tensor:
+    def _last_step(self, h: Tensor, beside: Tensor | None) -> Tensor:
         h = h if self.norm is None else self.norm.step(h)
-        return self.hidden.pointwise(F.relu(h))
+        return self._added(self.hidden.pointwise(F.relu(h)), beside)
+
+    @staticmethod
+    def _added(h: Tensor, beside: Tensor | None) -> Tensor:
+        return (h if beside is None else h + beside).relu_()
 
 
 def zeros(layer: Any, *shape: int) -> Tensor:

@@ -67,6 +67,8 @@ class TrainConfig:
     """Train only the weights that have this in their names, such as "looks"; the others stay as they are."""
     crop: int = 32
     """Side of the random crops that a model of pictures of mixed sizes is trained on."""
+    turned: bool = False
+    """Lay each batch of crops in one of eight ways, drawn at random: as it is, transposed, mirrored."""
     eval_every: int = 100
     """Steps between two evaluations on the whole validation set (and checkpoints)."""
     precision: Precision = "auto"
@@ -109,6 +111,7 @@ def settings(config: TrainConfig, model: AutoregressiveModel, dataset: Dataset) 
         "label_smoothing": 0.0,
         "only": "",
         "crop": 32,
+        "turned": False,
     }  # checkpoints from before there was a choice say nothing of them
     train = {key: value for key, value in asdict(config).items() if key not in FREE and later.get(key) != value}
     return {"model": model.config, "data": dataset.name, "train": train}

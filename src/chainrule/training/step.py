@@ -70,7 +70,7 @@ class Training:
         if config.redraw and self.dataset.redraw is not None:
             x = self.dataset.redraw(rows).to(self.events.device, non_blocking=True)
         elif isinstance(self.events, Pictures):
-            x = self.events.crops(rows, config.crop)
+            x = self.events.crops(rows, config.crop, turned=config.turned)
         else:
             x = self.events[rows.to(self.events.device)]
         if config.jitter:

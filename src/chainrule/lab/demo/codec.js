@@ -128,7 +128,8 @@
     }
     const images = Array.from({ length: count });
     for (let batch = 1; batch <= Math.max(0, ...rows.map((row) => row.batch)); batch++) {
-      const [events, size] = cursor.varints(2);
+      const [events, orientation, size] = cursor.varints(3);
+      if (orientation) throw new Problem(`The archive holds pictures that lie on their side or are mirrored: ${UNPACK}.`);
       const places = rows.flatMap((row, k) => (row.batch === batch ? [k] : []));
       const words = wordsOf(cursor, size);
       if (!events || events !== places.length) throw damaged("a picture cannot be decoded");
@@ -199,7 +200,7 @@
       const samples = part.map((image) => image.map((level) => model.meta.pixel_values[level]));
       const digest = await sha256(joined([table, ...(await Promise.all(samples.map(sha256)))]));
       const [stored, words] = [Chainrule.deflated(table), encoded(model, part)];
-      const payload = joined([varints([stored.length]), stored, varints([count, words.length]), words]);
+      const payload = joined([varints([stored.length]), stored, varints([count, 0, words.length]), words]);
       chunks.push({ count, digest, payload });
     }
     return write(names, account, chunks);

@@ -1,0 +1,31 @@
+"""The eight ways to lay a picture: as it is, transposed, mirrored."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+AS_IT_IS = 0
+TRANSPOSED, ROWS_REVERSED, COLUMNS_REVERSED = 1, 2, 4
+"""Parts of an orientation, done in this order."""
+ORIENTATIONS = 8
+
+
+def laid(x: Tensor, orientation: int) -> Tensor:
+    """Pictures (N, C, H, W) in an orientation, (N, C, W, H) if it transposes.
+
+    >>> import torch
+    >>> laid(torch.arange(6).view(1, 1, 2, 3), TRANSPOSED | ROWS_REVERSED).tolist()
+    [[[[2, 5], [1, 4], [0, 3]]]]
+    """
+    x = x.transpose(-2, -1) if orientation & TRANSPOSED else x
+    return x.flip(_reversed(orientation)).contiguous()
+
+
+def laid_back(x: Tensor, orientation: int) -> Tensor:
+    """What `laid` was given."""
+    x = x.flip(_reversed(orientation))
+    return (x.transpose(-2, -1) if orientation & TRANSPOSED else x).contiguous()
+
+
+def _reversed(orientation: int) -> list[int]:
+    return [axis for axis, part in ((-2, ROWS_REVERSED), (-1, COLUMNS_REVERSED)) if orientation & part]
