@@ -151,6 +151,27 @@ def test_crops_stay_inside() -> None:
         assert (steps == 1).all()
 
 
+def test_turned_crops_lie_in_all_eight_ways() -> None:
+    """Each is a piece of the picture, read along its rows or columns, from either end."""
+    height, width = 9, 40
+    pictures = Pictures([torch.arange(height * width).view(1, height, width).to(torch.int16)])
+    torch.manual_seed(0)
+    seen = set()
+    for _ in range(60):
+        crop = pictures.crops(torch.tensor([0, 0]), 16, turned=True)[0, 0].int()
+        down, right = (
+            {int(step) for step in crop.diff(dim=0).unique()},
+            {int(step) for step in crop.diff(dim=1).unique()},
+        )
+        assert sorted(crop.shape) == [9, 16]
+        assert len(down) == len(right) == 1
+        seen.add((*crop.shape, *down, *right))
+    ways = {(9, 16, i * width, j) for i in (1, -1) for j in (1, -1)} | {
+        (16, 9, j, i * width) for i in (1, -1) for j in (1, -1)
+    }
+    assert seen == ways
+
+
 def test_an_epoch_covers_every_picture() -> None:
     """A picture has as many pieces as crops that cover it."""
     sizes = [(5, 9), (3, 3), (40, 8), (4, 4), (12, 4)]

@@ -17,13 +17,13 @@ def image(request):
     return torch.randn(3, 2, *request.param, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
-def walked(trunk, x, context=None):
+def walked(trunk, x, context=None, beside=None):
     """The features that the steps give."""
     batch, _, height, width = x.shape
     state, found = trunk.start(batch, height, width, context), x.new_zeros(batch, trunk.filters, height, width)
     for i in range(height):
         for j in range(width):
-            found[:, :, i, j] = trunk.step(state)
+            found[:, :, i, j] = trunk.step(state, None if beside is None else beside[:, :, i, j])
             trunk.observe(state, x[:, :, i, j])
     return found
 
@@ -38,6 +38,16 @@ def test_steps_equal_forward(cls, layer_norm, blocks, image):
         whole = trunk(image)
         torch.testing.assert_close(walked(trunk, image), whole, rtol=0, atol=1e-11)
     assert float(whole.min()) == 0 < float(whole.max())
+
+
+@pytest.mark.parametrize("cls", TRUNKS)
+def test_what_comes_beside_is_added_before_the_last_relu(cls, image):
+    trunk = randomised(cls(2, 6, 1, True))
+    beside = torch.randn(len(image), 6, *image.shape[2:], generator=torch.Generator().manual_seed(1)).double()
+    with torch.no_grad():
+        whole, far = trunk(image, beside=beside), trunk(image, beside=torch.full_like(beside, 99.0)) - 99
+        torch.testing.assert_close(whole, (far + beside).relu(), rtol=0, atol=1e-10)
+        torch.testing.assert_close(walked(trunk, image, beside=beside), whole, rtol=0, atol=1e-11)
 
 
 @pytest.mark.parametrize("sides", [(1, 1), (5, 6), (5, 1), (1, 6)], ids=str)
