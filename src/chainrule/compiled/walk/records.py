@@ -25,9 +25,9 @@ MOST_KEYS, MOST_DEPTH = 4096, 128
 
 SQUARES_RING, SQUARES_COLUMNS, SQUARES_WINDOWS, SQUARES_BLOCK, MOST_SQUARES_WEIGHTS = 17, 8, 2, 8, 96
 """Of local least squares by fronts: cells that a line remembers, sums of columns and of windows; of all: numbers that
-products are rounded up to, and weights of a pixel. A line is `LAG` columns behind the one above: of cells of four columns
-it must remember one for each row above, the one that a window leaves too, and each to the left, of eight columns one for
-two rows."""
+products are rounded up to, and weights of a pixel. A line is `LAG` columns behind the one above: of cells of four
+columns it must remember one for each row above, the one that a window leaves too, and each to the left, of eight
+columns one for two rows."""
 
 Integer, Real, Address = ctypes.c_int64, ctypes.c_double, ctypes.c_void_p
 
