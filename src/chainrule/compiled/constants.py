@@ -87,7 +87,7 @@ OWNERS = {
             *("NORM", "ACTIVATE", "PRODUCT", "WIDE_PRODUCT", "ADD", "GATE", "SQUARES", "SPREAD"),
             *("ATTEND", "PLACE", "RECALL"),
             *("LOGITS", "MADE", "MIXTURE", "LANES", "WIDE_LANES", "MOST_TAPS", "GROUP", "MOST_KEYS", "MOST_DEPTH"),
-            *("SQUARES_RING", "SQUARES_COLUMNS", "SQUARES_BLOCK", "MOST_SQUARES_WEIGHTS"),
+            *("SQUARES_RING", "SQUARES_COLUMNS", "SQUARES_WINDOWS", "SQUARES_BLOCK", "MOST_SQUARES_WEIGHTS"),
         )
     },
     "chainrule.compiled.training.layer_passes": {name: name for name in ("MOST_CHANNELS", "MOST_ROWS")},

@@ -1,69 +1,95 @@
 /* The systems of local least squares, solved by single operations in the order of nn/least_squares.py; and the numbers of
    whole pictures. */
 
-#include "squares.h"
-
+#include "samples.h"
 #include "threads.h"
 
 #include <stdlib.h>
 
-/* Products must not be fused with sums, whatever the processor could do. */
+/* Products must not be fused with sums, whatever the processor could do: AVX2 alone could not. */
 #if defined(__clang__)
 #pragma STDC FP_CONTRACT OFF
-#define SINGLY __attribute__((noinline))
+#define SINGLY __attribute__((noinline, unused))
 #else
-#define SINGLY __attribute__((noinline, optimize("fp-contract=off")))
+#define SINGLY __attribute__((noinline, unused, optimize("fp-contract=off")))
+#endif
+#if defined(__x86_64__) && defined(__GNUC__)
+#define SINGLY_AVX2 __attribute__((noinline, unused, target("avx2")))
+#else
+#define SINGLY_AVX2 SINGLY
 #endif
 
-/* Of a (n, n) the lower triangle counts; y holds the right-hand side, then the weights. */
-SINGLY static void eliminate(int64_t n, double (*restrict a)[MOST_REGRESSORS], double *restrict y) {
-    double inverses[MOST_REGRESSORS], column[MOST_REGRESSORS];
-    for (int64_t k = 0; k < n; k++) {
-        const double inverse = inverses[k] = 1.0 / a[k][k];
-        for (int64_t i = k + 1; i < n; i++) column[i] = a[i][k];
-        for (int64_t i = k + 1; i < n; i++) {
-            const double factor = a[i][k] = column[i] * inverse;
-            for (int64_t j = k + 1; j <= i; j++) a[i][j] -= factor * column[j];
-            y[i] -= factor * y[k];
-        }
+/* Systems side by side, each in a lane of its own: of a (n, n) the lower triangle counts; y holds the right-hand side, then
+   the weights. */
+#define EACH for (int r = 0; r < PARTS; r++)
+#define DEFINE_ELIMINATE(NAME, PROCESSOR, REGISTER, WIDTH)                                                             \
+    PROCESSOR static void NAME(int64_t n, double (*matrix)[MOST_REGRESSORS][SIDE], double (*right)[SIDE]) {            \
+        enum { PARTS = SIDE / (WIDTH) };                                                                               \
+        REGISTER(*restrict a)[MOST_REGRESSORS][PARTS] = (void *)matrix;                                                \
+        REGISTER(*restrict y)[PARTS] = (void *)right;                                                                  \
+        REGISTER inverses[MOST_REGRESSORS][PARTS], column[MOST_REGRESSORS][PARTS];                                     \
+        for (int64_t k = 0; k < n; k++) {                                                                              \
+            UNROLL EACH inverses[k][r] = 1.0 / a[k][k][r];                                                             \
+            for (int64_t i = k + 1; i < n; i++) UNROLL EACH column[i][r] = a[i][k][r];                                 \
+            for (int64_t i = k + 1; i < n; i++) {                                                                      \
+                REGISTER factor[PARTS];                                                                                \
+                UNROLL EACH a[i][k][r] = factor[r] = column[i][r] * inverses[k][r];                                    \
+                for (int64_t j = k + 1; j <= i; j++) UNROLL EACH a[i][j][r] -= factor[r] * column[j][r];               \
+                UNROLL EACH y[i][r] -= factor[r] * y[k][r];                                                            \
+            }                                                                                                          \
+        }                                                                                                              \
+        for (int64_t k = 0; k < n; k++) UNROLL EACH y[k][r] *= inverses[k][r];                                         \
+        for (int64_t k = n - 1; k > 0; k--)                                                                            \
+            for (int64_t i = 0; i < k; i++) UNROLL EACH y[i][r] -= a[k][i][r] * y[k][r];                               \
     }
-    for (int64_t k = 0; k < n; k++) y[k] *= inverses[k];
-    for (int64_t k = n - 1; k > 0; k--)
-        for (int64_t i = 0; i < k; i++) y[i] -= a[k][i] * y[k];
-}
+DEFINE_ELIMINATE(eliminate_halves, SINGLY_AVX2, double_halves, 4)
+DEFINE_ELIMINATE(eliminate_quarters, SINGLY, double_quarters, 2)
+#define eliminate_floats eliminate_halves
 
-INLINE void solve(const surroundings *by, int64_t channels, const int32_t *sums, float *weights) {
+INLINE void solve(const int tile, const surroundings *by, int64_t channels, int64_t count, const int32_t *const *sums,
+                  float *const *weights) {
     static const double start[2] = {0, -0.5}, lent[3] = {0.8, 0, 0.4};
     const double grid = 1 << SQUARES_BITS, largest = LARGEST_WEIGHT, ridge = (double)by->ridge;
-    for (int64_t c = 0; c < channels; c++) {
-        double a[MOST_REGRESSORS][MOST_REGRESSORS], y[MOST_REGRESSORS];
+    const int32_t *from[SIDE];
+    for (int64_t s = 0; s < SIDE; s++) from[s] = sums[s < count ? s : 0];
+    for (int64_t c = 0, first = 0; c < channels; c++) {
+        double a[MOST_REGRESSORS][MOST_REGRESSORS][SIDE], y[MOST_REGRESSORS][SIDE], begun[MOST_REGRESSORS];
         int64_t chosen[MOST_REGRESSORS], n = 0, target = by->variables * c + by->own;
-        for (int64_t k = 0; k < by->own; k++) y[n] = k < 2 ? start[k] : 0, chosen[n++] = by->variables * c + k;
+        for (int64_t k = 0; k < by->own; k++) begun[n] = k < 2 ? start[k] : 0, chosen[n++] = by->variables * c + k;
         for (int64_t j = 0; j < c; j++) {
             const double near = j == c - 1;
-            y[n] = near * lent[0], chosen[n++] = by->variables * j + by->own;
+            begun[n] = near * lent[0], chosen[n++] = by->variables * j + by->own;
             for (int64_t k = 0; k < by->lent; k++)
-                y[n] = k < 2 ? near * lent[1 + k] : 0, chosen[n++] = by->variables * j + k;
+                begun[n] = k < 2 ? near * lent[1 + k] : 0, chosen[n++] = by->variables * j + k;
         }
         for (int64_t i = 0; i < n; i++) {
             const int64_t one = chosen[i];
             for (int64_t j = 0; j <= i; j++) {
                 const int64_t other = chosen[j];
-                a[i][j] = sums[one > other ? pairs_before(one) + other : pairs_before(other) + one];
+                const int64_t at = one > other ? pairs_before(one) + other : pairs_before(other) + one;
+                UNROLL for (int s = 0; s < SIDE; s++) a[i][j][s] = from[s][at];
             }
-            a[i][i] += ridge;
-            y[i] = sums[one > target ? pairs_before(one) + target : pairs_before(target) + one] + ridge * y[i];
+            const int64_t at = one > target ? pairs_before(one) + target : pairs_before(target) + one;
+            UNROLL for (int s = 0; s < SIDE; s++) a[i][i][s] += ridge, y[i][s] = from[s][at] + ridge * begun[i];
         }
-        eliminate(n, a, y);
-        for (int64_t i = 0; i < n; i++) {
-            const double rounded = __builtin_rint(y[i] * grid) / grid;
-            *weights++ = (float)(rounded < -largest ? -largest : rounded > largest ? largest : rounded);
-        }
+        BY_WIDTH(eliminate, n, a, y);
+        for (int64_t s = 0; s < count; s++)
+            for (int64_t i = 0; i < n; i++) {
+                const double rounded = __builtin_rint(y[i][s] * grid) / grid;
+                weights[s][first + i] = (float)(rounded < -largest ? -largest : rounded > largest ? largest : rounded);
+            }
+        first += n;
     }
 }
 
-void chainrule_solve(const surroundings *by, int64_t channels, const int32_t *sums, float *weights) {
-    by->alone ? solve(&NEAR, channels, sums, weights) : solve(&FAR, channels, sums, weights);
+FOR_EVERY_PROCESSOR(solve_any, (const surroundings *by, int64_t channels, int64_t count, const int32_t *const *sums,
+                                float *const *weights), (by, channels, count, sums, weights)) {
+    by->alone ? solve(tile, &NEAR, channels, count, sums, weights) : solve(tile, &FAR, channels, count, sums, weights);
+}
+
+void chainrule_solve(const surroundings *by, int64_t channels, int64_t count, const int32_t *const *sums,
+                     float *const *weights) {
+    solve_any(by, channels, count, sums, weights);
 }
 
 /* ------------------------------------------------------------------------------------------------------ whole pictures */
@@ -78,13 +104,14 @@ typedef struct {
 INLINE void one_picture(const surroundings *by, const job *j, const picture *of, int32_t *room, float *to) {
     const int64_t pairs = pairs_of(by, of->channels), cells = cells_of(by, of->width), rows = rows_of_cells(by);
     int32_t sums[MOST_PAIRS];
-    float weights[MOST_SQUARES_WEIGHTS];
+    float weights[MOST_SQUARES_WEIGHTS], *const to_weights = weights;
     const rooms_of_sums in = {{room, rows, cells, cells * pairs, pairs},
-                              {room + rows * cells * pairs, rows_of_columns(by), cells, cells * pairs, pairs}};
+                              {room + rows * cells * pairs, rows_of_sums(by), cells, cells * pairs, pairs}};
+    const changes moved = changes_of(by, j->weights);
     for (int64_t row = 0; row < of->height; row++)
         for (int64_t cell = 0; cell < cells; cell++) {
-            sums_at(by, of, j->weights, &in, row, cell, sums);
-            chainrule_solve(by, of->channels, sums, weights);
+            const int32_t *near = sums_at(by, of, &moved, &in, row, cell, sums);
+            chainrule_solve(by, of->channels, 1, &near, &to_weights);
             for (int64_t column = cell * by->cell; column < (cell + 1) * by->cell && column < of->width; column++) {
                 float *numbers = to + (row * of->width + column) * j->numbers;
                 numbers_at(by, of, row, column, weights, numbers,
@@ -106,7 +133,7 @@ static void share_of(const void *argument, int64_t share, int64_t shares) {
     job *j = (job *)argument;
     const surroundings *by = j->far ? &FAR : &NEAR;
     const int64_t size = j->of.channels * j->of.height * j->of.width, area = j->of.height * j->of.width;
-    const int64_t rows = rows_of_cells(by) + rows_of_columns(by);
+    const int64_t rows = rows_of_cells(by) + rows_of_sums(by);
     int32_t *room = malloc(rows * cells_of(by, j->of.width) * pairs_of(by, j->of.channels) * sizeof(int32_t));
     if (!room) {
         j->failed = 1;

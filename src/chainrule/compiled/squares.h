@@ -16,7 +16,10 @@
 #define MOST_REGRESSORS (FAR_OWN + (FAR_LENT + 1) * (MOST_PREDICTED - 1))
 #define MOST_PAIRS (MOST_VARIABLES * (MOST_VARIABLES + BLOCK) / 2)
 #define MOST_CELLS 8
+#define MOST_CELL 8 /* pixels */
+#define MOST_CHANGES ((NEAR_ROWS + 2) * MOST_CELLS * NEAR_POWERS)
 #define MOST_OTHERS (FAR_OWN - 1)
+_Static_assert(NEAR_CELL <= MOST_CELL && FAR_CELL <= MOST_CELL, "cells are larger than the room for their samples");
 
 /* Neighbours and samples (nn/surroundings.py). Functions that take them are inlined, so that they are constants there. */
 typedef struct {
@@ -34,7 +37,7 @@ typedef struct {
      OF##_RUNNING, OF##_OWN + 1, ALONE, OF##_OTHERS, OF##_COLUMNS, OF##_NEAREST}
 static const surroundings NEAR = SURROUNDINGS(NEAR, 1), FAR = SURROUNDINGS(FAR, 0);
 
-/* A picture as far as it is known, (channels, height, width), and what is remembered of a cell. */
+/* A picture as far as it is known, (channels, height, width). */
 typedef struct {
     int64_t channels, levels, height, width;
     const int64_t *x;
@@ -82,134 +85,11 @@ INLINE void variables_at(const surroundings *by, const picture *of, int64_t row,
     }
 }
 
-/* Sum the products at the samples of a cell, all of whose pixels are known. */
-INLINE void sum_cell(const surroundings *by, const picture *of, int64_t row, int64_t cell, int32_t *restrict sums) {
-    const int64_t n = by->variables * of->channels;
-    memset(sums, 0, pairs_of(by, of->channels) * sizeof(int32_t));
-    if (row < by->up) return;
-    for (int64_t column = cell * by->cell; column < (cell + 1) * by->cell && column < of->width - by->right; column++) {
-        int32_t z[MOST_VARIABLES + BLOCK] = {0}, base[MOST_PREDICTED];
-        if (column < by->left) continue;
-        if (interior(by, of, row, column))
-            variables_at(by, of, row, column, 1, 1, z, base);
-        else
-            variables_at(by, of, row, column, 1, 0, z, base);
-        for (int64_t a = 0; a < n; a++) {
-            int32_t *restrict to = sums + pairs_before(a);
-            for (int64_t b = 0; b < (a / BLOCK + 1) * BLOCK; b += BLOCK)
-                for (int k = 0; k < BLOCK; k++) to[b + k] += z[a] * z[b + k];
-        }
-    }
-}
+#define SIDE 4 /* cells whose systems are solved side by side */
 
-typedef int32_t block __attribute__((vector_size(4 * BLOCK), aligned(4), may_alias));
-
-/* Where the sums of cells lie: in a ring of rows, or of cells in each row. */
-typedef struct {
-    int32_t *start;
-    int64_t rows, cells, row, cell; /* how many, and the distance from one to the next */
-} rings;
-
-INLINE int32_t *cell_of(const rings *in, int64_t row, int64_t cell) {
-    return in->start + row % in->rows * in->row + cell % in->cells * in->cell;
-}
-
-/* The weighted sum of the products of all samples near a cell; `weights` (rows + 1, cells) are those of the cells, powers of
-   two. */
-INLINE void gather(const surroundings *by, const picture *of, const int64_t *weights, const rings *in, int64_t row,
-                   int64_t cell, int32_t *restrict sums) {
-    const int32_t *found[NEAR_POWERS][(NEAR_ROWS + 1) * MOST_CELLS];
-    int64_t counts[NEAR_POWERS] = {0};
-    const int64_t cells = cells_of(by, of->width), pairs = pairs_of(by, of->channels), across = by->before + by->after + 1;
-    for (int64_t down = 0; down <= by->rows; down++)
-        for (int64_t right = 0; right < across; right++) {
-            const int64_t weight = weights[down * across + right], r = row + down - by->rows, c = cell + right - by->before;
-            if (!weight || r < by->up || c < 0 || c >= cells) continue;
-            const int kind = __builtin_ctzll((uint64_t)weight);
-            found[kind][counts[kind]++] = cell_of(in, r, c);
-        }
-    const int32_t **end[NEAR_POWERS];
-    for (int kind = 0; kind < NEAR_POWERS; kind++) end[kind] = found[kind] + counts[kind];
-    int64_t i = 0;
-    for (; i + 4 * BLOCK <= pairs; i += 4 * BLOCK) {
-        block sum[4] = {{0}};
-        for (int kind = NEAR_POWERS - 1; kind >= 0; kind--) {
-            UNROLL for (int k = 0; k < 4; k++) sum[k] += sum[k];
-            for (const int32_t **from = found[kind]; from < end[kind]; from++)
-                UNROLL for (int k = 0; k < 4; k++) sum[k] += *(const block *)(*from + i + k * BLOCK);
-        }
-        UNROLL for (int k = 0; k < 4; k++) *(block *)(sums + i + k * BLOCK) = sum[k];
-    }
-    for (; i < pairs; i += BLOCK) {
-        block sum = {0};
-        for (int kind = NEAR_POWERS - 1; kind >= 0; kind--) {
-            sum += sum;
-            for (const int32_t **from = found[kind]; from < end[kind]; from++) sum += *(const block *)(*from + i);
-        }
-        *(block *)(sums + i) = sum;
-    }
-}
-
-/* Of a column of cells the last rows have a sum of their own, kept up to date: at a cell whose products have just been
-   summed it is that of the row above, with this cell and without the one that is too far away now. */
-INLINE void sum_column(const surroundings *by, const picture *of, const rings *cells, const rings *columns, int64_t row,
-                       int64_t cell) {
-    const int64_t pairs = pairs_of(by, of->channels), gone = row - by->running;
-    const int32_t *now = cell_of(cells, row, cell);
-    int32_t *restrict to = cell_of(columns, row, cell);
-    if (row <= by->up) {
-        memcpy(to, now, pairs * sizeof(int32_t));
-        return;
-    }
-    const int32_t *above = cell_of(columns, row - 1, cell);
-    if (gone < by->up)
-        for (int64_t i = 0; i < pairs; i++) to[i] = above[i] + now[i];
-    else {
-        const int32_t *old = cell_of(cells, gone, cell);
-        for (int64_t i = 0; i < pairs; i++) to[i] = above[i] + now[i] - old[i];
-    }
-}
-
-/* What `gather` does, from the sums of columns. */
-INLINE void gather_columns(const surroundings *by, const picture *of, const rings *columns, int64_t row, int64_t cell,
-                           int32_t *restrict sums) {
-    const int64_t cells = cells_of(by, of->width), pairs = pairs_of(by, of->channels);
-    memset(sums, 0, pairs * sizeof(int32_t));
-    for (int64_t right = 0; right <= by->before + by->after; right++) {
-        const int64_t c = cell + right - by->before, r = row - by->nearest[right], weight = by->columns[right];
-        if (r < by->up || c < 0 || c >= cells) continue;
-        const int32_t *restrict from = cell_of(columns, r, c);
-        for (int64_t i = 0; i < pairs; i++) sums[i] += (int32_t)weight * from[i];
-    }
-}
-
-/* Where cells and columns of cells lie, in raster order or by fronts. */
-typedef struct {
-    rings cells, columns;
-} rooms_of_sums;
-
-INLINE int64_t rows_of_cells(const surroundings *by) { return by->running ? by->running + 1 : by->rows + 1; }
-INLINE int64_t rows_of_columns(const surroundings *by) {
-    return by->running ? by->nearest[by->before + by->after] + 1 : 0;
-}
-
-/* The sums for a cell's weights. */
-INLINE void sums_at(const surroundings *by, const picture *of, const int64_t *weights, const rooms_of_sums *in,
-                    int64_t row, int64_t cell, int32_t *restrict sums) {
-    if (by->running)
-        gather_columns(by, of, &in->columns, row, cell, sums);
-    else
-        gather(by, of, weights, &in->cells, row, cell, sums);
-}
-
-/* Keep the products of a cell, all of whose pixels are known now. */
-INLINE void keep_cell(const surroundings *by, const picture *of, const rooms_of_sums *in, int64_t row, int64_t cell) {
-    sum_cell(by, of, row, cell, cell_of(&in->cells, row, cell));
-    if (by->running) sum_column(by, of, &in->cells, &in->columns, row, cell);
-}
-
-/* Weights of all channels from the sums, one channel's after the other's. */
-void chainrule_solve(const surroundings *by, int64_t channels, const int32_t *sums, float *weights);
+/* Weights of all channels, one channel's after the other's, from the sums of `count` cells, SIDE at most. */
+void chainrule_solve(const surroundings *by, int64_t channels, int64_t count, const int32_t *const *sums,
+                     float *const *weights);
 
 /* The numbers of a pixel from its cell's weights: that by least squares, then the other predictions, all channels of each
    side by side; and slopes. */

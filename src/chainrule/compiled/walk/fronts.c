@@ -81,13 +81,13 @@ FOR_EVERY_PROCESSOR(features, (const fronts *f, float *scratch, int64_t first, i
     }
 }
 
-/* The next channel made ready, once the one before it is known. */
+/* The next channel made ready, once the one before it is known; after the last there is none. */
 FOR_EVERY_PROCESSOR(next_channel, (const fronts *f, int64_t first, int64_t last), (f, first, last)) {
     for (int64_t k = first; k < last; k++) {
         const spot here = spot_of(f, k);
         double *room = f->rooms + k * f->p->room;
         take(f->p, f->memory, room, 0, &here, f->channel - 1, f->values[k]);
-        prepare(tile, f->p, room, f->channel);
+        if (f->channel < f->p->channels) prepare(tile, f->p, room, f->channel);
     }
 }
 
@@ -134,14 +134,13 @@ static void run_fronts(fronts *f, coder *c, int64_t *progress, int64_t pixels) {
         for (; c && f->channel < f->p->channels; f->channel++) {
             if (f->channel) shared(f);
             for (int64_t k = 0; k < f->count; k++) {
-                const spot here = spot_of(f, k);
                 double *room = f->rooms + k * f->p->room;
                 int64_t *value = value_at(f, k, f->channel);
                 if (f->first + k / f->pictures >= f->above) *value = decoded(f->p, room, f->channel, c);
                 f->values[k] = *value;
-                if (f->channel + 1 == f->p->channels) take(f->p, f->memory, room, 0, &here, f->channel, f->values[k]);
             }
         }
+        if (c) shared(f);
         f->before += f->count / f->pictures * f->p->channels;
         done += f->count;
     }

@@ -145,6 +145,12 @@ INLINE int64_t below(const program *p, double *room, int64_t channel, int64_t v)
     return sum;
 }
 
+/* Where to look first for a level of an exact mixture, and how far from there next. */
+INLINE int64_t likely(const program *p, double *room, int64_t channel, int64_t *step) {
+    const mixture m = mixture_of(p, room);
+    return likely_whole(p, &m, channel, step);
+}
+
 /* The frequencies, or the probabilities, of all levels. */
 INLINE void frequencies_at(const program *p, double *room, int64_t channel, int32_t *to) {
     if (p->head == MIXTURE) {

@@ -13,6 +13,7 @@ from chainrule.compiled.walk.records import (
     SQUARES_BLOCK,
     SQUARES_COLUMNS,
     SQUARES_RING,
+    SQUARES_WINDOWS,
 )
 from chainrule.nn.surroundings import Surroundings
 
@@ -20,11 +21,11 @@ from chainrule.nn.surroundings import Surroundings
 def room_of(by: Surroundings, channels: int, width: int | None) -> int:
     """Numbers that a kind of least squares remembers (walk/predictions.h), of an image; without a width, by fronts."""
     pairs = sum(-(-(a + 1) // SQUARES_BLOCK) * SQUARES_BLOCK for a in range((by.own + 1) * channels))
-    cells, columns = SQUARES_RING, SQUARES_COLUMNS
+    cells, sums = SQUARES_RING, SQUARES_COLUMNS if by.running else SQUARES_WINDOWS
     if width is not None:
-        across = -(-width // by.cell)
-        cells, columns = ((by.running or by.rows) + 1) * across, (by.nearest(by.after) + 1) * across
-    return MOST_SQUARES_WEIGHTS + (cells + (columns if by.running else 0)) * pairs
+        across, rows = -(-width // by.cell), by.nearest(by.after) + 1 if by.running else 1
+        cells, sums = (by.running + 1 if by.running else by.rows + 2) * across, rows * across
+    return MOST_SQUARES_WEIGHTS + (cells + sums) * pairs
 
 
 def rounded(length: int) -> int:

@@ -162,6 +162,14 @@ INLINE int64_t below_whole(const program *p, const mixture *m, int64_t channel, 
     return v + (int64_t)(scaled * (uint64_t)(TOTAL - p->levels) / (uint64_t)m->sum->whole);
 }
 
+/* A level near the middle of a prepared channel's largest component, and about how many lie from there to its quartile. */
+INLINE int64_t likely_whole(const program *p, const mixture *m, int64_t channel, int64_t *step) {
+    int64_t best = 0;
+    for (int64_t k = 1; k < p->components; k++) best = m->shares[k].whole > m->shares[best].whole ? k : best;
+    *step = 1 + (ONE >> 2) / (SHARPEST * (m->scales[channel * p->components + best].whole | 1));
+    return (m->mean[best].whole + (p->levels << LENGTH_BITS)) >> (LENGTH_BITS + 1);
+}
+
 /* The components' shares, once the channel's level is known. */
 INLINE void take_whole(const program *p, const mixture *m, int64_t channel, int64_t value) {
     const int64_t n = p->components, w = 2 * value - (p->levels - 1);

@@ -3,7 +3,7 @@
 #ifndef CHAINRULE_PREDICTIONS_H
 #define CHAINRULE_PREDICTIONS_H
 
-#include "squares.h"
+#include "samples.h"
 #include "walk/program.h"
 
 /* Where image (pixel) k stands in its picture, and what is remembered of it: the weights of the cell at hand, then sums. */
@@ -14,11 +14,13 @@ typedef struct {
     rooms_of_sums in;
 } standing;
 
+INLINE int64_t ring_of_sums(const surroundings *by) { return by->running ? SQUARES_COLUMNS : SQUARES_WINDOWS; }
+
 /* Numbers that one kind takes: of an image of a width, or by fronts of a row. */
 INLINE int64_t room_of(const surroundings *by, int64_t channels, int64_t width, int fronts) {
     const int64_t cells = fronts ? SQUARES_RING : rows_of_cells(by) * cells_of(by, width);
-    const int64_t columns = fronts ? SQUARES_COLUMNS : rows_of_columns(by) * cells_of(by, width);
-    return MOST_SQUARES_WEIGHTS + (cells + (by->running ? columns : 0)) * pairs_of(by, channels);
+    const int64_t sums = fronts ? ring_of_sums(by) : rows_of_sums(by) * cells_of(by, width);
+    return MOST_SQUARES_WEIGHTS + (cells + sums) * pairs_of(by, channels);
 }
 
 INLINE standing standing_of(const surroundings *by, const program *p, float *memory, const spot *s, int64_t k) {
@@ -30,7 +32,7 @@ INLINE standing standing_of(const surroundings *by, const program *p, float *mem
         int32_t *sums = (int32_t *)(own + MOST_SQUARES_WEIGHTS);
         return (standing){{p->channels, p->levels, s->height, s->width, s->x + k * size}, s->row, s->column, own,
                           {{sums, rows, cells, cells * pairs, pairs},
-                           {sums + rows * cells * pairs, rows_of_columns(by), cells, cells * pairs, pairs}}};
+                           {sums + rows * cells * pairs, rows_of_sums(by), cells, cells * pairs, pairs}}};
     }
     const int64_t line = s->at[k], lines = s->height + BORDER, n = line / lines, row = line % lines - BORDER;
     float *first = start + (n * lines + BORDER) * p->remembered;
@@ -38,17 +40,29 @@ INLINE standing standing_of(const surroundings *by, const program *p, float *mem
     return (standing){{p->channels, p->levels, s->height, s->width, s->x + n * size}, row, s->front - SKEW * row,
                       first + row * p->remembered,
                       {{sums, s->height, SQUARES_RING, p->remembered, pairs},
-                       {sums + SQUARES_RING * pairs, s->height, SQUARES_COLUMNS, p->remembered, pairs}}};
+                       {sums + SQUARES_RING * pairs, s->height, ring_of_sums(by), p->remembered, pairs}}};
+}
+
+/* The weights of the cells that begin at some of `count` images (pixels). */
+INLINE void weigh(const surroundings *by, const program *p, float *memory, int64_t count, const spot *s) {
+    int32_t room[SIDE][MOST_PAIRS];
+    const int32_t *sums[SIDE];
+    float *weights[SIDE];
+    changes moved;
+    for (int64_t k = 0, n = 0, any = 0; k < count; k++) {
+        const standing at = standing_of(by, p, memory, s, k);
+        if (at.column % by->cell == 0) {
+            if (!any++) moved = changes_of(by, p->near);
+            sums[n] = sums_at(by, &at.of, &moved, &at.in, at.row, at.column / by->cell, room[n]);
+            weights[n++] = at.weights;
+        }
+        if (n && (n == SIDE || k + 1 == count)) chainrule_solve(by, p->channels, n, sums, weights), n = 0;
+    }
 }
 
 INLINE void predict_by(const surroundings *by, const program *p, float *memory, float *to, float *slopes, const spot *s,
                        int64_t k) {
     const standing at = standing_of(by, p, memory, s, k);
-    if (at.column % by->cell == 0) {
-        int32_t sums[MOST_PAIRS];
-        sums_at(by, &at.of, p->near, &at.in, at.row, at.column / by->cell, sums);
-        chainrule_solve(by, p->channels, sums, at.weights);
-    }
     numbers_at(by, &at.of, at.row, at.column, at.weights, to, slopes);
 }
 
@@ -58,12 +72,18 @@ INLINE void remember_by(const surroundings *by, const program *p, float *memory,
         keep_cell(by, &at.of, &at.in, at.row, at.column / by->cell);
 }
 
-/* The numbers of a pixel: predictions of both kinds, and slopes of both. At the first of a cell its weights are computed. */
-INLINE void predict(const program *p, float *memory, float *to, const spot *s, int64_t k) {
-    float *slopes = to + p->predictions * p->channels;
-    predict_by(&NEAR, p, memory, to, slopes, s, k);
-    if (p->predictions > PREDICTIONS)
-        predict_by(&FAR, p, memory, to + PREDICTIONS * p->channels, slopes + p->channels * (p->channels - 1) / 2, s, k);
+/* The numbers of `count` images (pixels), from `to` on and as far apart as their scratch memory: predictions of both kinds,
+   and slopes of both. */
+INLINE void predict(const program *p, float *memory, float *to, int64_t count, const spot *s) {
+    const int64_t n = p->channels, pairs = n * (n - 1) / 2;
+    const int two = p->predictions > PREDICTIONS;
+    weigh(&NEAR, p, memory, count, s);
+    if (two) weigh(&FAR, p, memory, count, s);
+    for (int64_t k = 0; k < count; k++, to += p->scratch) {
+        float *slopes = to + p->predictions * n;
+        predict_by(&NEAR, p, memory, to, slopes, s, k);
+        if (two) predict_by(&FAR, p, memory, to + PREDICTIONS * n, slopes + pairs, s, k);
+    }
 }
 
 /* Once a pixel is known: if it is the last of its cell, keep the cell's products. */

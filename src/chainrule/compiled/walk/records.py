@@ -23,10 +23,11 @@ MOST_TAPS = 128
 MOST_KEYS, MOST_DEPTH = 4096, 128
 """Pixels that attention looks back to, and channels of one of its heads, at most."""
 
-SQUARES_RING, SQUARES_COLUMNS, SQUARES_BLOCK, MOST_SQUARES_WEIGHTS = 16, 8, 8, 96
-"""Of local least squares by fronts: cells that a line remembers, and sums of columns; of all: numbers that products are
-rounded up to, and weights of a pixel. A line is `LAG` columns behind the one above: of cells of four columns it must
-remember one for each row above and each to the left, of eight columns one for two rows."""
+SQUARES_RING, SQUARES_COLUMNS, SQUARES_WINDOWS, SQUARES_BLOCK, MOST_SQUARES_WEIGHTS = 17, 8, 2, 8, 96
+"""Of local least squares by fronts: cells that a line remembers, sums of columns and of windows; of all: numbers that
+products are rounded up to, and weights of a pixel. A line is `LAG` columns behind the one above: of cells of four
+columns it must remember one for each row above, the one that a window leaves too, and each to the left, of eight
+columns one for two rows."""
 
 Integer, Real, Address = ctypes.c_int64, ctypes.c_double, ctypes.c_void_p
 

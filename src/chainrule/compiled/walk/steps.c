@@ -156,6 +156,10 @@ INLINE void run(const int tile, const program *p, const operation *op, float *me
         }
         return;
     }
+    if (op->kind == SQUARES) {
+        predict(p, memory, scratch + op->target, count, s);
+        return;
+    }
     const int64_t at = s->row * p->columns + s->column, pixels = p->height * p->columns;
     for (int64_t b = 0; b < count; b++) {
         if (op->kind == ATTEND) {
@@ -169,7 +173,6 @@ INLINE void run(const int tile, const program *p, const operation *op, float *me
             case NORM: normalise(tile, op, x, y); break;
             case ACTIVATE: activate(op, x, y); break;
             case GATE: gate(op, x, y); break;
-            case SQUARES: predict(p, memory, y, s, b); break;
             case SPREAD: spread(p, op, x, y); break;
             case PLACE: add_place(op, at, y); break;
             case RECALL: recall(op, at, memory, y, p, b, s); break;
