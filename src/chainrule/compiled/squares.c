@@ -103,22 +103,27 @@ typedef struct {
 
 INLINE void one_picture(const surroundings *by, const job *j, const picture *of, int32_t *room, float *to) {
     const int64_t pairs = pairs_of(by, of->channels), cells = cells_of(by, of->width), rows = rows_of_cells(by);
-    int32_t sums[MOST_PAIRS];
-    float weights[MOST_SQUARES_WEIGHTS], *const to_weights = weights;
+    int32_t rooms[SIDE][MOST_PAIRS];
+    float weights[SIDE][MOST_SQUARES_WEIGHTS];
     const rooms_of_sums in = {{room, rows, cells, cells * pairs, pairs},
                               {room + rows * cells * pairs, rows_of_sums(by), cells, cells * pairs, pairs}};
     const changes moved = changes_of(by, j->weights);
-    for (int64_t row = 0; row < of->height; row++)
-        for (int64_t cell = 0; cell < cells; cell++) {
-            const int32_t *near = sums_at(by, of, &moved, &in, row, cell, sums);
-            chainrule_solve(by, of->channels, 1, &near, &to_weights);
-            for (int64_t column = cell * by->cell; column < (cell + 1) * by->cell && column < of->width; column++) {
+    for (int64_t row = 0; row < of->height; row++) {
+        for (int64_t cell = 0; cell < cells; cell++) keep_cell(by, of, &in, row, cell);
+        for (int64_t first = 0, count; first < cells; first += count) {
+            const int32_t *sums[SIDE];
+            float *to_weights[SIDE];
+            count = cells - first < SIDE ? cells - first : SIDE;
+            for (int64_t s = 0; s < count; s++)
+                sums[s] = sums_at(by, of, &moved, &in, row, first + s, rooms[s]), to_weights[s] = weights[s];
+            chainrule_solve(by, of->channels, count, sums, to_weights);
+            for (int64_t column = first * by->cell; column < (first + count) * by->cell && column < of->width; column++) {
                 float *numbers = to + (row * of->width + column) * j->numbers;
-                numbers_at(by, of, row, column, weights, numbers,
+                numbers_at(by, of, row, column, weights[column / by->cell - first], numbers,
                            numbers + (by->alone ? PREDICTIONS : 1) * of->channels);
             }
-            keep_cell(by, of, &in, row, cell);
         }
+    }
 }
 
 FOR_EVERY_PROCESSOR(whole_picture, (const job *j, const picture *of, int32_t *room, float *to), (j, of, room, to)) {
