@@ -53,8 +53,8 @@ $(DOCS): $(STAMP)
 
 docs/notebooks/%.md: docs/notebooks/%.py $(DOCS)
 	@echo "==> running the notebook $<"
-	PYTHONWARNINGS=ignore:IProgress $(BIN)/python -m jupytext --quiet --to ipynb --execute --output $(@:.md=.ipynb) $<
-	$(BIN)/python -m nbconvert --log-level WARN --to markdown $(@:.md=.ipynb)
+	$(BIN)/python -m jupytext --quiet --to ipynb --output $(@:.md=.ipynb) $<
+	PYTHONWARNINGS=ignore:IProgress $(BIN)/python -m nbconvert --log-level WARN --execute --KernelManager.transport=ipc --to markdown $(@:.md=.ipynb)
 	@rm $(@:.md=.ipynb)
 
 docs: $(DOCS) $(NOTEBOOKS)

@@ -276,6 +276,16 @@ def test_outputs_that_cannot_be_written(tmp_path, image_model, capsys):
     assert occupied.read_text() == "I am not a folder"
 
 
+def test_a_picture_that_was_drawn_is_completed(tmp_path, image_model):
+    """One sample is a picture like any other, not a sheet."""
+    drawn, whole = tmp_path / "drawn.png", tmp_path / "whole.png"
+    assert main(["sample", str(image_model), "-n", "1", "-o", str(drawn)]) == 0
+    assert main(["complete", str(image_model), str(drawn), "--keep-rows", "2", "-o", str(whole)]) == 0
+    before, after = (np.asarray(Image.open(path)) for path in (drawn, whole))
+    assert before.shape == after.shape
+    assert (before[:2] == after[:2]).all()
+
+
 def test_complete_wants_to_know_what_is_known(tmp_path, image_model, capsys):
     picture = tmp_path / "x.png"
     Image.fromarray(np.zeros((6, 5, 3), np.uint8)).save(picture)

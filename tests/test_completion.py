@@ -13,13 +13,13 @@ from chainrule.cli.completion import bash, commands, completion, words_of
 ASKED = {
     "sa": ["sample"],
     "sample --se": ["--seed"],
-    "sample pixelcnn-m": ["pixelcnn-made", "pixelcnn-made-2"],
+    "sample pixelcnn-m": ["pixelcnn-made", "pixelcnn-made-3"],
     "sample --device ": ["auto", "cpu", "cuda"],
     "train warm": ["warmup"],
     "train pixelcnn --model.fil": ["--model.filters"],
     "train pixelcnn --train.schedule c": ["constant", "cosine"],
     "bench cod": ["codec"],
-    "compress -m pho": ["photo", "photo-3", "photo-gray", "photo-gray-1"],
+    "compress -m pho": ["photo", "photo-3", "photo-gray", "photo-gray-2"],
     "--ver": ["--version"],
 }
 ASK_BASH = """

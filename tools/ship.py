@@ -45,7 +45,7 @@ def main(run: Path, name: str) -> None:
             parameter.copy_(parameter.half().float())
         for layer in model.modules():
             if isinstance(getattr(layer, "mask", None), torch.Tensor):
-                layer.weight.mul_(layer.mask)
+                layer.weight.masked_fill_(layer.mask == 0, 0.0)
     model.scales = None
     for refused in keep_scales(model, out, dataset):
         raise SystemExit(refused)

@@ -149,8 +149,16 @@ def flatten(figures: dict[str, Any]) -> None:
         figures[f"coded by {name}"] = f"{row['count']:,} in {row['bytes']:,} bytes"
     models = figures.pop("models")
     for number, model in enumerate(models, 1):
-        text = model if isinstance(model, str) else " ".join(f"{name} {value}" for name, value in model.items())
-        figures["model" if len(models) == 1 else f"model {number}"] = text
+        figures["model" if len(models) == 1 else f"model {number}"] = in_words(model)
+
+
+def in_words(model: str | dict[str, Any]) -> str:
+    """A model of an archive, for a person."""
+    if isinstance(model, str):
+        return model
+    shape = "×".join("any" if side is None else str(side) for side in model["shape"])
+    inside = f", embedded in {model['embedded_bytes']:,} bytes" if model["embedded_bytes"] else ""
+    return f"{model['model']} of {shape}, {model['levels']} levels, fingerprint {model['fingerprint']}{inside}"
 
 
 @contextmanager

@@ -20,7 +20,9 @@ M = TypeVar("M", bound="nn.Module")
 
 ModelName = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
 Device = Literal["auto", "cpu", "cuda"]
-MODEL_HELP = "MODEL is a run folder, a folder written by save_pretrained, or the name of a shipped model."
+MODEL_HELP = (
+    "MODEL is a run folder, a folder written by save_pretrained, the name of a shipped model, or user/name on the Hub."
+)
 
 
 class Question(list[str]):

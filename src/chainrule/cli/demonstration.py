@@ -17,6 +17,7 @@ def demo(args: list[str]) -> None:
     def demo(
         model: ModelName,
         out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("demo.html"),
+        size: tuple[int, int] | None = None,
     ) -> None:
         """Write one offline HTML file in which the exact model draws, completes, counts bits and packs archives.
 
@@ -25,6 +26,7 @@ def demo(args: list[str]) -> None:
         Args:
             model: A run folder, a folder written by save_pretrained, or the name of a shipped model of images.
             out: The page, an .html file.
+            size: Height and width of its pictures, for a model of pictures of any size.
         """
         if out.suffix.lower() not in (".html", ".htm"):
             raise DataError(f"cannot write {out}: the page is an .html file, so name it like one")
@@ -33,6 +35,6 @@ def demo(args: list[str]) -> None:
         from chainrule import zoo
         from chainrule.lab.demo.demo_page import write_page
 
-        print(write_page(zoo.load(model), model, out))
+        print(write_page(zoo.load(model), model, out, size))
 
     parse(demo, "demo", args)

@@ -35,8 +35,8 @@ def sample(args: list[str]) -> None:
         Args:
             model: A run folder, a folder written by save_pretrained, or the name of a shipped model.
             n: How many.
-            out: A picture (.png, images only: a sheet of ten columns) or an array (.npy; images as N, H, W, C). Without
-                it, samples that are not images are printed, one a line.
+            out: A picture (.png, images only: one as it is, more as a sheet of ten columns, three times as large) or an
+                array (.npy; images as N, H, W, C). Without it, samples that are not images are printed, one a line.
             seed: The same seed gives the same samples.
             label: For a model that is conditioned on a class: the class of every sample; by default all in turn.
             method: cached takes one pass in all; naive takes a full pass for each entry, and gives the same.
@@ -180,7 +180,8 @@ def write_events(x: Any, model: AutoregressiveModel, out: Path | None, offset: i
         for event in x.flatten(1).tolist():
             print(" ".join(str(value + offset) for value in event))
     elif out.suffix.lower() == ".png":
-        data.save_grid(x, model.levels, out, pixel_values=model.pixel_values)
+        scale = 1 if len(x) == 1 else 3  # one alone is a picture as any other, which `complete` takes
+        data.save_grid(x, model.levels, out, scale=scale, pixel_values=model.pixel_values)
         if note := data.sheet_note(model.shape, model.levels):
             say(note)
         print(out)

@@ -134,7 +134,7 @@ class Unpacking:
                     model = exact(zoo.load(folder))
                     if fits(model, known):
                         return self._proved(model, known)
-            raise CodecError(f"the archive holds no model: give the {known.model} that it was made with")
+            raise CodecError(f"the archive holds no model: give the {known.model} that packed it (-m MODEL)")
         raise CodecError(
             f"the archive was made with another model (a {known.model}, fingerprint {known.fingerprint[:12]}): "
             f"give that one"

@@ -211,6 +211,31 @@ def test_archives_come_and_go(page: Page, exact: PixelCNNMADE, tmp_path: Path) -
     assert alone == (tmp_path / "ours.crz").read_bytes()
 
 
+def test_a_model_of_pictures_of_any_size(browser: Page, tmp_path: Path) -> None:
+    """It draws the command's pictures at the page's size, opens the middle of a larger picture, and no archives."""
+    path = tmp_path / "demo.html"
+    assert main(["demo", "photo-gray", "--size", "6", "9", "-o", str(path)]) == 0
+    model = cr.exact(cr.load("photo-gray"))
+    browser.complaints.clear()
+    browser.open(path)
+    browser.wait(READY)
+    browser.wait("demo.sheet.pictures.every(one => one.position === 54)")
+    assert "--size 6 9 --exact" in text(browser, "command")
+    x = model.sample(10, generator=torch.Generator().manual_seed(0), size=(6, 9))
+    assert browser.run("demo.sheet.pictures.map(one => Array.from(one.image))") == x.flatten(1).tolist()
+    pixels = np.arange(8 * 12, dtype=np.uint8).reshape(8, 12) * 2
+    Image.fromarray(pixels).save(tmp_path / "ramp.png")
+    browser.give_file("#file", tmp_path / "ramp.png")
+    browser.wait("document.getElementById('archive-said').textContent.includes('bits/dim')")
+    middle = torch.from_numpy(pixels[1:7, 1:10].astype(np.int64))[None, None]
+    bits = -float(model.log_prob(middle)[0]) / np.log(2)
+    assert f"costs {bits:,.1f} bits" in text(browser, "archive-said")
+    (tmp_path / "any.crz").write_bytes(b"")
+    browser.give_file("#file", tmp_path / "any.crz")
+    browser.wait("document.getElementById('archive-said').textContent.includes('chainrule decompress')")
+    assert browser.complaints == []
+
+
 @pytest.mark.parametrize(
     ("name", "content", "sentence"),
     [

@@ -10,7 +10,9 @@ from chainrule import compiled as native
 from chainrule.compiled.walk.lowering import lower
 from chainrule.fixedpoint import exact
 from chainrule.lab.demo.receptive import fields
+from chainrule.models import LogisticPixelCNN
 from compiled.test_walk import CLASSES, image_model
+from laws import randomised
 
 pytestmark = pytest.mark.skipif(not native.available(), reason="chainrule was installed without a C compiler")
 
@@ -43,3 +45,21 @@ def test_an_exact_model_sees_what_its_model_sees():
     model = image_model(shape=(1, 5, 9))
     with torch.no_grad():
         assert np.array_equal(fields(lower(exact(model))), fields(lower(model)))
+
+
+@pytest.mark.parametrize("kinds", [1, 2])
+def test_local_least_squares_see_what_changes_their_numbers(kinds):
+    """They have no gradient: a pixel whose change alters a later one's numbers is in its field, and few others are."""
+    height, width = 7, 40
+    model = LogisticPixelCNN((1, height, width), 256, filters=4, blocks=1, components=2, prediction=kinds)
+    model = exact(randomised(model))  # one pixel's numbers do not change with the batch
+    pixels = height * width
+    x = torch.randint(256, (1, 1, height, width)).expand(pixels, -1, -1, -1).clone()
+    with torch.no_grad():
+        expected = fields(lower(model))
+        before = model._logits(model._float(x[:1]))
+        x.view(pixels, pixels)[range(pixels), range(pixels)] = torch.randint(256, (pixels,))
+        found = (model._logits(model._float(x)) != before).any(-1).view(pixels, pixels).T.numpy()
+    assert not (found & ~expected).any()
+    assert found.sum() > 0.85 * expected.sum()
+    assert not expected[-1].all()

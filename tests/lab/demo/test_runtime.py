@@ -48,9 +48,9 @@ def nhwc(x):
     return x.permute(0, 2, 3, 1).numpy().astype(np.uint8)
 
 
-def put(page, name, model):
+def put(page, name, model, size=None):
     """Open a model in the page."""
-    held = payload(model, name)
+    held = payload(model, name, size)
     data = json.dumps({"wasm": held.wasm, "program": held.program, "meta": held.meta})
     assert page.run(f"open({name!r}, {data})") == 1
 
@@ -136,6 +136,17 @@ def test_many_levels(page):
     assert page.run("sha(models.photo.frequencies(models.photo.sample()[0]))") == sha(frequencies(model, x[:1])[:, 0])
 
 
+def test_pictures_of_any_size(page):
+    """At a size that is chosen, behind local least squares, copies of neighbours among the components."""
+    model = LogisticPixelCNN((4, None, None), 256, filters=8, blocks=1, components=3, prediction=2, copies=2)
+    model = exact(randomised(model))
+    put(page, "any", model, size=(5, 7))
+    x = model.sample(3, generator=torch.Generator().manual_seed(0), size=(5, 7))
+    assert page.run("sha(joined(models.any.sample({count: 3})))") == sha(nhwc(x))
+    table = frequencies(model.sized(5, 7), x[:1])
+    assert page.run("sha(models.any.frequencies(models.any.sample()[0]))") == sha(table[:, 0])
+
+
 def test_archives(page, tmp_path):
     """What the command line packs is unpacked, what the page packs is the same bytes, and what is wrong is refused."""
     model = exact(cr.load(MODEL))
@@ -205,13 +216,17 @@ def test_archives_of_others_are_refused(page, tmp_path):
 
 def test_models_that_no_page_can_hold():
     for model, saying in (
-        (Histogram(4), "images of one size"),
-        (LogisticPixelCNN((3, None, None), 256, filters=4, blocks=1), "images of one size"),
+        (Histogram(4), "no model of images"),
+        (LogisticPixelCNN((3, None, None), 256, filters=4, blocks=1), "--size 32 48"),
         (GatedPixelCNN((1, 3, 3), 2, filters=4, blocks=1, classes=2), "compiled walks"),
         (GrayscalePixelCNN((2, 3, 3), 4, filters=4, blocks=1), "compiled walks"),
     ):
         with pytest.raises(ModelError, match=saying):
             payload(model, "it")
+    with pytest.raises(ModelError, match="leave the size"):
+        payload(cr.load(MODEL), "it", (32, 48))
+    with pytest.raises(ModelError, match="has room for, 9,216"):
+        payload(cr.load("photo"), "it", (96, 97))
 
 
 def test_the_module_is_made_of_these_sources():

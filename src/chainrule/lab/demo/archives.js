@@ -1,4 +1,5 @@
-// Archives: a .crz is unpacked and its pictures are shown; a picture is packed; refusals are one sentence.
+// Archives: a .crz is unpacked and its pictures are shown; a picture is packed; refusals are one sentence. Of a model of
+// pictures of any size there are no archives here, but the middle of a picture is opened.
 
 const EXTENSION = ".crz";
 const opened = { rgba: null };
@@ -12,12 +13,12 @@ async function readPixels(file) {
     throw new Error(`${file.name} is no picture that this browser reads, and no ${EXTENSION}: give another file`);
   }
   const { width, height } = bitmap;
-  if (width !== WIDTH || height !== HEIGHT) {
-    throw new Error(`${file.name} is ${width}×${height} pixels (width × height): this model's pictures are ${WIDTH}×${HEIGHT}`);
+  if (MODEL.any_size ? width < WIDTH || height < HEIGHT : width !== WIDTH || height !== HEIGHT) {
+    throw new Error(`${file.name} is ${width}×${height} pixels (width × height): this ${MODEL.any_size ? "page's" : "model's"} pictures are ${WIDTH}×${HEIGHT}`);
   }
   const context = newCanvas().getContext("2d");
-  context.drawImage(bitmap, 0, 0);
-  return context.getImageData(0, 0, width, height).data;
+  context.drawImage(bitmap, -((width - WIDTH) >> 1), -((height - HEIGHT) >> 1));
+  return context.getImageData(0, 0, WIDTH, HEIGHT).data;
 }
 
 // How many pixels are not exactly what their nearest levels show.
@@ -48,7 +49,7 @@ async function takePicture(file) {
   opened.round = () => packPicture(image, file.name, odd);
   if (!odd) return packPicture(image, file.name, 0);
   const many = odd === 1 ? "1 pixel" : `${count(odd)} pixels`;
-  say("archive-said", `${file.name} has ${many} in colours that are no levels of this model: nothing is packed unless they are rounded.`, "problem");
+  say("archive-said", `${file.name} has ${many} in colours that are no levels of this model: it is opened only if they are rounded.`, "problem");
   $("round").hidden = false;
 }
 
@@ -56,9 +57,11 @@ async function packPicture(image, name, rounded) {
   const stem = name.replace(/\.[^.]*$/, "");
   const label = rounded ? `${stem}, rounded` : stem;
   choose(image, label, true);
-  const [entries, bytes] = [await engine.ask("score", { image }).answer, await packed([image], [`${stem}.png`])];
+  const entries = await engine.ask("score", { image }).answer;
   const total = sumOf(entries);
   const cost = `${label} costs ${count(total, 1)} bits, ${count(total / entries.length, 4)} bits/dim`;
+  if (MODEL.any_size) return say("archive-said", `${cost}.`);
+  const bytes = await packed([image], [`${stem}.png`]);
   say("archive-said", `${cost}. Its archive takes ${count(bytes.length)} bytes, name and checksums included.`);
   showFiles([{ image, name: `${stem}.png` }], { bytes, name: stem + EXTENSION });
 }
@@ -80,6 +83,7 @@ async function packSheet() {
 }
 
 async function takeArchive(file) {
+  if (MODEL.any_size) throw new Error(`${file.name} is an archive: unpack it with chainrule decompress, this page cannot`);
   const bytes = new Uint8Array(await file.arrayBuffer());
   const { images, names, note } = await engine.ask("unpack", { bytes }).answer;
   const what = images.length === 1 ? "1 picture" : `${count(images.length)} pictures`;
@@ -130,7 +134,7 @@ function startArchives() {
     $("round").hidden = true;
     opened.round().catch(tell("archive-said"));
   });
-  $("pack-sheet").addEventListener("click", packSheet);
+  $("pack-sheet")?.addEventListener("click", packSheet);
   // A file may be dropped anywhere on the page.
   addEventListener("dragover", (event) => {
     event.preventDefault();

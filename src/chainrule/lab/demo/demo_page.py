@@ -20,13 +20,14 @@ SCRIPTS = ("asking", "pictures", "drawing", "completing", "bits", "archives", "s
 """The parts of the page's script, in order: one module."""
 
 
-def write_page(model: Any, name: str, out: str | Path) -> Path:
+def write_page(model: Any, name: str, out: str | Path, size: tuple[int, int] | None = None) -> Path:
     """Write the page of a model.
 
     Args:
         model: float or exact.
         name: what the command line calls it; the page shows commands with it.
         out: the file.
+        size: rows and columns of the page's pictures, where the model takes any.
 
     Returns:
         The file.
@@ -35,21 +36,23 @@ def write_page(model: Any, name: str, out: str | Path) -> Path:
         ModelError: the model cannot go into a page.
         DataError: the file cannot be written.
     """
-    write_bytes(out, render(model, name).encode())
+    write_bytes(out, render(model, name, size).encode())
     return Path(out)
 
 
-def render(model: Any, name: str) -> str:
+def render(model: Any, name: str, size: tuple[int, int] | None = None) -> str:
     """The page's HTML. Everything but the scripts, the style sheet and base64 is escaped."""
-    held = payload(model, name)
-    meta = {**held.meta, "quoted": shlex.quote(name)}
+    held = payload(model, name, size)
+    quoted = shlex.quote(name)
+    sized = f"--size {held.meta['height']} {held.meta['width']}" if held.meta["any_size"] else ""
+    meta = {**held.meta, "quoted": quoted, "sized": sized}
     loader = jinja2.PackageLoader("chainrule.lab", "demo")
     environment = jinja2.Environment(
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     return environment.get_template("page.html.jinja").render(
         meta=meta,
-        command=f"chainrule sample {meta['quoted']} --exact -n 10 --seed 0 -o samples.png",
+        command=" ".join(["chainrule sample", quoted, *filter(None, [sized]), "--exact -n 10 --seed 0 -o samples.png"]),
         bits=stored_bits(name),
         title=meta["class"].replace("CNNMADE", "CNN-MADE"),
         style=Markup(source("demo.css")),

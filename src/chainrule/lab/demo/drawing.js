@@ -23,7 +23,7 @@ function drawSheet() {
   const place = $("sheet");
   place.replaceChildren(...sheet.pictures.map((picture) => picture.button));
   place.dataset.number = number;
-  const words = ["chainrule sample", MODEL.quoted, "--exact", `-n ${number}`, `--seed ${seed}`, "-o samples.png"];
+  const words = ["chainrule sample", MODEL.quoted, ...(MODEL.sized ? [MODEL.sized] : []), "--exact", `-n ${number}`, `--seed ${seed}`, "-o samples.png"];
   $("command").replaceChildren(...words.flatMap((word, k) => [k ? " " : "", unbroken(word)]));
   say("drawn", number === 1 ? "Drawing a picture …" : `Drawing ${number} pictures …`);
   sheet.began = performance.now();

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import ctypes
-import shlex
+import math
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,8 @@ from chainrule.fixedpoint import exact
 from chainrule.lab.demo.receptive import fields
 
 FOLDER = Path(__file__).parent
+MOST_PIXELS = 96 * 96
+"""Of a picture whose size may be chosen: a page holds, of each pixel, which others it can depend on."""
 SCRIPTS = ("runtime.js", "twister.js", "walk.js", "huffman.js", "deflate.js", "container.js", "codec.js")
 
 
@@ -46,21 +48,31 @@ class Payload:
     meta: dict[str, Any]
 
 
-def payload(model: Any, name: str) -> Payload:
+def payload(model: Any, name: str, size: tuple[int, int] | None = None) -> Payload:
     """An exact model for a browser.
 
     Args:
-        model: of images of one size, float or exact.
+        model: of images, float or exact.
         name: by which the command line knows it.
+        size: rows and columns of the page's pictures, where the model takes any.
 
     Raises:
-        ModelError: it has no exact form, or none that the compiled walk runs.
+        ModelError: it has no exact form, or none that the compiled walk runs, or the size is not its own or too large.
     """
-    if len(model.shape) != 3 or getattr(model, "any_size", False):
-        raise ModelError(f"{name} is no model of images of one size: a page can show only such a one")
+    if len(model.shape) != 3:
+        raise ModelError(f"{name} is no model of images: a page can show only such a one")
+    if (any_size := model.any_size) and size is None:
+        raise ModelError(f"{name} takes pictures of any size: say the page's, as in --size 32 48 (height and width)")
     if (reason := why_missing()) is not None:
         raise ModelError(f"a page is made of the compiled walk, and there is none ({reason})")
     model = exact(model)
+    known = known_of(model)
+    if size is not None:
+        model = model.sized(*size)
+        if math.prod(size) > MOST_PIXELS:
+            raise ModelError(
+                f"{size[0]}×{size[1]} pixels are more than a page has room for, {MOST_PIXELS:,}: choose a smaller size"
+            )
     with torch.no_grad():
         program = lower(model)
     if program is None:
@@ -68,12 +80,12 @@ def payload(model: Any, name: str) -> Payload:
     block, pointers = portable(program)
     record = program.record
     channels, height, width = model.shape
-    known = known_of(model)
     heads = {records.LOGITS: "factorised", records.MADE: "made", records.MIXTURE: "mixture"}
     meta = {
         "name": name,
         "class": known.model,
         "levels": model.levels,
+        "any_size": any_size,
         "channels": channels,
         "height": height,
         "width": width,
@@ -85,7 +97,6 @@ def payload(model: Any, name: str) -> Payload:
         "pixel_values": data.grid_of(model.levels, model.pixel_values).tolist(),
         "look": heads[record.head],
         "looks": looks(block, program),
-        "command": f"chainrule sample {shlex.quote(name)} -n 10 --seed 0 --exact",
         "fields": packed(np.packbits(fields(program), bitorder="little").tobytes()),
         "needs": {"memory": record.memory, "scratch": record.scratch, "room": record.room},
         "pointers": pointers,

@@ -9,6 +9,8 @@ import numpy as np
 from chainrule.compiled.walk import records
 from chainrule.compiled.walk.program import Program
 from chainrule.compiled.walk.records import EntryRecord, OperationRecord, WindowRecord
+from chainrule.nn.least_squares import ALONE, PREDICTIONS
+from chainrule.nn.surroundings import FAR, NEAR, Surroundings
 
 Place = tuple[int, int, int]
 """Of a window, and of a pixel in it."""
@@ -23,6 +25,7 @@ class Sets:
         self.vectors: defaultdict[int, int] = defaultdict(int)
         self.windows: defaultdict[Place, int] = defaultdict(int)  # pixels beyond the border stay empty
         self.kept: defaultdict[int, int] = defaultdict(int)  # what attention looks back to
+        self.samples: dict[tuple[Surroundings, int, int], int] = {}  # of local least squares, by row and cell
 
     def walk(self) -> list[int]:
         """For every pixel in raster order, those that its conditional can depend on."""
@@ -48,6 +51,8 @@ class Sets:
         if kind == records.ATTEND:
             self.kept[target] |= self.vectors[source]
             self.vectors[source] = self.kept[target]
+        elif kind == records.SQUARES:
+            self.vectors[target] = self.around(row, column)
         elif kind == records.PLACE:
             if operation.positive and not row and not column:
                 self.vectors[target] = 0
@@ -76,6 +81,35 @@ class Sets:
             for tap in range(taps):
                 found |= self.windows.get((place, row - up, column + tap - window.reach), 0)
         return found
+
+    def around(self, row: int, column: int) -> int:
+        """What local least squares read: the pixel's neighbours, and the samples with theirs."""
+        found = 0
+        for by in (NEAR, FAR)[: 1 + (self.program.record.predictions > PREDICTIONS)]:
+            key = by, row, column // by.cell
+            if key not in self.samples:
+                self.samples[key] = self.sampled(*key)
+            found |= self.samples[key]
+            for up, right in ((0, -1), (-1, 0), *by.others, *(ALONE if by is NEAR else ())):
+                found |= self.run(row + up, column + right, column + right + 1)
+        return found
+
+    def sampled(self, by: Surroundings, row: int, cell: int) -> int:
+        """The samples for the pixels of a cell, and their neighbours, all of which lie inside the picture."""
+        found = 0
+        for up, weights in enumerate(reversed(by.weights().tolist())):
+            cells = [cell - by.before + k for k, weight in enumerate(weights) if weight]
+            if not cells or row - up < by.up:
+                continue
+            first, last = max(by.cell * cells[0], by.left), min(by.cell * (cells[-1] + 1), self.width - by.right)
+            for down, right in ((0, 0), (0, -1), (-1, 0), *by.others):
+                found |= self.run(row - up + down, first + right, last + right)
+        return found
+
+    def run(self, row: int, first: int, last: int) -> int:
+        """Pixels of a row from one column to before another, as far as they lie in the picture."""
+        first, last = max(first, 0), min(last, self.width)
+        return ((1 << (last - first)) - 1) << (row * self.width + first) if row >= 0 and first < last else 0
 
     def enter(self, entry: EntryRecord, row: int, column: int, predicted: int) -> None:
         """A pixel is known; as a residual it depends on what predicted it."""
