@@ -54,12 +54,14 @@ def test_local_least_squares_see_what_changes_their_numbers(kinds):
     model = LogisticPixelCNN((1, height, width), 256, filters=4, blocks=1, components=2, prediction=kinds)
     model = exact(randomised(model))  # one pixel's numbers do not change with the batch
     pixels = height * width
-    x = torch.randint(256, (1, 1, height, width)).expand(pixels, -1, -1, -1).clone()
+    found = np.zeros((pixels, pixels), bool)
     with torch.no_grad():
         expected = fields(lower(model))
-        before = model._logits(model._float(x[:1]))
-        x.view(pixels, pixels)[range(pixels), range(pixels)] = torch.randint(256, (pixels,))
-        found = (model._logits(model._float(x)) != before).any(-1).view(pixels, pixels).T.numpy()
+        for _ in range(2):  # what one picture does not show, another may
+            x = torch.randint(256, (1, 1, height, width)).expand(pixels, -1, -1, -1).clone()
+            before = model._logits(model._float(x[:1]))
+            x.view(pixels, pixels)[range(pixels), range(pixels)] = torch.randint(256, (pixels,))
+            found |= (model._logits(model._float(x)) != before).any(-1).view(pixels, pixels).T.numpy()
     assert not (found & ~expected).any()
     assert found.sum() > 0.85 * expected.sum()
     assert not expected[-1].all()
