@@ -3,8 +3,9 @@
 Takes the pictures out of four Debian packages of wallpapers (`apt-get download` fetches them into PACKAGES, a folder
 that may hold them already), one file a picture, the largest, and shrinks each by at least 2, which leaves no trace of
 how it was compressed. DEST then holds train/, validation/ and test/ with PNG files, RGB or, if MODE is L, gray: a
-training picture in three sizes, the others in one; all versions of a picture are in one split. DEST/hashes.json lists
-the SHA-256 of every file.
+training picture in three sizes, the others in one; all versions of a picture are in one split. Pictures to train and to
+validate on lie as an archive would lay them, as least squares predict them best; test pictures as they are.
+DEST/hashes.json lists the SHA-256 of every file.
 
 Authors and licences stand in the packages' own copyright files and in the model cards.
 """
@@ -17,7 +18,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import torch
 from PIL import Image
+
+from chainrule.codec.orienting import best
+from chainrule.data.orientations import laid
+from chainrule.models import LogisticPixelCNN
 
 PACKAGES = ("plasma-workspace-wallpapers", "mate-backgrounds", "lomiri-wallpapers-16.04", "gnome-backgrounds")
 SUFFIXES = {".jpg", ".png", ".webp"}
@@ -49,6 +56,17 @@ def pictures(folder: Path) -> dict[str, Path]:
     return found
 
 
+def as_archives_lay(picture: Image.Image) -> Image.Image:
+    """A picture laid as it is coded: transposed, mirrored, or as it is."""
+    channels = len(picture.getbands())
+    x = torch.from_numpy(np.array(picture)).view(1, picture.height, picture.width, channels).permute(0, 3, 1, 2)
+    model = LogisticPixelCNN(
+        (channels, None, None), 256, filters=1, blocks=0, layer_norm=False
+    )  # predictions need no weights
+    y = laid(x, best(model, x))[0].permute(1, 2, 0)
+    return Image.fromarray(y.squeeze(2).numpy() if channels == 1 else y.numpy(), picture.mode)
+
+
 def main(dest: Path, packages: Path, mode: str) -> None:
     """Fetch, unpack, shrink."""
     packages.mkdir(parents=True, exist_ok=True)
@@ -67,6 +85,7 @@ def main(dest: Path, packages: Path, mode: str) -> None:
             if factor > 0.5:
                 continue
             small = picture.resize((round(picture.width * factor), round(picture.height * factor)), resampling)
+            small = small if split == "test" else as_archives_lay(small)
             to = dest / split / f"{name}-{short}.png"
             to.parent.mkdir(parents=True, exist_ok=True)
             small.save(to)

@@ -99,7 +99,7 @@ OWN = PHOTO | {"copies": 4}
 """Images of one's own may be drawings, whose pixels are often their neighbours again."""
 IMAGES = MUON | {"steps": 3000, "batch_size": 16, "eval_every": 500}
 """What photographs are trained with, and whatever else has many levels."""
-PHOTO_STEPS = {"steps": 10_000, "eval_every": 1000, "crop": 64, "batch_size": 4, "turned": True}
+PHOTO_STEPS = {"steps": 10_000, "eval_every": 1000, "crop": 64, "batch_size": 4}
 
 RECIPES: dict[str, Line] = {
     "warmup": Line("Part 1: softmax histogram", "warmup", "Histogram", {}, WARMUP),
