@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from chainrule.codec.orienting import best
+from chainrule.codec.orienting import predicted_best
 from chainrule.data.orientations import laid
 from chainrule.models import LogisticPixelCNN
 
@@ -63,7 +63,7 @@ def as_archives_lay(picture: Image.Image) -> Image.Image:
     model = LogisticPixelCNN(
         (channels, None, None), 256, filters=1, blocks=0, layer_norm=False
     )  # predictions need no weights
-    y = laid(x, best(model, x))[0].permute(1, 2, 0)
+    y = laid(x, predicted_best(model, x))[0].permute(1, 2, 0)
     return Image.fromarray(y.squeeze(2).numpy() if channels == 1 else y.numpy(), picture.mode)
 
 

@@ -13,7 +13,7 @@ from chainrule.compiled.library import library
 from chainrule.compiled.walk import compiled_fronts
 from chainrule.compiled.walk.lowering import by_fronts, lower
 from chainrule.errors import ModelError
-from chainrule.fixedpoint import calibrate, edges
+from chainrule.fixedpoint import calibrate, edges, order_of
 from chainrule.models import ImageModel
 from chainrule.models.front_walk import front_order
 from chainrule.sampling import engines
@@ -62,6 +62,24 @@ def noise_for(model, n, size):
 
 def plainly(monkeypatch):
     monkeypatch.setattr(engines, "FASTER", {})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [(18, 65), (30, 105)])
+def test_a_picture_wider_than_what_a_line_remembers(size, monkeypatch):
+    """A front's cells are kept by several threads at once: none may take the place of one that another still reads."""
+    model = model_of("logistic", 256, False, "float32")[1].sized(*size)
+    x = noise_for(model, 1, size) // 9 + 2 * torch.arange(size[1])
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        found = [edges(model, x, fronts=True) for _ in range(3)]
+    finally:
+        torch.set_num_threads(before)
+    raster = edges(model, x.repeat(24, 1, 1, 1))[:, :1]
+    wanted = torch.empty_like(raster)
+    wanted[order_of(model)] = raster
+    assert all(torch.equal(one, wanted[front_order(*model.shape)]) for one in found)
 
 
 @pytest.mark.slow

@@ -1,8 +1,8 @@
 """In which of the eight ways a picture is laid before a model codes it.
 
-A network that was trained on pictures as people see them predicts some edges better than others, as does least squares,
-which sees more above and to the left than above and to the right. So a picture that a model codes is laid as its
-predictions alone do best.
+Least squares see more above and to the left than above and to the right, so they predict some edges better than others,
+and a picture may be predicted better mirrored or on its side. Predictions are quick to compare. Whether the network does
+better then, too, its likelihood tells.
 """
 
 from __future__ import annotations
@@ -11,22 +11,32 @@ from typing import Any
 
 from torch import Tensor
 
-from chainrule.codec.event_coding import too_large
+from chainrule.codec.event_coding import Encoding, too_large
 from chainrule.data.orientations import AS_IT_IS, ORIENTATIONS, TRANSPOSED, laid
 
 SIDE = 128
-"""The choice looks at the middle of a picture, so many pixels high and wide, or at as many of smaller ones."""
+"""The choice looks at the middle of a picture, so many pixels high and wide at most, or of several smaller ones."""
 
 
 def best(model: Any, x: Tensor) -> int:
-    """The orientation in which a model's predictions leave least of pictures (N, C, H, W); as it is, if it has none."""
-    height, width = x.shape[2:]
-    sample, may_transpose = _sample(x), model.any_size and not too_large(model.sized(width, height))
-    if model.rough_cost(sample[:0]) is None:
+    """The orientation that suits an exact model of any size best, of pictures (N, C, H, W)."""
+    way = predicted_best(model, x)
+    return min((AS_IT_IS, way), key=lambda way: _bits(model, laid(_sample(x), way))) if way else AS_IT_IS
+
+
+def predicted_best(model: Any, x: Tensor) -> int:
+    """The orientation in which a model's predictions leave least of pictures; as it is, if it makes none."""
+    if not model.any_size or model.rough_cost(x[:0]) is None:
         return AS_IT_IS
+    height, width = x.shape[2:]
+    sample, may_transpose = _sample(x), not too_large(model.sized(width, height))
     ways = [way for way in range(ORIENTATIONS) if may_transpose or not way & TRANSPOSED]
     costs = [model.rough_cost(laid(sample, way)) for way in ways]
     return ways[costs.index(min(costs))]  # of equals the first
+
+
+def _bits(model: Any, x: Tensor) -> float:
+    return float(Encoding(model.sized(*x.shape[2:]), x).bits().sum())
 
 
 def _sample(x: Tensor) -> Tensor:

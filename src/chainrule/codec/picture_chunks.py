@@ -37,6 +37,9 @@ from chainrule.codec.raster import Raster
 from chainrule.data.orientations import TRANSPOSED, laid, laid_back
 from chainrule.errors import CodecError
 
+MOST_OF_BATCH = 8
+"""Bytes in front of a batch's words, at most."""
+
 Mapper = Callable[[Callable[..., Any], Iterable[Any]], Iterable[Any]]
 """Python's `map`, or that of a pool of threads."""
 
@@ -155,7 +158,7 @@ def _by_model(items: list[Item], packing: Packing, place: int, batches: list[Bat
             words = encoding.words(torch.tensor(chosen)) if any(chosen) else b""
             taken = [(i, alpha) for (i, _), alpha, fine in zip(part, alphas, chosen, strict=True) if fine]
             known = sum(len(others[i][1]) for i, _ in taken if i in others)
-            cost = len(words) + sum(len(alpha) for _, alpha in taken)
+            cost = len(words) + MOST_OF_BATCH + sum(len(alpha) for _, alpha in taken)
             if all(i in others for i, _ in taken) and cost >= known:
                 taken = []
             if taken:

@@ -6,7 +6,7 @@
 
 #include <stdlib.h>
 
-/* Products must not be fused with sums, whatever the processor could do: AVX2 alone could not. */
+/* Products must not be fused with sums, whatever the processor could do, and whatever flags ask for it. */
 #if defined(__clang__)
 #pragma STDC FP_CONTRACT OFF
 #define SINGLY __attribute__((noinline, unused))
@@ -14,7 +14,7 @@
 #define SINGLY __attribute__((noinline, unused, optimize("fp-contract=off")))
 #endif
 #if defined(__x86_64__) && defined(__GNUC__)
-#define SINGLY_AVX2 __attribute__((noinline, unused, target("avx2")))
+#define SINGLY_AVX2 SINGLY __attribute__((target("avx2")))
 #else
 #define SINGLY_AVX2 SINGLY
 #endif

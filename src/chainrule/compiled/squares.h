@@ -1,6 +1,6 @@
 /* Local least squares (nn/least_squares.py): predictions of a pixel from the samples around it.
 
-   Sums of products are whole numbers, in any order. Elimination takes single operations in the order of the Python code. */
+   Elimination takes single operations in the order of the Python code; for the sums that it begins with see samples.h. */
 
 #ifndef CHAINRULE_SQUARES_H
 #define CHAINRULE_SQUARES_H

@@ -17,15 +17,21 @@ def laid(x: Tensor, orientation: int) -> Tensor:
     >>> laid(torch.arange(6).view(1, 1, 2, 3), TRANSPOSED | ROWS_REVERSED).tolist()
     [[[[2, 5], [1, 4], [0, 3]]]]
     """
+    if orientation == AS_IT_IS:
+        return x
     x = x.transpose(-2, -1) if orientation & TRANSPOSED else x
     return x.flip(_reversed(orientation)).contiguous()
 
 
 def laid_back(x: Tensor, orientation: int) -> Tensor:
     """What `laid` was given."""
-    x = x.flip(_reversed(orientation))
-    return (x.transpose(-2, -1) if orientation & TRANSPOSED else x).contiguous()
+    if orientation == AS_IT_IS:
+        return x
+    x = x.transpose(-2, -1) if orientation & TRANSPOSED else x
+    return x.flip(_reversed(orientation, back=True)).contiguous()
 
 
-def _reversed(orientation: int) -> list[int]:
-    return [axis for axis, part in ((-2, ROWS_REVERSED), (-1, COLUMNS_REVERSED)) if orientation & part]
+def _reversed(orientation: int, *, back: bool = False) -> list[int]:
+    """The axes to reverse once the picture has been transposed, if it is."""
+    rows, columns = (-1, -2) if back and orientation & TRANSPOSED else (-2, -1)
+    return [axis for axis, part in ((rows, ROWS_REVERSED), (columns, COLUMNS_REVERSED)) if orientation & part]

@@ -21,7 +21,7 @@ from chainrule.lab.measurements import before_training, measure
 from chainrule.lab.provenance import auto_precision, command, describe, device_name
 from chainrule.lab.recipes import RECIPES, Recipe, get_recipe
 from chainrule.lab.run_folder import is_main_process, new_folder, prepare_folder, save_arrays, write_json
-from chainrule.training.fitting import check_redraw, fit
+from chainrule.training.fitting import check_drawing, fit
 from chainrule.training.lock import holding
 from chainrule.training.step import kept_still
 
@@ -80,7 +80,7 @@ def run(recipe: Recipe, out: str | Path, *, resume: bool = False, quiet: bool = 
         model = recipe.model.build(dataset.shape, dataset.levels)
         model.pixel_values = dataset.pixel_values
         context_of(model, dataset, "train")  # say what is wrong before anything is written
-        check_redraw(dataset, recipe.train)
+        check_drawing(dataset, recipe.train)
         kept_still(model, recipe.train)
     if len(dataset.shape) == 3 and (legend := data.sheet_note(dataset.shape, dataset.levels)):
         say(legend, quiet=quiet)

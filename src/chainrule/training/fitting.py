@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from chainrule import metrics
-from chainrule.data import Dataset
+from chainrule.data import Dataset, Pictures
 from chainrule.errors import ModelError, out_of_memory
 from chainrule.evaluation import check_splits, splits_of, validation_loss
 from chainrule.models import AutoregressiveModel
@@ -91,7 +91,7 @@ def fit(
             f"the model is for events of shape {model.shape} with {model.levels} levels, "
             f"the data {dataset.name!r} for {tuple(dataset.shape)} with {dataset.levels}"
         )
-    check_redraw(dataset, config)
+    check_drawing(dataset, config)
     machine = machine_for(config)
     with holding(folder if machine.is_main else None):
         try:
@@ -109,12 +109,14 @@ def fit(
         return run.history
 
 
-def check_redraw(dataset: Dataset, config: TrainConfig) -> None:
-    """Raise `ModelError` where training events are to be drawn anew and cannot be."""
+def check_drawing(dataset: Dataset, config: TrainConfig) -> None:
+    """Raise `ModelError` where training events are to be drawn anew, or turned, and cannot be."""
     if config.redraw and dataset.redraw is None:
         raise ModelError(
             f"--train.redraw: {dataset.name} cannot be drawn anew, only hopper-mnist can: pass --train.no-redraw"
         )
+    if config.turned and not isinstance(dataset.train, Pictures):
+        raise ModelError(f"--train.turned: {dataset.name} has no pictures of any size: pass --train.no-turned")
 
 
 class Run:
