@@ -1,8 +1,8 @@
 """In which of the eight ways a picture is laid before a model codes it.
 
 Least squares see more above and to the left than above and to the right, so they predict some edges better than others,
-and a picture may be predicted better mirrored or on its side. Predictions are quick to compare. Whether the network does
-better then, too, its likelihood tells.
+and a picture may be predicted better mirrored or on its side. Predictions are quick to compare. Whether the network
+does better then, too, its likelihood tells.
 """
 
 from __future__ import annotations
