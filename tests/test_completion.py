@@ -19,7 +19,7 @@ ASKED = {
     "train pixelcnn --model.fil": ["--model.filters"],
     "train pixelcnn --train.schedule c": ["constant", "cosine"],
     "bench cod": ["codec"],
-    "compress -m pho": ["photo", "photo-4", "photo-gray", "photo-gray-2"],
+    "compress -m pho": ["photo", "photo-5", "photo-gray", "photo-gray-2"],
     "--ver": ["--version"],
 }
 ASK_BASH = """

@@ -239,7 +239,7 @@ def test_what_ships(monkeypatch, tmp_path):
     folders = set(zoo.shipped().values())
     assert {folder.name for folder in folders} == {
         "colored-mnist-2",
-        "photo-4",
+        "photo-5",
         "photo-gray-2",
         "pixelcnn-made-3",
         "pixelcnn-5",

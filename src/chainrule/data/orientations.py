@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 AS_IT_IS = 0
 TRANSPOSED, ROWS_REVERSED, COLUMNS_REVERSED = 1, 2, 4
