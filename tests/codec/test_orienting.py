@@ -78,15 +78,15 @@ def test_pictures_of_the_one_size_that_a_model_knows_stay_as_they_are():
 
 
 @pytest.mark.parametrize(
-    "shape", [(1, 1, 1), (3, 1, 300), (500, 20, 30), (2, 128, 128), (3, 100, 100), (1, 131, 64), (1, 300, 500)]
+    "shape", [(1, 1, 1), (3, 1, 300), (500, 20, 30), (2, 64, 64), (3, 50, 50), (1, 67, 32), (1, 300, 500)]
 )
 def test_what_is_looked_at_is_little(shape):
-    """The middle of some of the pictures, less than twice 128 × 128 pixels in all."""
+    """The middle of some of the pictures, less than twice 64 × 64 pixels in all."""
     count, height, width = shape
     x = torch.arange(count * height * width).view(count, 1, height, width)
     found = orienting._sample(x)
-    assert 0 < found.numel() < 2**15
-    assert found.shape[1:] == (1, min(height, 128), min(width, 128))
+    assert 0 < found.numel() < 2**13
+    assert found.shape[1:] == (1, min(height, 64), min(width, 64))
     above, left = found[0, 0, 0, 0].item() // width, found[0, 0, 0, 0].item() % width
     assert abs(height - found.shape[2] - 2 * above) <= 1
     assert abs(width - found.shape[3] - 2 * left) <= 1

@@ -14,7 +14,7 @@ from torch import Tensor
 from chainrule.codec.event_coding import Encoding, too_large
 from chainrule.data.orientations import AS_IT_IS, ORIENTATIONS, TRANSPOSED, laid
 
-SIDE = 128
+SIDE = 64
 """The choice looks at the middle of a picture, so many pixels high and wide at most, or of several smaller ones."""
 
 
