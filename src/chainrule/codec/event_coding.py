@@ -37,10 +37,10 @@ def most_events(model: AutoregressiveModel, asked: int | None = None) -> int:
     return max(1, min(asked or CHUNK, CHUNK, TABLE_BYTES // table_bytes(model)))
 
 
-def most_together(model: Any, height: int, width: int, asked: int | None = None) -> int:
-    """The same of pictures that may be transposed."""
+def most_together(model: Any, height: int, width: int) -> int:
+    """How many pictures of one size are coded together, whichever way they are laid."""
     ways = {(height, width), (width, height)} if model.any_size else {(height, width)}
-    return min(most_events(sized, asked) for sized in (model.sized(*way) for way in ways) if not too_large(sized))
+    return min(most_events(sized) for sized in (model.sized(*way) for way in ways) if not too_large(sized))
 
 
 def too_large(model: AutoregressiveModel) -> bool:

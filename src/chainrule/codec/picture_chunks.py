@@ -37,9 +37,6 @@ from chainrule.codec.raster import Raster
 from chainrule.data.orientations import TRANSPOSED, laid, laid_back
 from chainrule.errors import CodecError
 
-MOST_OF_BATCH = 8
-"""Bytes in front of a batch's words, at most."""
-
 Mapper = Callable[[Callable[..., Any], Iterable[Any]], Iterable[Any]]
 """Python's `map`, or that of a pool of threads."""
 
@@ -123,8 +120,7 @@ def encode_pictures(items: list[Item], packing: Packing, mapper: Mapper = map) -
     stored = packer.compress(table) + packer.flush()
     parts = [varints.pack([len(stored)]), stored]
     parts += [item.coded[1] for item in items if item.coded]
-    for batch in batches:
-        parts += [varints.pack([batch.count, batch.orientation, len(batch.words)]), batch.words]
+    parts += [batch.packed() for batch in batches]
     digest = hashlib.sha256(table + b"".join(item.digest for item in items)).digest()
     return len(items), digest, b"".join(parts)
 
@@ -158,11 +154,12 @@ def _by_model(items: list[Item], packing: Packing, place: int, batches: list[Bat
             words = encoding.words(torch.tensor(chosen)) if any(chosen) else b""
             taken = [(i, alpha) for (i, _), alpha, fine in zip(part, alphas, chosen, strict=True) if fine]
             known = sum(len(others[i][1]) for i, _ in taken if i in others)
-            cost = len(words) + MOST_OF_BATCH + sum(len(alpha) for _, alpha in taken)
+            batch = Batch(len(taken), orientation, words)
+            cost = len(batch.packed()) + sum(len(alpha) for _, alpha in taken)
             if all(i in others for i, _ in taken) and cost >= known:
                 taken = []
             if taken:
-                trial.append((taken, orientation, words))
+                trial.append((taken, batch))
                 unsure += (without := [i for i, _ in taken if i not in others])
                 saved += known + sum(_floor(items[i]) for i in without) - cost
             hopeful = {i for i, _ in taken}
@@ -176,10 +173,10 @@ def _by_model(items: list[Item], packing: Packing, place: int, batches: list[Bat
                 items[i] = _slim(items[i].given, coded, items[i].digest)
             return
     number = packing.number(place)
-    for taken, orientation, words in trial:
+    for taken, batch in trial:
         for i, alpha in taken:
             items[i].coded, items[i].words = (MODEL + number, alpha), len(batches)
-        batches.append(Batch(len(taken), orientation, words))
+        batches.append(batch)
 
 
 def _alpha(item: Item, model: Any) -> bytes:

@@ -43,6 +43,10 @@ class Batch:
     orientation: int
     words: bytes
 
+    def packed(self) -> bytes:
+        """As it lies in a chunk."""
+        return varints.pack([self.count, self.orientation, len(self.words)]) + self.words
+
 
 def pack_table(records: Sequence[Record]) -> bytes:
     """Column after column."""
