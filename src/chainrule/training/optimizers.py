@@ -75,36 +75,41 @@ class Muon(torch.optim.Optimizer):
                 torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
             (self._matrix_step if group["matrix"] else self._adam_step)(parameters, group)
 
-    def _matrix_step(self, parameters: Iterable[Tensor], group: dict[str, Any]) -> None:
+    def _matrix_step(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
         by_shape: dict[torch.Size, list[Tensor]] = defaultdict(list)
         for p in parameters:
             by_shape[p.shape].append(p)
         for same in by_shape.values():
-            updates = []
-            for p in same:
-                buffer = self.state[p].setdefault("momentum", torch.zeros_like(p))
-                assert p.grad is not None
-                buffer.lerp_(p.grad, 1 - group["momentum"])
-                updates.append(p.grad.lerp(buffer, group["momentum"]).flatten(1))  # Nesterov
-            batch = orthogonalised(torch.stack(updates))
+            gradients = [p.grad for p in same if p.grad is not None]
+            buffers = [self.state[p].setdefault("momentum", torch.zeros_like(p)) for p in same]
+            torch._foreach_lerp_(buffers, gradients, 1 - group["momentum"])
+            updates = torch._foreach_lerp(gradients, buffers, group["momentum"])  # Nesterov
+            batch = orthogonalised(torch.stack([update.flatten(1) for update in updates]))
             scale = max(1.0, batch.shape[1] / batch.shape[2]) ** 0.5
-            for p, update in zip(same, batch, strict=True):
-                p.add_(update.reshape(p.shape), alpha=-group["lr"] * scale)
+            steps = [update.reshape(p.shape) for p, update in zip(same, batch, strict=True)]
+            torch._foreach_add_(same, steps, alpha=-group["lr"] * scale)
 
-    def _adam_step(self, parameters: Iterable[Tensor], group: dict[str, Any]) -> None:
-        first, second = group["betas"]
+    def _adam_step(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
+        by_step: dict[float, list[Tensor]] = defaultdict(list)  # a parameter's steps are those with a gradient
         for p in parameters:
             state = self.state[p]
-            assert p.grad is not None
             if not state:
                 state["step"] = torch.tensor(0.0)
                 state["mean"], state["square"] = torch.zeros_like(p), torch.zeros_like(p)
             state["step"] = state["step"].cpu() + 1  # where a checkpoint was read it may be on a GPU
-            step = float(state["step"])
-            state["mean"].lerp_(p.grad, 1 - first)
-            state["square"].mul_(second).addcmul_(p.grad, p.grad, value=1 - second)
-            denominator = (state["square"] / (1 - second**step)).sqrt_().add_(1e-8)
-            p.addcdiv_(state["mean"], denominator, value=-group["lr"] * group["scale"] / (1 - first**step))
+            by_step[float(state["step"])].append(p)
+        first, second = group["betas"]
+        for step, same in by_step.items():
+            gradients = [p.grad for p in same if p.grad is not None]
+            means, squares = ([self.state[p][name] for p in same] for name in ("mean", "square"))
+            torch._foreach_lerp_(means, gradients, 1 - first)
+            torch._foreach_mul_(squares, second)
+            torch._foreach_addcmul_(squares, gradients, gradients, value=1 - second)
+            denominators = torch._foreach_div(squares, 1 - second**step)
+            torch._foreach_sqrt_(denominators)
+            torch._foreach_add_(denominators, 1e-8)
+            scale = -group["lr"] * group["scale"] / (1 - first**step)
+            torch._foreach_addcdiv_(same, means, denominators, value=scale)
 
 
 def fused(cls: Any, model: nn.Module, lr: float, weight_decay: float, betas: tuple[float, float]) -> Any:

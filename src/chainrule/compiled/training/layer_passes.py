@@ -256,18 +256,20 @@ def channels_last(x: Tensor) -> Tensor:
 def squares_fit(layer: Any, u: Tensor) -> bool:
     """Whether `squares` takes pixels in half-bins, (B, C, H, W): sums of products must not outgrow 32 bits."""
     small = layer.levels <= MOST_LEVELS and layer.channels <= MOST_PREDICTED
-    small = small and (layer.by, layer.alone) in ((NEAR, True), (FAR, False))
-    return small and u.device.type == "cpu" and plain() and available()
+    return small and (layer.by, layer.alone) in ((NEAR, True), (FAR, False)) and plain() and available()
 
 
 def squares(layer: Any, u: Tensor) -> Tensor:
-    """The numbers of local least squares, float32: pixels in half-bins (B, C, H, W) → (B, numbers, H, W)."""
+    """The numbers of local least squares, float32: pixels in half-bins (B, C, H, W) → (B, numbers, H, W).
+
+    Those of a GPU are computed by the CPU as well, whose threads are done sooner than the many small kernels would be.
+    """
     batch, channels, height, width = u.shape
-    x = ((u.double() + (layer.levels - 1)) / 2).round().long().contiguous()
+    x = ((u.double() + (layer.levels - 1)) / 2).round().long().cpu().contiguous()
     numbers = layer.predictions * channels + channels * (channels - 1) // 2
-    to, weights = torch.empty(batch, height, width, numbers), layer.weights.long()
+    to, weights = torch.empty(batch, height, width, numbers), layer.weights.long().cpu()
     given = shares(x.numel() * 64), layer.by == FAR, batch, channels, layer.levels, height, width, numbers
     code: Any = library()
     if x.numel() and code.chainrule_squares(*given, x.data_ptr(), weights.data_ptr(), to.data_ptr()):
         raise MemoryError
-    return to.permute(0, 3, 1, 2)
+    return to.to(u.device).permute(0, 3, 1, 2)
