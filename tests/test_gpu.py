@@ -30,7 +30,7 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is 
 GPU = torch.device("cuda", 0)
 RECORDED = {
     "made": lambda: PixelCNNMADE((3, 9, 8), 4, 16, 2),
-    "logistic": lambda: LogisticPixelCNN((2, 8, 7), 32, 12, 2),
+    "logistic": lambda: LogisticPixelCNN((2, 8, 7), 32, 12, 2, prediction=0),
     "gated": lambda: ImageModel((3, 8, 7), 4, "gated", "made", filters=8, blocks=2),
     "quantile": lambda: ImageModel((1, 8, 7), 8, "masked", "quantile", filters=8, blocks=1),
 }

@@ -69,6 +69,13 @@ def image_model(cls=PixelCNNMADE, shape=(3, 6, 8), levels=4, filters=16, blocks=
     return cls(shape, levels, filters, blocks, **options)
 
 
+def test_a_fingerprint_survives_the_way_to_another_device(exact_case):
+    """There, buffers that two modules share become two, and would count twice."""
+    model = exact_twin(exact_case)
+    moved = exact_twin(exact_case)._apply(torch.clone)
+    assert fingerprint(moved) == fingerprint(model)
+
+
 def test_walk_equals_parallel_pass(twin, engine):
     x = events(twin, 20)
     assert torch.equal(walked(twin, x), frequencies(twin, x))

@@ -52,7 +52,10 @@ class ExactProduct(nn.Module):
             self.register_parameter("bias", None)
         rows, dtype = grids.rows, CARRIERS[grids.carrier]
         self.inputs, self.worst = grids.inputs, rows.worst
-        self.register_buffer("row_bits", rows.bits, persistent=False)
+        if grids.part:  # the first part holds it: a buffer of both would become two on the way to a GPU
+            self.row_bits = rows.bits
+        else:
+            self.register_buffer("row_bits", rows.bits, persistent=False)
         self.register_buffer("grid_weight", rows.scaled(rows.weights[grids.part], dtype), persistent=False)
         bias = torch.zeros_like(rows.bias) if grids.part else rows.bias
         self.register_buffer("grid_bias", rows.scaled(bias, dtype), persistent=False)
