@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import lzma
 import os
 import tempfile
 from pathlib import Path
@@ -14,7 +15,7 @@ from chainrule import zoo
 from chainrule.claims import Bounded
 from chainrule.errors import DataError, ModelError
 from chainrule.models import MADE, REGISTRY, ConditionalMLP, Histogram, PixelCNNMADE
-from chainrule.zoo import CONFIG, WEIGHTS, load
+from chainrule.zoo import CONFIG, PACKED, WEIGHTS, load
 from laws import events, randomised
 
 
@@ -217,6 +218,36 @@ def test_damaged_weights(folder, damage, tmp_path):
         load(folder)
 
 
+def packed(folder):
+    """Pack a model's weights as those that ship are."""
+    content = (folder / WEIGHTS).read_bytes()
+    (folder / WEIGHTS).unlink()
+    (folder / PACKED).write_bytes(lzma.compress(content))
+    return content
+
+
+def test_packed_weights(folder):
+    """They are the same weights; where both files are there, the plain one counts."""
+    expected = load(folder).state_dict()
+    content = packed(folder)
+    assert all(torch.equal(value, expected[name]) for name, value in load(folder).state_dict().items())
+    assert zoo.stored_weights(folder) == content
+    (folder / WEIGHTS).write_bytes(content)
+    (folder / PACKED).write_bytes(b"")
+    assert load(folder).state_dict().keys() == expected.keys()
+
+
+@pytest.mark.parametrize("damage", ["empty", "truncated", "garbage", "what is packed"])
+def test_damaged_packed_weights(folder, damage):
+    """As for those that are not packed."""
+    packed(folder)
+    content = (folder / PACKED).read_bytes()
+    changed = {"empty": b"", "truncated": content[:-9], "garbage": b"x" * 100, "what is packed": lzma.compress(b"x")}
+    (folder / PACKED).write_bytes(changed[damage])
+    with pytest.raises(ModelError, match=PACKED):
+        load(folder)
+
+
 def test_shipped_models_have_versions_and_an_alias(folder, tmp_path, monkeypatch):
     """`name-2` is newer than `name-1`, `name-10` newer than both; the bare name is the newest; a folder wins."""
     root = tmp_path / "package"
@@ -241,8 +272,9 @@ def test_what_ships(monkeypatch, tmp_path):
         "colored-mnist-2",
         "photo-5",
         "photo-gray-2",
+        "photo-large-1",
         "pixelcnn-made-3",
-        "pixelcnn-5",
+        "pixelsnail-1",
     }
     for folder in folders:
         assert load(folder.name).scales

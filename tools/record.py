@@ -8,8 +8,9 @@ checkpoint, the model and samples.png, whose images arrays.npz holds too. Of met
                  `least` and `most` of them
     validation   at most 50 lines, evenly chosen, the first and the last among them; each as it was measured
 
-The report's running mean of the training loss stays what it was. In the command that made the run, the folder
-after --out becomes runs/NAME: where it lay says something of a machine, nothing of the run.
+The report's running mean of the training loss stays what it was. In the command that made the run, the folders
+after --out and --init become runs/NAME, and that after --data NAME: where they lay says something of a machine, nothing
+of the run.
 """
 
 from __future__ import annotations
@@ -54,14 +55,30 @@ def thinned(rows: list[dict[str, Any]], points: int = POINTS) -> list[dict[str, 
 
 
 def without_place(command: str) -> str:
-    """A command whose --out is named by its last part alone.
+    """A command whose --out and --data, and an --init that is no model's name, are named by their last part alone.
 
     >>> without_place("chainrule train gated --out /somewhere/deep/gated --train.seed 1")
     'chainrule train gated --out runs/gated --train.seed 1'
     >>> without_place("chainrule bench codec -o deep/codec -n 5")
     'chainrule bench codec --out runs/codec -n 5'
+    >>> without_place("chainrule train photo --data /deep/set --init ../deep/photo-4 --out photo-5")
+    'chainrule train photo --data set --init runs/photo-4 --out runs/photo-5'
     """
+    command = re.sub(r"(?<!\S)--data[ =]\S*/([^/\s]+)", r"--data \1", command)
+    command = re.sub(r"(?<!\S)--init[ =]\S*/([^/\s]+)", r"--init runs/\1", command)
     return re.sub(r"(?<!\S)(?:--out[ =]|-o )(\S*/)?([^/\s]+)", r"--out runs/\2", command)
+
+
+def origin_without_place(content: dict[str, Any]) -> None:
+    """The same for a config.json or result.json, in place: the command, and what the run began from."""
+    if "command" in content:
+        content["command"] = without_place(content["command"])
+    for holder, key in ((content, "init"), (content.get("init"), "model"), (content.get("recipe"), "init")):
+        if isinstance(holder, dict) and isinstance(holder.get(key), str) and "/" in holder[key]:
+            holder[key] = f"runs/{Path(holder[key]).name}"
+    recipe = content.get("recipe")
+    if isinstance(recipe, dict) and isinstance(recipe.get("data"), str):
+        recipe["data"] = Path(recipe["data"]).name
 
 
 def record(run: Path, dest: Path, points: int = POINTS) -> None:
@@ -75,8 +92,7 @@ def record(run: Path, dest: Path, points: int = POINTS) -> None:
     shutil.copyfile(run / "arrays.npz", dest / "arrays.npz")
     for name in ("config.json", "result.json"):
         content = json.loads((run / name).read_text(encoding="utf-8"))
-        if "command" in content:
-            content["command"] = without_place(content["command"])
+        origin_without_place(content)
         (dest / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     lines = (json.dumps(row) + "\n" for row in thinned(rows, points))
     (dest / "metrics.jsonl").write_text("".join(lines), encoding="utf-8")

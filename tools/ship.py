@@ -1,20 +1,22 @@
 """Make a shipped model of a finished run: python tools/ship.py RUN NAME
 
-Rounds the run's weights to float16, with zeros where masks hide them, since zeros pack well; measures what rounding
-costs on the test set, finds the scales of the exact model anew, and writes src/chainrule/shipped/NAME: the model, its
-training record and samples. The model card, README.md, is written by hand. Shipped models are immutable: a name that is
-taken is refused.
+Rounds the run's weights to float16, matrices and kernels to seven significant bits, with zeros where masks hide them;
+measures what rounding costs on the test set, finds the scales of the exact model anew, and writes
+src/chainrule/shipped/NAME: the model, its training record and samples. The weights are packed by xz (`xz -d` gives
+model.safetensors), as a wheel has at most 4 MB. The model card, README.md, is written by hand. Shipped models are
+immutable: a name that is taken is refused.
 """
 
 from __future__ import annotations
 
 import json
+import lzma
 import sys
 from pathlib import Path
 
 import safetensors.torch
 import torch
-from record import without_place
+from record import origin_without_place
 
 from chainrule import zoo
 from chainrule.data import save_grid
@@ -24,6 +26,28 @@ from chainrule.lab.experiment import PIECE, keep_scales, open_data
 from chainrule.version import commit
 
 SAMPLES, PIECES = 100, 20
+SIGNIFICANT = 7
+"""Bits of a weight, of the eleven that float16 has: the others would add a fifth to its size and next to nothing else."""
+XZ = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "lc": 0, "lp": 1, "pb": 1}]
+"""Numbers of two bytes."""
+
+
+def rounded(x: torch.Tensor) -> torch.Tensor:
+    """A parameter as it ships: vectors in float16, all else with `SIGNIFICANT` bits of it.
+
+    >>> rounded(torch.tensor([[1.0, 1.01, 1.02]])).tolist()
+    [[1.0, 1.015625, 1.015625]]
+    """
+    if x.dim() > 1:
+        mantissa, exponent = torch.frexp(x)
+        x = torch.ldexp((mantissa * 2**SIGNIFICANT).round() / 2**SIGNIFICANT, exponent)
+    return x.half().float()
+
+
+def pack(out: Path, weights: bytes) -> None:
+    """Put a model's weights into its folder, packed, and nowhere else."""
+    (out / zoo.PACKED).write_bytes(lzma.compress(weights, filters=XZ))
+    (out / zoo.WEIGHTS).unlink(missing_ok=True)
 
 
 def main(run: Path, name: str) -> None:
@@ -34,7 +58,7 @@ def main(run: Path, name: str) -> None:
     record = json.loads((run / "config.json").read_text())
     result = json.loads((run / "result.json").read_text())
     for content in (record, result):
-        content["command"] = without_place(content["command"])
+        origin_without_place(content)
     model = zoo.load(run)
     recipe = record["recipe"]
     dataset = open_data(
@@ -42,7 +66,7 @@ def main(run: Path, name: str) -> None:
     )
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.copy_(parameter.half().float())
+            parameter.copy_(rounded(parameter))
         for layer in model.modules():
             if isinstance(getattr(layer, "mask", None), torch.Tensor):
                 layer.weight.masked_fill_(layer.mask == 0, 0.0)
@@ -51,14 +75,14 @@ def main(run: Path, name: str) -> None:
         raise SystemExit(refused)
     exact_model = exact(model)
     stored = {
-        "weights": "float16",
+        "weights": f"float16, {SIGNIFICANT} significant bits",
         "test_bits_per_dim": bits_per_dim(model, dataset),
         "exact_test_bits_per_dim": bits_per_dim(exact_model, dataset),
         "fingerprint": fingerprint(exact_model).hex(),
         "commit": commit(),
     }
     weights = {key: value.half().contiguous() for key, value in model.state_dict().items()}
-    safetensors.torch.save_file(weights, out / "model.safetensors")
+    pack(out, safetensors.torch.save(weights))
     assert fingerprint(exact(zoo.load(out))) == fingerprint(exact_model), (
         "the stored model is not the one that was measured"
     )

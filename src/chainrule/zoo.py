@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import lzma
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import load as load_bytes
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -21,6 +23,8 @@ from chainrule.fixedpoint import exact
 from chainrule.models import REGISTRY
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
+PACKED = WEIGHTS + ".xz"
+"""What a model that ships holds in the place of its weights, since a wheel has at most 4 MB."""
 
 
 def load(name_or_folder: str | Path, device: str | torch.device = "cpu") -> Any:
@@ -45,18 +49,40 @@ def load(name_or_folder: str | Path, device: str | torch.device = "cpu") -> Any:
     """
     folder = find(name_or_folder)
     config = read_config(folder)
-    if not is_there(folder / WEIGHTS):
-        raise ModelError(f"{folder} has no {WEIGHTS}: the model was not saved whole; train it again")
-    if not (folder / WEIGHTS).is_dir():
-        with opened(folder / WEIGHTS):  # see that it may be read, and is no pipe
-            pass
-    try:
-        weights = load_file(folder / WEIGHTS)
-    except (SafetensorError, OSError) as error:
-        raise damaged(f"{folder / WEIGHTS}", error) from None
+    weights = weights_in(folder)
     model = assemble(config, weights, f"{folder / CONFIG}", f"{folder / WEIGHTS}")
     model.record = model_card.read(folder, model)
     return model.to(device)
+
+
+def weights_in(folder: Path) -> dict[str, Tensor]:
+    """The weights that a model's folder holds, by name.
+
+    Raises:
+        ModelError: the file is missing or damaged.
+        DataError: it may not be read.
+    """
+    packed = is_packed(folder)
+    path = folder / (PACKED if packed else WEIGHTS)
+    if not is_there(path):
+        raise ModelError(f"{folder} has no {WEIGHTS}: the model was not saved whole; train it again")
+    if not path.is_dir():
+        with opened(path):  # see that it may be read, and is no pipe
+            pass
+    try:
+        return load_bytes(stored_weights(folder)) if packed else load_file(path)
+    except (SafetensorError, lzma.LZMAError, EOFError, OSError) as error:
+        raise damaged(f"{path}", error) from None
+
+
+def stored_weights(folder: Path) -> bytes:
+    """The bytes of a model's weights in the format of safetensors, whether they are packed or not."""
+    return lzma.decompress((folder / PACKED).read_bytes()) if is_packed(folder) else (folder / WEIGHTS).read_bytes()
+
+
+def is_packed(folder: Path) -> bool:
+    """Whether a model's weights are there in their packed form alone."""
+    return is_there(folder / PACKED) and not is_there(folder / WEIGHTS)
 
 
 def assemble(config: dict[str, Any], weights: dict[str, Tensor], described: str, stored: str) -> Any:

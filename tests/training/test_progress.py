@@ -30,6 +30,16 @@ def test_lines_come_at_most_every_five_seconds_and_at_the_end(monkeypatch, capsy
     assert err.endswith(" 0 s to go\n")
 
 
+def test_a_resumed_run_that_begins_with_an_evaluation(monkeypatch, capsys):
+    """It has taken no step: it knows no training loss and no pace."""
+    now = [100.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    lines = Lines(total=100, first=20)
+    now[0] = 110.0
+    lines.validation(20, 2.0)
+    assert capsys.readouterr().err == "step 20/100  validation 2.0000 bits/dim  10 s\n"
+
+
 def test_the_bar_shows_both_losses():
     """On a terminal: a bar with the newest training and validation loss."""
     console = Console(file=io.StringIO(), force_terminal=True, width=160)

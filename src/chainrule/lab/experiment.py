@@ -213,5 +213,5 @@ def start_from(model: torch.nn.Module, name: str) -> dict[str, Any]:
         raise ModelError(f"no weights of {name} have the names and shapes of this model's: leave --init out")
     model.load_state_dict(own | fitting)
     taken, total = (sum(value.numel() for value in tensors.values()) for tensors in (fitting, own))
-    sha256 = hashlib.sha256((zoo.find(name) / zoo.WEIGHTS).read_bytes()).hexdigest()
+    sha256 = hashlib.sha256(zoo.stored_weights(zoo.find(name))).hexdigest()
     return {"model": name, "weights": taken, "of": total, "sha256": sha256}

@@ -42,10 +42,11 @@ class Lines(Silent):
             return
         self.said = time.monotonic()
         elapsed = self.said - self.began
-        left = elapsed / max(step - self.first, 1) * (self.total - step)
+        taken = step - self.first  # none, where a resumed run begins with the evaluation in front of which it stopped
+        train = f"train {self.train:.4f}  " if taken else ""
+        left = f", {elapsed / taken * (self.total - step):.0f} s to go" if taken else ""
         print(
-            f"step {step}/{self.total}  train {self.train:.4f}  validation {loss:.4f} {self.unit}  "
-            f"{elapsed:.0f} s, {left:.0f} s to go",
+            f"step {step}/{self.total}  {train}validation {loss:.4f} {self.unit}  {elapsed:.0f} s{left}",
             file=sys.stderr,
             flush=True,
         )

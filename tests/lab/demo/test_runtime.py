@@ -204,7 +204,7 @@ def test_archives_of_others_are_refused(page, tmp_path):
     for name, other, saying in (
         ("noise.npy", MODEL, "Usual codecs"),
         ("x.npz", MODEL, "no picture"),
-        ("x.npy", "pixelcnn", "another model (a PixelCNN, "),
+        ("x.npy", "pixelsnail", "another model (a PixelSNAIL, "),
     ):
         archive = tmp_path / f"{name}.crz"
         assert main(["compress", str(tmp_path / name), "-m", other, "-o", str(archive)]) == 0
