@@ -10,6 +10,10 @@ import zlib
 
 USUAL = b'[{"kind":"array","name":"","key":"","count":1,"dtype":"|u1","layout":"NHWC","shape":[3,28,28],"levels":256,'
 USUAL += b'"values":"pixels"},{"kind":"kept"},{"kind":"list","count":1}{"kind":"pictures","names":["1.png","2.png"]}]'
+USUAL_MODEL = (
+    b'","model":"PixelCNNMADE","shape":[3,28,28],"levels":4}{"arithmetic":1,"fingerprint":"","probe":"","model":'
+)
+USUAL_MODEL += b'"LogisticPixelCNN","shape":[3,null,null],"levels":256}'
 
 
 def frequencies_of(logits):
@@ -91,7 +95,7 @@ def decode(blob):
     assert tag == b"M"
     known, config, weights = take(known_length), take(config_length), take(weights_length)
     check(start, known, config, weights)
-    assert json.loads(known)["arithmetic"] == 1
+    assert json.loads(zlib.decompressobj(-15, USUAL_MODEL).decompress(known))["arithmetic"] == 1
     assert json.loads(config)["class"] == "Histogram"
 
     (described,) = struct.unpack("<Q", weights[:8])

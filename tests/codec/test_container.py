@@ -23,7 +23,17 @@ from hypothesis import strategies as st
 from chainrule.codec import compress, container, decompress, decompress_file, event_coding, info
 from chainrule.codec.arrays_in import array_member
 from chainrule.codec.chunks import encode_events, encode_piece
-from chainrule.codec.container import MAGIC, PREFIX, USUAL, Known, Reader, Writer, pack_header, unpack_header
+from chainrule.codec.container import (
+    MAGIC,
+    PREFIX,
+    USUAL,
+    Known,
+    Reader,
+    Writer,
+    account_of,
+    pack_header,
+    unpack_header,
+)
 from chainrule.codec.embedding import model_bytes
 from chainrule.codec.members import Kept, packed
 from chainrule.codec.model_blocks import Packing, known_of
@@ -432,4 +442,4 @@ def test_headers_survive():
     members = [array_member(np.zeros((3, 2), int), exact(MADE((2,), 4)))]
     assert unpack_header(pack_header(members)) == members
     known = known_of(exact(MADE((2,), 4)))
-    assert Known.read(json.dumps(asdict(known)).encode()) == known
+    assert Known.read(account_of(known)) == known

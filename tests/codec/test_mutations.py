@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 
 from chainrule.codec import chunks, compress_files, decompress_file, info, picture_chunks, varints
-from chainrule.codec.container import CHUNK, CRC, MODEL, PREFIX, USUAL
+from chainrule.codec.container import CHUNK, CRC, MODEL, PREFIX, USUAL, USUAL_MODEL
 from chainrule.codec.model_blocks import Unpacking
 from chainrule.errors import ChainruleError
 from chainrule.fixedpoint import exact
@@ -194,8 +194,11 @@ def mutated(blocks: list[bytes], rand) -> tuple[list[bytes], bool]:
         ends = np.cumsum([MODEL.size, *lengths])
         files = [block[a:b] for a, b in itertools.pairwise(ends)]
         which = rand.randint(3)
-        if files[which]:
-            files[which] = (bent_json if deep and which < 2 else bent)(files[which], rand)
+        if which == 0 and deep:
+            account = zlib.decompressobj(-15, zdict=USUAL_MODEL).decompress(files[0])
+            files[0] = deflated(bent_json(account, rand), zdict=USUAL_MODEL)
+        elif files[which]:
+            files[which] = (bent_json if deep and which == 1 else bent)(files[which], rand)
         blocks[place] = MODEL.pack(b"M", *map(len, files)) + b"".join(files)
     else:
         _, _, count, digest = CHUNK.unpack_from(block)

@@ -33,7 +33,7 @@ VERSION = 2
 MOST_HEADER = 2**26
 """Bytes of the header, packed and unpacked: enough for a million file names."""
 MOST_MODELS, MOST_SELF, MOST_CONFIG, MOST_WEIGHTS = 64, 2**12, 2**20, 2**32 - 1
-"""Models of an archive; bytes of what one is known by, of its config.json and of its weights."""
+"""Models of an archive; bytes of what one is known by, packed and unpacked, of its config.json and of its weights."""
 MOST_EVENTS = 2000
 """Events or pictures of a chunk."""
 WORST_BYTES = 4
@@ -47,19 +47,40 @@ STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
 USUAL = b'[{"kind":"array","name":"","key":"","count":1,"dtype":"|u1","layout":"NHWC","shape":[3,28,28],"levels":256,'
 USUAL += b'"values":"pixels"},{"kind":"kept"},{"kind":"list","count":1}{"kind":"pictures","names":["1.png","2.png"]}]'
 """What a header usually says: the preset dictionary of its compression."""
+USUAL_MODEL = (
+    b'","model":"PixelCNNMADE","shape":[3,28,28],"levels":4}{"arithmetic":1,"fingerprint":"","probe":"","model":'
+)
+USUAL_MODEL += b'"LogisticPixelCNN","shape":[3,null,null],"levels":256}'
+"""The same of what an archive says of a model."""
 
 
-def described(known: Known) -> bytes:
-    """What a model's block says of it, in JSON."""
-    return json.dumps(asdict(known), separators=(",", ":")).encode()
+def deflated(given: Any, usual: bytes) -> bytes:
+    """JSON as the archive holds it: deflated, with what it usually says as a preset dictionary."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15, zdict=usual)
+    text = json.dumps(given, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogatepass")
+    return packer.compress(text) + packer.flush()
+
+
+def inflated(stored: bytes, usual: bytes, most: int) -> bytes:
+    """The text that `deflated` made of JSON.
+
+    Raises:
+        zlib.error, Malformed: it is damaged, or longer than `most`.
+    """
+    inflater = zlib.decompressobj(-15, zdict=usual)
+    text = inflater.decompress(stored, most + 1)
+    require(inflater.eof and not inflater.unused_data and len(text) <= most)
+    return text
+
+
+def account_of(known: Known) -> bytes:
+    """What a model's block says of it."""
+    return deflated(asdict(known), USUAL_MODEL)
 
 
 def pack_header(members: list[Member]) -> bytes:
-    """A header as the archive holds it: JSON, deflated."""
-    packer = zlib.compressobj(9, zlib.DEFLATED, -15, zdict=USUAL)
-    given = [packed(member) for member in members]
-    text = json.dumps(given, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogatepass")
-    return packer.compress(text) + packer.flush()
+    """A header as the archive holds it."""
+    return deflated([packed(member) for member in members], USUAL)
 
 
 def unpack_header(stored: bytes) -> list[Member]:
@@ -69,9 +90,7 @@ def unpack_header(stored: bytes) -> list[Member]:
         CodecError: no writer writes it, or it names files that may not be.
     """
     try:
-        inflater = zlib.decompressobj(-15, zdict=USUAL)
-        text = inflater.decompress(stored, MOST_HEADER + 1)
-        require(inflater.eof and not inflater.unused_data and len(text) <= MOST_HEADER)
+        text = inflated(stored, USUAL, MOST_HEADER)
         require(text.count(b'"') <= 2 * (MOST_NAMES + 32 * MOST_MEMBERS))
         bare = STRING.sub(b"", text)  # what is left are the brackets and commas that make lists and objects
         require(bare.count(b"{") + bare.count(b"[") <= 4 * MOST_MEMBERS + 8 and bare.count(b",") <= 2 * MOST_NAMES)
@@ -105,13 +124,14 @@ class Known:
     levels: int
 
     @classmethod
-    def read(cls, text: bytes) -> Known:
-        """Read and check.
+    def read(cls, stored: bytes) -> Known:
+        """Read and check what `account_of` wrote.
 
         Raises:
             CodecError: no writer writes it.
         """
         try:
+            text = inflated(stored, USUAL_MODEL, MOST_SELF)
             require(text.count(b"[") == 1 and text.count(b"{") == 1)
             known: Known = built(cls, json.loads(text))
             sides = known.shape[1:] if known.shape[1:] != [None, None] else []
@@ -121,7 +141,7 @@ class Known:
             require(2 <= known.levels <= 2**16 and 0 <= known.arithmetic < 2**48)
             require(all(re.fullmatch(r"[0-9a-f]{64}", digest) for digest in (known.fingerprint, known.probe)))
             require(bool(re.fullmatch(r"[A-Za-z]\w{0,63}", known.model, re.ASCII)))
-        except (ValueError, Malformed, RecursionError):
+        except (zlib.error, ValueError, Malformed, RecursionError):
             raise CodecError("the archive's account of a model cannot be read: the file is damaged") from None
         return known
 
@@ -154,12 +174,12 @@ class Writer:
 
     def model(self, known: Known, inside: tuple[bytes, bytes] | None = None) -> int:
         """Append a model, perhaps with its two files; the number by which chunks call it."""
-        text, (config, weights) = described(known), inside or (b"", b"")
+        account, (config, weights) = account_of(known), inside or (b"", b"")
         if len(config) > MOST_CONFIG or len(weights) > MOST_WEIGHTS:
             raise CodecError("the model is too large to be embedded: leave --embed-model out")
         if self.models == MOST_MODELS:
             raise CodecError(f"an archive has at most {MOST_MODELS} models: give fewer")
-        self._emit(MODEL.pack(b"M", len(text), len(config), len(weights)), text, config, weights)
+        self._emit(MODEL.pack(b"M", len(account), len(config), len(weights)), account, config, weights)
         self.models += 1
         return self.models - 1
 
@@ -260,9 +280,9 @@ class Reader:
         _, length, config_length, weights_length = MODEL.unpack(start)
         if length > MOST_SELF or config_length > MOST_CONFIG or len(self.models) == MOST_MODELS:
             raise CodecError("the archive's account of a model cannot be read: the file is damaged")
-        text, config, weights = self._read(length), self._read(config_length), self._read(weights_length)
-        self._seal += self._check(start, text, config, weights)
-        self.models.append((Known.read(text), (config, weights) if config or weights else None))
+        account, config, weights = self._read(length), self._read(config_length), self._read(weights_length)
+        self._seal += self._check(start, account, config, weights)
+        self.models.append((Known.read(account), (config, weights) if config or weights else None))
 
     def _end(self, tag: bytes) -> None:
         if self._read(CRC.size) != CRC.pack(zlib.crc32(self._seal + tag)):

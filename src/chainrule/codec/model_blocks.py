@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from chainrule import zoo
-from chainrule.codec.container import CRC, MODEL, Known, Reader, Writer, described
+from chainrule.codec.container import CRC, MODEL, Known, Reader, Writer, account_of
 from chainrule.codec.embedding import model_bytes, model_from
 from chainrule.codec.values import Mapping
 from chainrule.errors import CodecError
@@ -76,7 +76,7 @@ class Packing:
         if self.named or place in self._numbers:
             return 0
         inside = model_bytes(self.models[place]) if self.embed else (b"", b"")
-        return MODEL.size + CRC.size + len(described(self.known(place))) + sum(map(len, inside))
+        return MODEL.size + CRC.size + len(account_of(self.known(place))) + sum(map(len, inside))
 
     def number(self, place: int) -> int:
         """The number in the archive of the model at a place of the list."""

@@ -203,7 +203,7 @@
       const payload = joined([varints([stored.length]), stored, varints([count, 0, words.length]), words]);
       chunks.push({ count, digest, payload });
     }
-    return write(names, account, chunks);
+    return write(names, Chainrule.fromBase64(account), chunks);
   }
 
   function checkNames(names) {

@@ -9,7 +9,10 @@ Chainrule.container = (() => {
   const USUAL =
     '[{"kind":"array","name":"","key":"","count":1,"dtype":"|u1","layout":"NHWC","shape":[3,28,28],"levels":256,' +
     '"values":"pixels"},{"kind":"kept"},{"kind":"list","count":1}{"kind":"pictures","names":["1.png","2.png"]}]';
-  const DICTIONARY = new TextEncoder().encode(USUAL);
+  const USUAL_MODEL =
+    '","model":"PixelCNNMADE","shape":[3,28,28],"levels":4}{"arithmetic":1,"fingerprint":"","probe":"","model":' +
+    '"LogisticPixelCNN","shape":[3,null,null],"levels":256}';
+  const [DICTIONARY, MODEL_DICTIONARY] = [USUAL, USUAL_MODEL].map((text) => new TextEncoder().encode(text));
   const damaged = (what) => new Chainrule.Problem(`The archive is damaged: ${what}.`);
 
   // ------------------------------------------------------------------------------------------------- numbers
@@ -124,10 +127,10 @@ Chainrule.container = (() => {
       const tag = cursor.number(1);
       if (tag === MODEL) {
         const [account, config, weights] = [cursor.number(4), cursor.number(4), cursor.number(4)];
-        const text = new TextDecoder().decode(cursor.take(account));
+        const stored = cursor.take(account);
         cursor.take(config + weights);
         checked(start);
-        found.models.push(parsed(text));
+        found.models.push(await textOf(stored, MODEL_DICTIONARY));
       } else if (tag === CHUNK) {
         const [length, count] = [cursor.number(4), cursor.number(4)];
         const digest = cursor.take(32);
@@ -151,19 +154,17 @@ Chainrule.container = (() => {
     }
   }
 
-  function parsed(text) {
+  // What deflated JSON says.
+  async function textOf(stored, dictionary) {
     try {
-      return JSON.parse(text);
+      return JSON.parse(new TextDecoder().decode(await inflatedAfter(dictionary, stored)));
     } catch {
       throw damaged("its header cannot be read");
     }
   }
 
   async function headerOf(stored) {
-    const text = await inflatedAfter(DICTIONARY, stored).catch(() => {
-      throw damaged("its header cannot be read");
-    });
-    const members = parsed(new TextDecoder().decode(text));
+    const members = await textOf(stored, DICTIONARY);
     const isObject = (member) => member !== null && typeof member === "object";
     if (!Array.isArray(members) || !members.every(isObject)) throw damaged("its header cannot be read");
     if (members.some((member) => member.kind === "kept")) {
@@ -178,14 +179,13 @@ Chainrule.container = (() => {
 
   // ------------------------------------------------------------------------------------------------- writing
 
-  // An archive of pictures with names, all coded by one model; chunks are {count, digest, payload}.
+  // An archive of pictures with names, all coded by one model; chunks are {count, digest, payload}. The account is bytes.
   function write(names, account, chunks) {
     const members = new TextEncoder().encode(JSON.stringify([{ kind: "pictures", names }]));
     const header = Chainrule.deflated(members, DICTIONARY);
-    const text = new TextEncoder().encode(account);
     const blocks = [
       [MAGIC, u16(VERSION), u32(header.length), header],
-      [Uint8Array.of(MODEL), u32(text.length), u32(0), u32(0), text],
+      [Uint8Array.of(MODEL), u32(account.length), u32(0), u32(0), account],
       ...chunks.map(({ count, digest, payload }) => [
         Uint8Array.of(CHUNK), u32(payload.length), u32(count), digest, payload,
       ]),

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from chainrule import __version__, data
-from chainrule.codec.container import described
+from chainrule.codec.container import account_of
 from chainrule.codec.model_blocks import known_of
 from chainrule.compiled.constants import layout
 from chainrule.compiled.library import why_missing
@@ -92,7 +92,7 @@ def payload(model: Any, name: str, size: tuple[int, int] | None = None) -> Paylo
         "entries": channels * height * width,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "fingerprint": known.fingerprint,
-        "account": described(known).decode(),
+        "account": base64.b64encode(account_of(known)).decode(),
         "version": __version__,
         "pixel_values": data.grid_of(model.levels, model.pixel_values).tolist(),
         "look": heads[record.head],

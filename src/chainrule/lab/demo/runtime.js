@@ -293,7 +293,7 @@ const Chainrule = (() => {
     return new Model(code, woven(await inflated(program)), fields, meta);
   }
 
-  return { open, Model, Problem, inflated, TOTAL_BITS, GROUP };
+  return { open, Model, Problem, fromBase64, inflated, TOTAL_BITS, GROUP };
 })();
 
 globalThis.Chainrule = Chainrule;
