@@ -15,7 +15,7 @@ from chainrule import zoo
 from chainrule.claims import Bounded
 from chainrule.errors import DataError, ModelError
 from chainrule.models import MADE, REGISTRY, ConditionalMLP, Histogram, PixelCNNMADE
-from chainrule.zoo import CONFIG, PACKED, WEIGHTS, load
+from chainrule.zoo import CONFIG, MOST_UNPACKED, PACKED, WEIGHTS, load
 from laws import events, randomised
 
 
@@ -237,12 +237,22 @@ def test_packed_weights(folder):
     assert load(folder).state_dict().keys() == expected.keys()
 
 
-@pytest.mark.parametrize("damage", ["empty", "truncated", "garbage", "what is packed"])
-def test_damaged_packed_weights(folder, damage):
-    """As for those that are not packed."""
+@pytest.mark.parametrize("damage", ["empty", "truncated", "longer", "garbage", "what is packed", "other model", "vast"])
+def test_damaged_packed_weights(folder, damage, tmp_path):
+    """As for those that are not packed; and what would fill the memory is not unpacked."""
     packed(folder)
     content = (folder / PACKED).read_bytes()
-    changed = {"empty": b"", "truncated": content[:-9], "garbage": b"x" * 100, "what is packed": lzma.compress(b"x")}
+    Histogram(4).save_pretrained(tmp_path / "other")
+    packed(tmp_path / "other")
+    changed = {
+        "empty": b"",
+        "truncated": content[:-9],
+        "longer": content + b"x",
+        "garbage": b"x" * 100,
+        "what is packed": lzma.compress(b"x"),
+        "other model": (tmp_path / "other" / PACKED).read_bytes(),
+        "vast": lzma.compress(bytes(MOST_UNPACKED + 1), preset=0),
+    }
     (folder / PACKED).write_bytes(changed[damage])
     with pytest.raises(ModelError, match=PACKED):
         load(folder)

@@ -15,8 +15,10 @@ of the run.
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -61,24 +63,47 @@ def without_place(command: str) -> str:
     'chainrule train gated --out runs/gated --train.seed 1'
     >>> without_place("chainrule bench codec -o deep/codec -n 5")
     'chainrule bench codec --out runs/codec -n 5'
-    >>> without_place("chainrule train photo --data /deep/set --init ../deep/photo-4 --out photo-5")
+    >>> without_place("chainrule train photo --data '/my pictures/set' --init ../deep/photo-4 --out photo-5")
     'chainrule train photo --data set --init runs/photo-4 --out runs/photo-5'
+    >>> without_place("chainrule train pixelcnn --data ./photos --init user/digits")
+    'chainrule train pixelcnn --data ./photos --init user/digits'
     """
-    command = re.sub(r"(?<!\S)--data[ =]\S*/([^/\s]+)", r"--data \1", command)
-    command = re.sub(r"(?<!\S)--init[ =]\S*/([^/\s]+)", r"--init runs/\1", command)
-    return re.sub(r"(?<!\S)(?:--out[ =]|-o )(\S*/)?([^/\s]+)", r"--out runs/\2", command)
+    words = [
+        part for word in shlex.split(command) for part in re.sub(r"^(--(?:out|init|data))=", r"\1\0", word).split("\0")
+    ]
+    for k, (option, value) in enumerate(itertools.pairwise(words), 1):
+        if option in ("--out", "-o"):
+            words[k - 1 : k + 1] = "--out", f"runs/{Path(value).name}"
+        elif option == "--init":
+            words[k] = run_without_place(value)
+        elif option == "--data":
+            words[k] = data_without_place(value)
+    return shlex.join(words)
+
+
+def run_without_place(name: str) -> str:
+    """A run's folder as runs/NAME. Models that ship, and those of the Hub, `user/name`, have names of their own."""
+    return f"runs/{Path(name).name}" if re.match(r"[/.~]|runs/|[^/]+/[^/]+/", name) else name
+
+
+def data_without_place(name: str) -> str:
+    """Data somewhere as its last part; what lies beside the command stays: it may be called like a dataset."""
+    return name if re.fullmatch(r"(\./)?[^/]+/?", name) else Path(name).name
 
 
 def origin_without_place(content: dict[str, Any]) -> None:
-    """The same for a config.json or result.json, in place: the command, and what the run began from."""
+    """The same for a config.json or result.json, in place: the command, the data, and what the run began from."""
     if "command" in content:
         content["command"] = without_place(content["command"])
-    for holder, key in ((content, "init"), (content.get("init"), "model"), (content.get("recipe"), "init")):
-        if isinstance(holder, dict) and isinstance(holder.get(key), str) and "/" in holder[key]:
-            holder[key] = f"runs/{Path(holder[key]).name}"
-    recipe = content.get("recipe")
-    if isinstance(recipe, dict) and isinstance(recipe.get("data"), str):
-        recipe["data"] = Path(recipe["data"]).name
+    recipe, began = content.get("recipe"), content.get("init")
+    for holder, key, shorten in (
+        (content, "init", run_without_place),
+        (began, "model", run_without_place),
+        (recipe, "init", run_without_place),
+        (recipe, "data", data_without_place),
+    ):
+        if isinstance(holder, dict) and isinstance(holder.get(key), str):
+            holder[key] = shorten(holder[key])
 
 
 def record(run: Path, dest: Path, points: int = POINTS) -> None:

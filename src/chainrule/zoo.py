@@ -25,6 +25,8 @@ from chainrule.models import REGISTRY
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 PACKED = WEIGHTS + ".xz"
 """What a model that ships holds in the place of its weights, since a wheel has at most 4 MB."""
+MOST_UNPACKED, MOST_MEMORY = 2**27, 2**27
+"""Bytes of packed weights when they are unpacked, and of what that may take."""
 
 
 def load(name_or_folder: str | Path, device: str | torch.device = "cpu") -> Any:
@@ -49,35 +51,42 @@ def load(name_or_folder: str | Path, device: str | torch.device = "cpu") -> Any:
     """
     folder = find(name_or_folder)
     config = read_config(folder)
-    weights = weights_in(folder)
-    model = assemble(config, weights, f"{folder / CONFIG}", f"{folder / WEIGHTS}")
+    stored = folder / (PACKED if is_packed(folder) else WEIGHTS)
+    model = assemble(config, weights_in(stored), f"{folder / CONFIG}", f"{stored}")
     model.record = model_card.read(folder, model)
     return model.to(device)
 
 
-def weights_in(folder: Path) -> dict[str, Tensor]:
-    """The weights that a model's folder holds, by name.
+def weights_in(path: Path) -> dict[str, Tensor]:
+    """The weights in a model's file, packed or not, by name.
 
     Raises:
         ModelError: the file is missing or damaged.
         DataError: it may not be read.
     """
-    packed = is_packed(folder)
-    path = folder / (PACKED if packed else WEIGHTS)
     if not is_there(path):
-        raise ModelError(f"{folder} has no {WEIGHTS}: the model was not saved whole; train it again")
+        raise ModelError(f"{path.parent} has no {WEIGHTS}: the model was not saved whole; train it again")
     if not path.is_dir():
         with opened(path):  # see that it may be read, and is no pipe
             pass
     try:
-        return load_bytes(stored_weights(folder)) if packed else load_file(path)
-    except (SafetensorError, lzma.LZMAError, EOFError, OSError) as error:
+        return load_bytes(unpacked(path.read_bytes())) if path.name == PACKED else load_file(path)
+    except (SafetensorError, lzma.LZMAError, OSError) as error:
         raise damaged(f"{path}", error) from None
 
 
 def stored_weights(folder: Path) -> bytes:
     """The bytes of a model's weights in the format of safetensors, whether they are packed or not."""
-    return lzma.decompress((folder / PACKED).read_bytes()) if is_packed(folder) else (folder / WEIGHTS).read_bytes()
+    return unpacked((folder / PACKED).read_bytes()) if is_packed(folder) else (folder / WEIGHTS).read_bytes()
+
+
+def unpacked(stored: bytes) -> bytes:
+    """What an .xz file holds, within bounds of size and memory. Raises `lzma.LZMAError` for any other."""
+    unpacker = lzma.LZMADecompressor(lzma.FORMAT_XZ, MOST_MEMORY)
+    content = unpacker.decompress(stored, MOST_UNPACKED)
+    if not unpacker.eof or unpacker.unused_data:
+        raise lzma.LZMAError("it does not end where it should")
+    return content
 
 
 def is_packed(folder: Path) -> bool:

@@ -51,7 +51,7 @@ def study(args: list[str]) -> None:
 
         Args:
             name: parts: the assignment's parts 1 to 3 and the codec. bonus: other models at the same budget. shipped:
-                the models that ship with the package, from scratch.
+                the models of coloured digits that ship with the package, from scratch; the last two want a GPU.
             out: The folder of the series; runs/NAME if left out. Runs that are there are skipped or resumed.
             preset: quick fits two CPU cores, full is the assignment's size; shipped has but one.
             dry: Only print the commands that are left.

@@ -139,7 +139,7 @@ RECIPES: dict[str, Line] = {
     ),
     # for a GPU; it begins as good as the model that it takes its convolutions from
     "pixelsnail-long": Line(
-        "PixelSNAIL, full size, from the shipped PixelCNN-MADE",
+        "PixelSNAIL, full size, from the shipped PixelCNN-MADE, for a GPU",
         "hopper-mnist",
         "PixelSNAIL",
         {},
