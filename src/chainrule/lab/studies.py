@@ -36,7 +36,7 @@ TIME_STEPS = {
     "pixelsnail": 1075,
 }
 """Steps that took as long as the `BONUS_STEPS` of pixelcnn-made when the recorded runs were made: half of what
-`chainrule bench steps` printed, which counts from the preset's 3200. It ran on one thread with AVX-512 bf16; for the two
+`chainrule bench steps` printed, which counts from the preset's 3200, on one thread with AVX-512 bf16; for the two
 models with attention on two with AVX2. Other processors have other numbers."""
 
 
