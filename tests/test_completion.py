@@ -19,7 +19,7 @@ ASKED = {
     "train pixelcnn --model.fil": ["--model.filters"],
     "train pixelcnn --train.schedule c": ["constant", "cosine"],
     "bench cod": ["codec"],
-    "compress -m pho": ["photo", "photo-5", "photo-gray", "photo-gray-2"],
+    "compress -m photo-": ["photo-5", "photo-gray", "photo-gray-2", "photo-large", "photo-large-1"],
     "--ver": ["--version"],
 }
 ASK_BASH = """
