@@ -10,10 +10,8 @@ import zlib
 
 USUAL = b'[{"kind":"array","name":"","key":"","count":1,"dtype":"|u1","layout":"NHWC","shape":[3,28,28],"levels":256,'
 USUAL += b'"values":"pixels"},{"kind":"kept"},{"kind":"list","count":1}{"kind":"pictures","names":["1.png","2.png"]}]'
-USUAL_MODEL = (
-    b'","model":"PixelCNNMADE","shape":[3,28,28],"levels":4}{"arithmetic":1,"fingerprint":"","probe":"","model":'
-)
-USUAL_MODEL += b'"LogisticPixelCNN","shape":[3,null,null],"levels":256}'
+USUAL_MODEL = b'","model":"PixelCNNMADE","shape":[3,28,28],"levels":4}{"arithmetic":1,"fingerprint":"","probe":"",'
+USUAL_MODEL += b'"model":"LogisticPixelCNN","shape":[3,null,null],"levels":256}'
 
 
 def frequencies_of(logits):

@@ -9,9 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from chainrule import zoo
 from chainrule.errors import DataError
 from chainrule.lab.run_folder import read_run, write_run
+from chainrule.models import MADE
 
 TOOL = Path(__file__).parents[2] / "tools" / "record.py"
 
@@ -26,6 +29,21 @@ def tool():
 
 def test_the_examples_hold(tool):
     assert doctest.testmod(tool).failed == 0
+
+
+def test_what_ships_is_rounded_and_packed(monkeypatch, tmp_path):
+    """Matrices to seven significant bits, vectors to float16; the packed file alone, which loads as the plain one."""
+    monkeypatch.syspath_prepend(str(TOOL.parent))
+    ship = importlib.import_module("ship")
+    assert doctest.testmod(ship) == (0, 1)
+    x = torch.randn(50, 3)
+    assert torch.equal(ship.rounded(x[0]), x[0].half().float())
+    assert float((ship.rounded(x) / x - 1).abs().max()) <= 2**-ship.SIGNIFICANT
+    MADE((3,), 4).save_pretrained(tmp_path)
+    plain = zoo.load(tmp_path).state_dict()
+    ship.pack(tmp_path, (tmp_path / zoo.WEIGHTS).read_bytes())
+    assert not (tmp_path / zoo.WEIGHTS).exists()
+    assert all(torch.equal(value, plain[name]) for name, value in zoo.load(tmp_path).state_dict().items())
 
 
 def write(folder, steps, every):

@@ -144,6 +144,22 @@ def test_muons_matrix_step():
         assert float((step * weight.grad.flatten(1)).sum()) < 0
 
 
+def test_muons_matrices_remember_earlier_gradients():
+    """Nesterov's momentum, written out; layers of one shape, which are orthogonalised together, each for itself."""
+    weights = [torch.randn(4, 3, requires_grad=True) for _ in range(2)]
+    expected = [weight.detach().clone() for weight in weights]
+    optimizer, averages = Muon(weights, [], 0.1), [torch.zeros(4, 3) for _ in weights]
+    for _ in range(3):
+        for k, weight in enumerate(weights):
+            weight.grad = torch.randn(4, 3)
+            averages[k] = 0.95 * averages[k] + 0.05 * weight.grad
+            ahead = 0.95 * averages[k] + 0.05 * weight.grad
+            expected[k] -= 0.1 * (4 / 3) ** 0.5 * orthogonalised(ahead[None])[0]
+        optimizer.step()
+        for weight, wanted in zip(weights, expected, strict=True):
+            torch.testing.assert_close(weight.detach(), wanted, rtol=1e-4, atol=1e-5)
+
+
 def test_muons_weight_decay_shrinks_matrices():
     """Decay is decoupled: a matrix without a gradient's pull shrinks by lr · decay a step."""
     layer = nn.Linear(3, 3)
