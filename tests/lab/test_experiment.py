@@ -428,6 +428,14 @@ def test_a_run_that_began_from_another_says_so(files, tmp_path, capsys):
     assert run(recipe, tmp_path / "second", resume=True, quiet=True)["init"] == str(tmp_path / "first")
 
 
+def test_a_run_that_cannot_begin_from_another_leaves_no_folder(files, tmp_path):
+    """Nothing of the other model fits."""
+    Histogram(7).save_pretrained(tmp_path / "other")
+    with pytest.raises(ModelError, match="leave --init out"):
+        run(replace(tiny("pixelcnn", files), init=str(tmp_path / "other")), tmp_path / "new" / "run", quiet=True)
+    assert not (tmp_path / "new").exists()
+
+
 @pytest.mark.parametrize(
     ("name", "how"), [("pixelcnn-made-long-cpu", "train pixelcnn-made-cpu"), ("pixelcnn-cpu", "study shipped")]
 )

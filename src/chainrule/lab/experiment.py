@@ -82,14 +82,14 @@ def run(recipe: Recipe, out: str | Path, *, resume: bool = False, quiet: bool = 
         context_of(model, dataset, "train")  # say what is wrong before anything is written
         check_drawing(dataset, recipe.train)
         kept_still(model, recipe.train)
+        begun = None if resume or recipe.init is None else start_from(model, recipe.init)
     if len(dataset.shape) == 3 and (legend := data.sheet_note(dataset.shape, dataset.levels)):
         say(legend, quiet=quiet)
     if not resume:
         described = describe(recipe) | {"splits": splits_of(dataset)}
-        if recipe.init is not None:
-            described["init"] = start_from(model, recipe.init)
-            begun = "the run begins with {weights:,} of its {of:,} weights from {model}".format(**described["init"])
-            say(begun, quiet=quiet)
+        if begun is not None:
+            described["init"] = begun
+            say("the run begins with {weights:,} of its {of:,} weights from {model}".format(**begun), quiet=quiet)
         with holding(out if is_main_process() else None):  # a run that is refused leaves the other's record as it is
             write_json(out / "config.json", described)
     parameters = sum(p.numel() for p in model.parameters())
