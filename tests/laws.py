@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -152,6 +153,16 @@ CONDITIONAL_CASES = [
 
 EXACT_CASES = [case for case in CASES if case.exact]
 """The models that have an exact form: all but those whose class or head does not say so."""
+
+
+def _one_of_each(fixture, cases):
+    """A mark that runs a test on the first case of every class: for what does not depend on sizes, trunks and heads."""
+    first = {case.cls: case for case in reversed(cases)}
+    return pytest.mark.parametrize(fixture, [pytest.param(case, id=case.name) for case in first.values()])
+
+
+of_each_class = _one_of_each("case", CASES)
+of_each_exact_class = _one_of_each("exact_case", EXACT_CASES)
 
 
 def randomised(model, std=0.3, dtype=torch.float64, seed=0):

@@ -15,7 +15,7 @@ from laws import events
 
 pytestmark = pytest.mark.skipif(not native.available(), reason="chainrule was installed without a C compiler")
 
-CHANNELS = [2, 8, 16, 20, 24, 64, 130]
+CHANNELS = [2, 16, 24, 130]
 PRECISION = {torch.float32: 2e-6, torch.bfloat16: 4e-3}
 """Largest error, as a share of the largest number: of sums in float32, and of one rounding to bfloat16."""
 

@@ -33,8 +33,8 @@ from chainrule.fixedpoint.exact_softmax import LARGEST, LOGIT_BITS, TOTAL_BITS, 
 
 pytestmark = pytest.mark.skipif(not compiled.available(), reason="chainrule was installed without a C compiler")
 
-LENGTHS = [1, 7, 8, 20, 33, 130]
-SHARES = [1, 2, 5]
+LENGTHS = [1, 8, 33, 130]
+SHARES = [1, 5]
 
 
 @pytest.fixture(params=[0, 1, 2], ids=["base", "avx2", "widest"], autouse=True)

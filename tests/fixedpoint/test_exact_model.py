@@ -27,7 +27,7 @@ from chainrule.models import (
     PixelCNN,
     PixelCNNMADE,
 )
-from laws import enumerate_events, events, exact_twin, randomised, some_known
+from laws import enumerate_events, events, exact_twin, of_each_exact_class, randomised, some_known
 
 
 def frequencies(model, x):
@@ -69,6 +69,7 @@ def image_model(cls=PixelCNNMADE, shape=(3, 6, 8), levels=4, filters=16, blocks=
     return cls(shape, levels, filters, blocks, **options)
 
 
+@of_each_exact_class
 def test_a_fingerprint_survives_the_way_to_another_device(exact_case):
     """There, buffers that two modules share become two, and would count twice."""
     model = exact_twin(exact_case)
@@ -233,7 +234,7 @@ def test_naive_and_cached_samples_are_identical(twin, engine):
     assert torch.equal(draw("cached"), draw("naive"))
 
 
-def test_scores_agree(twin, engine):
+def test_scores_agree(twin):
     x = events(twin, 9)
     assert torch.equal(sampling.score(twin, x), twin.site_log_probs(x))
 
@@ -249,6 +250,7 @@ def test_likelihoods_of_both_engines_are_identical(twin, monkeypatch):
     assert (found["0"][1] - found["1"][1]).abs().max() < 1e-12  # a sum of logarithms in another order of memory
 
 
+@of_each_exact_class
 def test_completes(twin):
     x = events(twin, 5)
     known = some_known(twin, x)
@@ -281,6 +283,7 @@ def test_certificate_is_kept_by_the_worst_inputs(twin):
         assert bool((weight == weight.round()).all())
 
 
+@of_each_exact_class
 def test_saved_and_loaded(twin, tmp_path):
     twin.save_pretrained(tmp_path)
     again = zoo.load(tmp_path)
@@ -292,6 +295,7 @@ def test_saved_and_loaded(twin, tmp_path):
     assert type(again) is type(twin)
 
 
+@of_each_exact_class
 def test_a_float_model_has_one_twin_only(exact_case, twin, tmp_path):
     """Saved before or after it was made exact, elsewhere or here."""
     randomised(exact_case.build(), dtype=torch.float32).save_pretrained(tmp_path / "before")
@@ -328,6 +332,7 @@ def test_a_twin_stays_what_it_is():
     assert not any(parameter.requires_grad for parameter in twin.parameters())
 
 
+@of_each_exact_class
 def test_it_is_an_ordinary_model(twin):
     """Of the same class, with the same weights under the same names; it can be copied and pickled."""
     for again in (copy.deepcopy(twin), pickle.loads(pickle.dumps(twin))):

@@ -14,7 +14,7 @@ from chainrule import sampling
 from chainrule.contract import Chooser
 from chainrule.errors import DataError, ModelError
 from chainrule.models import MADE, ConditionalMLP, Histogram, PixelCNN, PixelCNNMADE
-from laws import chi_square_p, codes, enumerate_events, events, randomised, some_known
+from laws import chi_square_p, codes, enumerate_events, events, of_each_class, randomised, some_known
 
 ALMOST_ONE = 1 - 2.0**-53
 
@@ -89,6 +89,7 @@ def test_inverse_cdf_rows_are_independent():
 # ----------------------------------------------------------------------------------------------------------- sampling
 
 
+@of_each_class
 def test_same_seed_same_samples_other_seed_others(model):
     """A generator's seed decides the samples."""
     n = 40
@@ -110,6 +111,7 @@ def test_batches_do_not_matter(case):
     assert torch.equal(whole[:5], sampling.sample(model, 5, generator=seeded(4)))
 
 
+@of_each_class
 def test_no_samples_is_an_empty_batch(model):
     """n = 0 is allowed and gives an event-shaped nothing."""
     assert model.sample(0).shape == (0, *model.shape)
@@ -127,6 +129,7 @@ def test_an_unknown_method_is_refused():
         Histogram(3).sample(1, method="quick")
 
 
+@of_each_class
 @pytest.mark.parametrize("method", ["cached", "naive"])
 def test_context_is_refused_by_models_without(model, method):
     """Conditioning that would be ignored is an error."""
@@ -136,6 +139,7 @@ def test_context_is_refused_by_models_without(model, method):
         model.log_prob(events(model, 2), torch.zeros(2))
 
 
+@of_each_class
 def test_sampling_leaves_the_model_as_it_was(model):
     """Training mode comes back, even after an error, and no gradients are recorded."""
     model.train()
@@ -176,6 +180,7 @@ def test_known_entries_are_kept(model, method):
     assert y.shape == x.shape
 
 
+@of_each_class
 def test_nothing_known_is_sampling(model):
     """With an all-false mask, complete is sample with the same uniforms."""
     x = events(model, 30, seed=8)
@@ -183,6 +188,7 @@ def test_nothing_known_is_sampling(model):
     assert torch.equal(y, model.sample(30, generator=seeded(6)))
 
 
+@of_each_class
 def test_everything_known_is_the_identity(model):
     """With an all-true mask, complete returns its input."""
     x = events(model, 30, seed=8)

@@ -394,14 +394,21 @@ def test_the_trained_model_is_an_ordinary_one(precision):
     assert torch.equal(fresh.log_prob(x), model.log_prob(x))
 
 
-@pytest.mark.skipif(
-    shutil.which("g++") is None or not Path(sysconfig.get_path("include"), "Python.h").exists(),
-    reason="torch.compile needs a C++ compiler and Python's headers on a CPU",
+HAS_COMPILER = shutil.which("g++") is not None and Path(sysconfig.get_path("include"), "Python.h").exists()
+INDUCTOR = pytest.param(
+    "inductor",
+    marks=[
+        pytest.mark.thorough,  # it compiles C++ for a minute
+        pytest.mark.skipif(not HAS_COMPILER, reason="torch.compile needs a C++ compiler and Python's headers on a CPU"),
+    ],
 )
-def test_a_compiled_loss_is_the_loss(monkeypatch):
+
+
+@pytest.mark.parametrize("backend", ["aot_eager", INDUCTOR])
+def test_a_compiled_loss_is_the_loss(monkeypatch, backend):
     """--train.compile changes how the loss is computed, not what it is; a checkpoint does not ask for it again."""
     data, asked, compiler = tiny_dataset((2, 3, 4), 3), [], torch.compile
-    monkeypatch.setattr(torch, "compile", lambda loss: asked.append(loss) or compiler(loss))
+    monkeypatch.setattr(torch, "compile", lambda loss: asked.append(loss) or compiler(loss, backend=backend))
     runs = [train(pixels(), data, steps=4, eval_every=2, compile=choice) for choice in (False, True)]
     assert asked == [runs[1][0].loss]
     assert runs[1][1].train == pytest.approx(runs[0][1].train, abs=1e-5)
@@ -1012,7 +1019,7 @@ def test_two_processes_are_one(tmp_path, script):
 def test_a_killed_process_resumes(tmp_path, script):
     """SIGKILL at a random moment: the run goes on from its last checkpoint and ends as one never killed."""
     path, environment = script
-    options = json.dumps(OPTIONS | {"steps": 400, "optimizer": "muon", "ema": 0.9, "jitter": 1.0})
+    options = json.dumps(OPTIONS | {"steps": 120, "optimizer": "muon", "ema": 0.9, "jitter": 1.0})
     folder = tmp_path / "killed"
     process = subprocess.Popen([sys.executable, path, str(folder), options], env=environment)
     began = time.monotonic()
@@ -1022,7 +1029,7 @@ def test_a_killed_process_resumes(tmp_path, script):
     process.kill()
     assert process.wait() == -signal.SIGKILL
     step = torch.load(folder / "checkpoint.pt", weights_only=True)["step"]
-    assert 0 < step < 400
+    assert 0 < step < 120
     data, config = tiny_dataset((2, 3, 4), 3), TrainConfig(**json.loads(options))
     whole, _ = train(pixels(), data, config, folder=tmp_path / "whole")
     resumed, _ = train(pixels(), data, config, folder=folder, resume=True)
