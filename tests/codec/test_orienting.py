@@ -47,12 +47,23 @@ def test_a_picture_stays_as_it_is_where_the_network_does_better_so(monkeypatch):
     """Of the two ways the shorter code is taken."""
     model, x, seen = cr.exact(predicting()), stairs(40, 60), set()
     for offered in range(1, ORIENTATIONS):
-        monkeypatch.setattr(orienting, "predicted_best", lambda model, x, way=offered: way)
+        monkeypatch.setattr(orienting, "_costs", lambda model, x, way=offered: {AS_IT_IS: 1, way: 0})
         laid_so = laid(x, offered)
         bits = [float(-model.sized(*y.shape[2:]).log_prob(y)) for y in (x, laid_so)]
         assert best(model, x) == (AS_IT_IS if bits[0] <= bits[1] else offered)
         seen.add(bits[0] <= bits[1])
     assert seen == {True, False}
+
+
+def test_a_clear_prediction_lays_a_large_picture(monkeypatch):
+    """The network is asked where predictions hardly differ, and wherever all of a picture is looked at."""
+    asked = []
+    monkeypatch.setattr(orienting, "_bits", lambda model, x: asked.append(x.shape) or float(x.shape[2]))
+    for size, gain, way, questions in [((70, 90), 1.02, 3, 0), ((70, 90), 1.005, 0, 2), ((40, 60), 1.02, 0, 2)]:
+        asked.clear()
+        monkeypatch.setattr(orienting, "_costs", lambda model, x, gain=gain: {AS_IT_IS: 1000 * gain, 3: 1000})
+        assert best(None, torch.zeros(1, 1, *size)) == way
+        assert len(asked) == questions
 
 
 def test_rough_costs_are_bits_on_lines_between_powers_of_two():
@@ -81,15 +92,16 @@ def test_pictures_of_the_one_size_that_a_model_knows_stay_as_they_are():
     "shape", [(1, 1, 1), (3, 1, 300), (500, 20, 30), (2, 64, 64), (3, 50, 50), (1, 67, 32), (1, 300, 500)]
 )
 def test_what_is_looked_at_is_little(shape):
-    """The middle of some of the pictures, less than twice 64 × 64 pixels in all."""
+    """The middle of some of the pictures, less than twice so many pixels in all."""
     count, height, width = shape
     x = torch.arange(count * height * width).view(count, 1, height, width)
-    found = orienting._sample(x)
-    assert 0 < found.numel() < 2**13
-    assert found.shape[1:] == (1, min(height, 64), min(width, 64))
-    above, left = found[0, 0, 0, 0].item() // width, found[0, 0, 0, 0].item() % width
-    assert abs(height - found.shape[2] - 2 * above) <= 1
-    assert abs(width - found.shape[3] - 2 * left) <= 1
+    for side in (orienting.CODED, orienting.PREDICTED):
+        found = orienting._sample(x, side)
+        assert 0 < found.numel() < 2 * side**2
+        assert found.shape[1:] == (1, min(height, side), min(width, side))
+        above, left = found[0, 0, 0, 0].item() // width, found[0, 0, 0, 0].item() % width
+        assert abs(height - found.shape[2] - 2 * above) <= 1
+        assert abs(width - found.shape[3] - 2 * left) <= 1
 
 
 @pytest.fixture
