@@ -28,7 +28,7 @@ KINDS = [  # head, levels, layer norm, carrier
     ("logistic", 256, False, "float64"),
     ("logistic", 256, True, "float32"),
 ]
-SIZES = [(1, 1), (1, 9), (9, 1), (4, 3), (4, 20), (9, 7)]
+SIZES = [(1, 1), (1, 9), (9, 1), (4, 3), (5, 12)]
 
 
 def model_of(head, levels, layer_norm, carrier, channels=3, trunk="masked"):

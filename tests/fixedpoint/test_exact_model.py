@@ -365,7 +365,7 @@ def test_costs_next_to_nothing_on_a_trained_model(cls, filters):
     x = torch.where(noise, torch.randint(0, 4, noise.shape, generator=generator), rows.expand(noise.shape))
     model = image_model(cls, shape=(3, 8, 8), filters=filters)
     optimiser = torch.optim.Adam(model.parameters(), 3e-3)
-    for step in range(150):
+    for step in range(80):
         loss = -model.log_prob(x[step * 10 % 1500 :][:32]).mean()
         optimiser.zero_grad()
         loss.backward()

@@ -157,7 +157,7 @@ def test_changing_an_unseen_entry_changes_nothing(model):
 
 @pytest.mark.parametrize(
     ("blocks", "shape", "layer_norm", "levels"),
-    [(0, (1, 7, 9), True, 3), (1, (3, 6, 7), True, 20), (2, (2, 9, 5), False, 20), (2, (1, 7, 9), True, 3)],
+    [(0, (1, 7, 9), True, 3), (1, (3, 6, 7), True, 20), (2, (2, 9, 5), False, 20)],
 )
 @pytest.mark.parametrize("cls", [PixelCNN, PixelCNNMADE, GatedPixelCNN, GatedPixelCNNMADE, LogisticPixelCNN])
 def test_receptive_field_on_larger_images(cls, blocks, shape, layer_norm, levels):

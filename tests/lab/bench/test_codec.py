@@ -37,7 +37,7 @@ def test_figures_are_those_of_the_file(dataset):
     assert arrays["heat_bits"].sum((1, 2)) == pytest.approx(bits, rel=0.02)
 
 
-@pytest.mark.parametrize(("channels", "levels"), [(1, 17), (2, 4), (3, 256), (1, 1000)])
+@pytest.mark.parametrize(("channels", "levels"), [(1, 17), (2, 4), (3, 256), (1, 300)])
 def test_any_channels_and_levels(channels, levels):
     """The usual codecs get the same values, in two bytes where one does not hold them."""
     generator = torch.Generator().manual_seed(0)

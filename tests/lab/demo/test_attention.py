@@ -24,6 +24,9 @@ pytestmark = [
 ]
 
 
+SIDE = 14
+
+
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     with opened_browser(tmp_path_factory.mktemp("browser")) as page:
@@ -34,7 +37,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
 def shown(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, browser: Page) -> Iterator:
     """The page of a small model, open, and the exact model."""
     folder = tmp_path_factory.mktemp("attention")
-    image_model(request.param, (1, 28, 28), filters=16, blocks=2).save_pretrained(folder / "model")
+    image_model(request.param, (1, SIDE, SIDE), filters=16, blocks=2).save_pretrained(folder / "model")
     assert main(["demo", str(folder / "model"), "-o", str(folder / "demo.html")]) == 0
     browser.window(1200, 900)
     browser.open(folder / "demo.html")
@@ -64,14 +67,14 @@ def shares(model: Any, x: torch.Tensor) -> list[torch.Tensor]:
 def test_it_draws_completes_and_counts(shown: tuple[Page, Any]) -> None:
     """The pixels of the command line, for a seed and for a completion, and the bits of the exact model."""
     page, exact = shown
-    page.wait("demo.sheet.pictures[0].position === 784")
+    page.wait(f"demo.sheet.pictures[0].position === {SIDE**2}")
     x = exact.sample(1, generator=torch.Generator().manual_seed(0))
     assert page.run("Array.from(demo.sheet.pictures[0].image)") == x.flatten().tolist()
     page.run("document.querySelector('#complete').scrollIntoView({behavior: 'instant'})")
     page.wait("document.getElementById('completed').textContent.startsWith('6 completions')")
-    known = torch.tensor(page.run("Array.from(demo.knownPixels())"), dtype=torch.bool).view(28, 28)
+    known = torch.tensor(page.run("Array.from(demo.knownPixels())"), dtype=torch.bool).view(SIDE, SIDE)
     generator = torch.Generator().manual_seed(page.run("demo.editing.seed"))
-    given = torch.tensor(page.run("Array.from(demo.editing.image)")).view(1, 1, 28, 28)
+    given = torch.tensor(page.run("Array.from(demo.editing.image)")).view(1, 1, SIDE, SIDE)
     wanted = exact.complete(given.expand(6, -1, -1, -1), known, generator=generator)
     assert page.run("demo.completions.map(one => Array.from(one.image))") == wanted.flatten(1).tolist()
     page.run("document.querySelector('#heat').focus()")
@@ -83,17 +86,17 @@ def test_it_draws_completes_and_counts(shown: tuple[Page, Any]) -> None:
 def test_it_shows_where_attention_went(shown: tuple[Page, Any]) -> None:
     """Shares sum to 1, none is a later place's, they are the exact model's: of one block, or the mean of all."""
     page, exact = shown
-    page.wait("demo.sheet.pictures[0].position === 784")
+    page.wait(f"demo.sheet.pictures[0].position === {SIDE**2}")
     x = exact.sample(1, generator=torch.Generator().manual_seed(0))
     wanted = shares(exact, x)
     assert len(wanted) == page.run("demo.MODEL.looks.length")
     image = f"Uint8Array.from({json.dumps(x.flatten().tolist())})"
     for block in [None, *range(len(wanted))]:
         mean = torch.stack(wanted).mean(0) if block is None else wanted[block]
-        for row, column in ((0, 0), (9, 4), (27, 27)):
+        for row, column in ((0, 0), (9, 4), (SIDE - 1, SIDE - 1)):
             asked = f"{{image: {image}, row: {row}, column: {column}, block: {json.dumps(block)}}}"
             found = np.array(page.run(f"demo.engine.ask('look', {asked}).answer.then(one => Array.from(one.weights))"))
-            at = row * 28 + column
+            at = row * SIDE + column
             assert found.sum() == pytest.approx(1, abs=1e-5)
             assert (found[at + 1 :] == 0).all()
             assert found == pytest.approx(mean[at].numpy(), abs=2e-3)
