@@ -155,6 +155,7 @@ def test_runs_of_one_recipe_keep_apart(tmp_path: Path) -> None:
     for row in ("one-hot vector portrait-2d 4.1000 5.0100", "real number portrait-2d 4.2000 6.0100"):
         assert f"MLP {row}" in design
     assert "MLP one-hot vector distribution 4.4000 8.0100" in design
+    assert "MLP one-hot vector seed-1 portrait-2d 4.3000 7.0100" in design
     assert "compares no input encodings" not in design
     alts = [str(image["alt"]) for image in page.images()]
     assert sum("2-D histogram of samples of MLP on portrait-2d" in alt for alt in alts) == 1

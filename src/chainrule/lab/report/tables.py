@@ -47,12 +47,16 @@ def show(value: Any, digits: int | None = 4) -> str:
 
 
 def of_runs(anchors: Mapping[Run, str], recipes: Collection[str]) -> list[Row]:
-    """One line a run of these recipes."""
-    return [
-        Row(run.name, run.result, ENCODINGS.get(run.result.get("encoding", ""), ""), (), anchor, run)
-        for run, anchor in anchors.items()
-        if run.recipe in recipes
-    ]
+    """One line a run of these recipes; where two would be called the same, the second names its folder too."""
+    rows: list[Row] = []
+    for run, anchor in anchors.items():
+        if run.recipe in recipes:
+            note = ENCODINGS.get(run.result.get("encoding", ""), "")
+            alike = [row for row in rows if (row.name, row.values["data"]) == (run.name, run.result["data"])]
+            if any(row.note == note for row in alike):
+                note = f"{note} {run.folder.name}".strip()
+            rows.append(Row(run.name, run.result, note, (), anchor, run))
+    return rows
 
 
 def facts(run: Run) -> dict[str, Any]:
