@@ -6,8 +6,8 @@ from chainrule.stopping import at_once
 
 
 def main() -> int:
-    """Run one command, which may be stopped from the first moment on: also while its imports are under way."""
-    gc.set_threshold(100_000, 20, 20)  # the objects of an import stay: searching them for garbage costs a third of it
+    """Run one command, which can be stopped from the first moment, even while its imports are under way."""
+    gc.set_threshold(100_000, 20, 20)  # imported objects stay: searching them for garbage takes a third of the import
     with at_once():
         from chainrule.cli import main
 

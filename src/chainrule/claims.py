@@ -1,4 +1,4 @@
-"""What a model's configuration claims, held against the weights that there are: the file may be a stranger's."""
+"""Checking what a model's configuration claims against its actual weights: the file may be a stranger's."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 MOST_SECONDS, SECONDS_A_WEIGHT = 8, 1e-6
-"""Time of the processor that making a model may take, and for each number of its weights on top."""
+"""Processor seconds that making a model may take, and how many more for each number of its weights."""
 SPARE_CALLS, SPARE_NUMBERS = 5_000, 2**24
-"""Calls of PyTorch, and numbers that they give, for any model; what its weights allow comes on top."""
+"""PyTorch calls, and numbers that they may return, for any model; its weights allow more."""
 CALLS_A_WEIGHT, NUMBERS_A_WEIGHT = 50, 100
-"""Calls for each tensor of weights, numbers for each of its own: masks, and what weights are drawn from."""
+"""Further calls for each tensor of weights, and numbers for each of its own: for masks and initialisation."""
 
 MOST_SIDES = 8
-"""No tensor that a constructor asks for has more."""
+"""No tensor that a constructor asks for has more axes."""
 
 GROWING = (
     "repeat",
@@ -34,17 +34,17 @@ GROWING = (
     "kron",
     "einsum",
 )
-"""Functions that give more than their operands side by side."""
+"""Functions whose result can be larger than their broadcast operands."""
 
 
 class Bounded(TorchFunctionMode):
-    """Within the block a model is made with little more time and memory than its weights suggest.
+    """Keep the time and memory of making a model in the block close to what its weights suggest.
 
     Args:
-        weights: those that it shall have.
+        weights: those that the model will have.
 
     Raises:
-        ValueError: it asks for more; before the memory is taken.
+        ValueError: it asks for more; raised before the memory is taken.
     """
 
     def __init__(self, weights: dict[str, Tensor]) -> None:
@@ -74,7 +74,7 @@ class Bounded(TorchFunctionMode):
 
 
 def _largest(shapes: list[torch.Size], given: list[Any]) -> int:
-    """Numbers of the largest tensor that a function may give: of its operands side by side, or as numbers say."""
+    """Size of the largest tensor that a function may return, from its broadcast operands or the sizes asked for."""
     if not shapes:
         return math.prod(_sides(given))
     try:

@@ -1,8 +1,8 @@
 """The one interface between models and whatever walks over their entries.
 
 A model factorises `p(x) = ∏ p(x_i | x_<i)`. Sampling, completing, scoring and decoding are the same walk over its
-sites: at each one the model gives the distribution of the next value, somebody chooses, the model is told. This file
-names the parties, and knows none of them:
+sites: at each one the model gives the distribution of the next value, a chooser picks it, and the model is told. This
+file names the parties, and knows none of them:
 
     Model    what is walked over: its sites, and a plain walk by its own steps
     Walk     one walk over a batch of events
@@ -43,7 +43,7 @@ class Walk(ABC):
     """One walk over a batch of events, from the first site to the last. It belongs to whoever started it."""
 
     period = 0
-    """After so many sites the walk does the same again on the same memory, with other numbers; 0 if it never does.
+    """Sites after which the walk repeats its steps on the same memory, with other numbers; 0 if it never does.
 
     Such a walk writes in place whatever it carries from one period to the next: CUDA graphs rely on it."""
 
@@ -159,16 +159,16 @@ class Engine(ABC):
         return None
 
     def fronts(self, model: Model, pictures: int, above: Tensor | None = None) -> Walk | None:
-        """Optional: a walk over the fronts of pictures, whose whole decoding or drawing is offered.
+        """Optional: a walk over the fronts of pictures that offers `decode` or `draw`.
 
-        `decode` takes entries in the order of the fronts (`chainrule.models.front_walk`), but those of the first rows,
-        `above` (pictures, C, rows, W), which are known; `draw` takes uniforms in the order of the model's sites. None
-        where this engine cannot run this model.
+        `decode` takes entries in the order of the fronts (`chainrule.models.front_walk`), except those of the first
+        rows, `above` (pictures, C, rows, W), which are known; `draw` takes uniforms in the order of the model's sites.
+        None where this engine cannot run this model.
         """
         return None
 
     def edges(self, model: Model, y: Tensor, context: Any = None, *, fronts: bool = False) -> Tensor | None:
-        """Optional: of the same conditionals only what an encoder needs, for heads over many levels.
+        """Optional: only what an encoder needs of these conditionals, for heads over many levels.
 
         Args:
             y: integers (B, *walk_shape).
@@ -186,7 +186,7 @@ class Engine(ABC):
         Args:
             state: of the coder.
             symbols, edges: integers (N,) and (N, 2), as `edges` gives them.
-            levels: that each symbol is one of.
+            levels: how many values a symbol can take.
 
         Returns:
             The new state, and the words that were written, uint32.

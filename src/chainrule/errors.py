@@ -12,7 +12,7 @@ class ChainruleError(Exception):
 
 
 class DataError(ChainruleError):
-    """Data that cannot be read, fetched, or does not fit what was asked of it."""
+    """Data that cannot be read or fetched, or that does not fit what was asked of it."""
 
 
 class ModelError(ChainruleError):
@@ -24,7 +24,7 @@ class CodecError(ChainruleError):
 
 
 def escaped(text: str) -> str:
-    r"""Text as a terminal may show it: whatever would not print, a stranger's escape codes say, is spelled out.
+    r"""Text that is safe on a terminal: whatever would not print, such as a stranger's escape codes, is spelled out.
 
     >>> print(escaped("a\x1b[31m.png"))
     a\x1b[31m.png
@@ -33,7 +33,7 @@ def escaped(text: str) -> str:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether memory came to an end, the computer's or a GPU's: PyTorch says so by a RuntimeError.
+    """Whether memory ran out, the computer's or a GPU's: PyTorch says so with a RuntimeError.
 
     >>> out_of_memory(MemoryError()), out_of_memory(RuntimeError("shapes differ"))
     (True, False)

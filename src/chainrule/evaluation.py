@@ -55,7 +55,7 @@ def bits_per_dim(
 
     Raises:
         DataError: there are no events, or no labels where they are needed.
-        ModelError: the model has no likelihood, or gives what is no number.
+        ModelError: the model has no likelihood, or gives one that is not a number.
 
     Example:
         >>> import chainrule as cr
@@ -78,9 +78,9 @@ def bits_per_dim(
 
 
 def part_of(dataset: Dataset, split: str, n: int | None = None, redraw: bool = False) -> Dataset:
-    """The dataset with only the first `n` events of a split, and with its training split drawn anew from seed 0.
+    """The dataset with only the first `n` events of a split, which `redraw` draws anew from seed 0.
 
-    How much better a model is on its training events than on the same drawn anew is how much of them it remembers.
+    A model that does better on its training events than on the same events drawn anew has memorised part of them.
 
     Raises:
         DataError: `n` is less than 1, or the split cannot be drawn anew.
@@ -109,7 +109,7 @@ def context_of(model: Any, dataset: Dataset, split: str) -> Tensor | None:
     """The labels of a split for a model that is conditioned on them; None for other models.
 
     Raises:
-        DataError: the model needs labels and the data have none, or others than it has classes.
+        DataError: the model needs labels, and the data have none, or some outside its classes.
     """
     if not model.needs_context:
         return None
@@ -146,14 +146,14 @@ def as_bytes(x: Tensor, levels: int) -> Any:
 
 
 def check_splits(recorded: Any, dataset: Dataset, splits: Sequence[str] = SPLITS) -> None:
-    """Compare a dataset with what a run's record says of its own.
+    """Compare a dataset with the one that a run's record describes.
 
     Args:
         recorded: what `splits_of` gave then.
         splits: those that matter.
 
     Raises:
-        DataError: they hold other events; the sentence says in which split, and how many.
+        DataError: the events differ; the message says in which split, and how many.
     """
     changes = []
     for split, now in splits_of(dataset).items():

@@ -1,7 +1,7 @@
 """The model card of a saved or published model, made from the record of the run that trained it.
 
-A model that was loaded from a run, or from a folder with its record, remembers where that lies. What its card says of
-data, figures and training is read from there; once the weights are others, it is no longer their record, and the card
+A model that was loaded from a run, or from a folder with its record, remembers where that is. What its card says of
+data, figures and training is read from there; once the weights have changed, the record no longer applies, and the card
 says that nothing is known.
 """
 
@@ -25,9 +25,9 @@ DATA = {
     "photos": "16×16 crops of the two photographs that scikit-learn ships",
     "digits": "the 8×8 handwritten digits that scikit-learn ships",
 }
-"""What the data sets that have a name are."""
+"""What each named data set is."""
 ON_THE_HUB = {"hopper-mnist": ["ylecun/mnist"]}
-"""Which of the Hub's data sets they are made of."""
+"""Which of the Hub's data sets they are made from."""
 
 ABSOLUTE = re.compile(r"(?<![\w.:/~-])~?/(?:[^\s/'\"]+/)*(?=[^\s/])")
 """The folders of an absolute path."""
@@ -83,7 +83,7 @@ def read(folder: Path, model: Any) -> Record | None:
 
 
 def without_places(value: Any) -> Any:
-    """The same record with the last part of each absolute path alone: folders say something of a person, not of a run.
+    """The record with only the last part of each absolute path: folders say something about a person, not about a run.
 
     >>> without_places({"command": "train --data /home/me/set --out runs/a", "source": "https://a.b/c/d"})
     {'command': 'train --data set --out runs/a', 'source': 'https://a.b/c/d'}
@@ -261,7 +261,7 @@ def limits(model: Any, facts: dict[str, Any]) -> list[str]:
 
 
 def word(value: Any) -> str:
-    """A value of the record in one line; nothing for what is none."""
+    """A value of the record on one line; empty for anything else."""
     return "" if value is None or isinstance(value, dict | list) else " ".join(str(value).split())
 
 
@@ -271,5 +271,5 @@ def number(value: Any) -> float | None:
 
 
 def table(value: Any) -> dict[str, Any]:
-    """An object of the record; an empty one for what is none."""
+    """An object of the record; empty for anything else."""
     return value if isinstance(value, dict) else {}

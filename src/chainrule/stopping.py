@@ -1,6 +1,6 @@
 """How a program is stopped: Ctrl-C, a scheduler's SIGTERM, the end of a terminal.
 
-Either it leaves at once, or, where there is something to finish, the wish to stop is a request.
+It exits at once or, where there is something to finish, treats the signal as a request.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ def stop_signals() -> list[signal.Signals]:
 
 @contextlib.contextmanager
 def at_once(farewell: Callable[[], str] = lambda: INTERRUPTED) -> Iterator[None]:
-    """Leave at once when asked to, wherever the program is, with nothing half-written left and a last sentence.
+    """Exit at once when asked to, wherever the program is, with a last sentence and nothing left half-written.
 
-    An exception may be swallowed by whatever runs, and waits for compiled code to return; a second thread does not.
+    An exception may be swallowed by whatever runs, and waits for compiled code to return; a second thread avoids both.
     """
     signals = stop_signals()
     if not signals:
@@ -56,7 +56,7 @@ def at_once(farewell: Callable[[], str] = lambda: INTERRUPTED) -> Iterator[None]
             shown = "\x1b[?25h\n" if sys.stderr.isatty() else ""  # the cursor, which a progress bar hides
             os.write(2, f"{shown}{farewell()}\n".encode(errors="replace"))
             atomic.remove_all()  # also what another thread has made meanwhile
-        finally:  # also where the terminal is gone, which nothing can be written to any more
+        finally:  # even where the terminal is gone and nothing can be written to it
             os._exit(128 + number)
 
     def watch() -> None:
@@ -80,7 +80,7 @@ def at_once(farewell: Callable[[], str] = lambda: INTERRUPTED) -> Iterator[None]
 
 
 class Interrupt:
-    """A wish to stop as a request: within the block it sets `requested`; a second one interrupts.
+    """A signal to stop as a request: within the block the first sets `requested`, a second interrupts.
 
     Args:
         told: called with the signal of each.
@@ -103,7 +103,7 @@ class Interrupt:
 
     @contextlib.contextmanager
     def at_once(self) -> Iterator[None]:
-        """Within the block already the first wish interrupts, also one that came before it."""
+        """Within the block even the first signal interrupts, including one that came before it."""
         self.impatient = True
         try:
             if self.requested:

@@ -24,9 +24,9 @@ from chainrule.models import REGISTRY
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 PACKED = WEIGHTS + ".xz"
-"""What a model that ships holds in the place of its weights, since a wheel has at most 4 MB."""
+"""What stands in for the weights of a shipped model, since a wheel has at most 4 MB."""
 MOST_UNPACKED, MOST_MEMORY = 2**27, 2**27
-"""Bytes of packed weights when they are unpacked, and of what that may take."""
+"""Bytes that packed weights may have once unpacked, and bytes that unpacking may take."""
 
 
 def load(name_or_folder: str | Path, device: str | torch.device = "cpu") -> Any:
@@ -40,7 +40,7 @@ def load(name_or_folder: str | Path, device: str | torch.device = "cpu") -> Any:
 
     Raises:
         ModelError: there is no such model, its files are missing or damaged, or the Hub cannot be reached.
-        DataError: its files may not be read.
+        DataError: its files are not readable.
 
     Example:
         >>> import tempfile, chainrule as cr
@@ -150,7 +150,7 @@ def find(name_or_folder: str | Path) -> Path:
 
 
 def is_folder(path: Path) -> bool:
-    """Whether a folder of this name exists; names that cannot be a path's are none."""
+    """Whether a folder of this name exists; False for names that no path can have."""
     try:
         return path.is_dir()
     except (OSError, ValueError):
@@ -158,7 +158,7 @@ def is_folder(path: Path) -> bool:
 
 
 def is_there(path: Path) -> bool:
-    """Whether there is a file of this name. Raises `DataError` where that may not be known."""
+    """Whether there is a file of this name. Raises `DataError` where this cannot be told."""
     with reading(path):
         return path.exists()
 

@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _let_go() -> None:
-    """Send what is left of the output nowhere, since Python writes it when it ends."""
+    """Discard the rest of the output, which Python would write when it exits."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

@@ -26,7 +26,7 @@ MODEL_HELP = (
 
 
 class Question(list[str]):
-    """In the place of a command line: it asks a verb for the function that has its arguments."""
+    """Stands in for a command line: it asks a verb for the function that has its arguments."""
 
     function: Callable[..., None]
 

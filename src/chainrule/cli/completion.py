@@ -1,6 +1,6 @@
 """What completes commands in a shell: a short script of all verbs, their options, and the words that these take.
 
-An option that takes a word of one's own, and an argument that does, are completed by the shell itself, by file names.
+Options and arguments that take a free word are completed by the shell itself, with file names.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from chainrule.errors import DataError
 
 Verbs = Mapping[str, Callable[[list[str]], None]]
 Words = Mapping[str, list[str]]
-"""Of a verb: its options, each with the words that it takes, and by "" the words of its arguments."""
+"""A verb's options, each with the words that it takes, and under "" the words of its arguments."""
 
 BASH = """\
 _chainrule() {{

@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 def open_data_of(name: str, data_name: str | None, model: AutoregressiveModel) -> Any:
-    """The dataset asked for, or the one that a run was trained on, its notes said aloud.
+    """The dataset asked for, or the one that a run was trained on, its notes printed.
 
     Raises:
-        DataError: there is none, it does not fit the model, or the run was trained on other events of that name.
+        DataError: there is none, it does not fit the model, or the run was trained on different events of that name.
     """
     from chainrule.data import NAMES
     from chainrule.data.reading import read_json, say

@@ -125,7 +125,7 @@ def decompress_file(
             needs none or shipped ones.
         overwrite: replace files that are there already.
         progress: told of each chunk.
-        place: moves an exact model to where it shall compute; by default it stays where it is.
+        place: moves an exact model to where it is to compute; by default it stays where it is.
 
     Returns:
         The files written.
@@ -191,7 +191,7 @@ def _verify(archive: Path, sources: list[Source], models: list[Any], progress: P
 
 
 def _equal(back: np.ndarray, array: np.ndarray) -> bool:
-    """Whether two arrays hold the same bits (a float that is no number is not its own equal)."""
+    """Whether two arrays hold the same bits (a NaN does not equal itself)."""
     return all(a == b for a, b in zip(pieces_of(back), pieces_of(array), strict=True))
 
 

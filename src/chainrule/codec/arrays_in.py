@@ -15,7 +15,7 @@ from chainrule.errors import DataError
 from chainrule.models import AutoregressiveModel
 
 TRIED = 64
-"""Images of an array by which it is found out whether they are better kept as one stream of bytes."""
+"""Images of an array that are tried, to see whether it is better kept as one stream of bytes."""
 
 
 def array_member(
@@ -63,7 +63,7 @@ def pixels_member(array: np.ndarray, name: str = "", key: str = "") -> Array | N
 
 
 def kept_is_smaller(array: np.ndarray) -> bool:
-    """Whether xz makes less of some of the images than codecs of pictures do, one by one."""
+    """Whether xz makes some of the images smaller than picture codecs do one by one."""
     some = np.asarray(array[:TRIED])
     if some.nbytes > 2**24:
         return False

@@ -1,7 +1,7 @@
 """Pictures by fronts, and large ones in bands of rows, so that memory stays bounded.
 
-A band is coded as a picture of its own would be, but for the conditionals, which are given what is above: the few rows
-that its features know of are computed again.
+A band is coded like a picture of its own, except that its conditionals also see what is above: the few rows that its
+features know of are computed again.
 """
 
 from __future__ import annotations

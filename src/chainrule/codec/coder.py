@@ -1,10 +1,10 @@
 """The entropy coder: integer frequencies in, 32-bit words out, and back.
 
-It is constriction's coder of asymmetric numeral systems (ANS), which decodes here. That takes probabilities as
+It is constriction's coder of asymmetric numeral systems (ANS), which decodes here. It takes probabilities as
 floating-point numbers and makes integers of 24 bits from them; ours are whole multiples of 2^-22, and what it makes of
-those is exact and written down in docs/format.md. The encoder is our own: of each symbol it needs two edges, not the
-frequencies of all levels. An ANS was taken rather than a range coder because that loses about 2·10^-4 bits a symbol to
-truncation, which the many nearly certain symbols of an image make 0.2 % of a file; ANS loses a twentieth of it.
+those is exact and written down in docs/format.md. The encoder is our own: for each symbol it needs two edges, not the
+frequencies of all levels. A range coder would lose about 2·10^-4 bits a symbol to truncation: 0.2 % of a file, given
+the many nearly certain symbols of an image. ANS loses a twentieth of that.
 
 Reference: Bamler, Understanding Entropy Coding With Asymmetric Numeral Systems, 2022, https://arxiv.org/abs/2201.01741
 """
@@ -35,7 +35,7 @@ def encode(parts: Sequence[tuple[Tensor, Tensor, int]]) -> bytes:
 
     Args:
         parts: one after the other, (symbols, edges, levels): integers (N,); integers (N, 2), how much of 2^22 lies
-            below each symbol, and how much is its own, at least 1; and how many levels they are of.
+            below each symbol, and how much is its own, at least 1; and how many levels there are.
 
     >>> symbols, frequencies = torch.tensor([2, 0]), torch.tensor([[1, 2, 2**22 - 3], [2**22 - 2, 1, 1]])
     >>> words = encode([(symbols, edges_of(symbols, frequencies), 3)])
@@ -55,7 +55,7 @@ class Encoder:
         self._state, self._written = 0, list[np.ndarray]()
 
     def push(self, symbols: Tensor, edges: Tensor, levels: int) -> None:
-        """What stands before all that there is, as `encode` takes it."""
+        """Put these symbols before all those so far, as `encode` takes them."""
         if levels == 1:  # one symbol is no choice
             return
         found = engines.push(self._state, symbols, edges, levels)
@@ -95,8 +95,8 @@ def _opened(words: np.ndarray) -> Any:
 class Decoder(Chooser):
     """Words back to symbols, piece by piece.
 
-    A walk may be given it to choose the values; one that can decode all of them at once is asked to, which is the same
-    coder in compiled code.
+    It can choose a walk's values; a walk that can decode all of them at once is asked to, with the same coder in
+    compiled code.
 
     Raises:
         CodecError: no encoder wrote these words.

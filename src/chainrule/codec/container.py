@@ -171,7 +171,7 @@ class Writer:
         return stored
 
     def model(self, known: Known, inside: tuple[bytes, bytes] | None = None) -> int:
-        """Append a model, perhaps with its two files; the number by which chunks call it."""
+        """Append a model, perhaps with its two files; returns the number by which chunks refer to it."""
         account, (config, weights) = account_of(known), inside or (b"", b"")
         if len(config) > MOST_CONFIG or len(weights) > MOST_WEIGHTS:
             raise CodecError("the model is too large to be embedded: leave --embed-model out")

@@ -1,7 +1,7 @@
 """What an archive holds, as its header says it: one schema, checked once, when the header is read.
 
 A member is a list of pictures with names, an array of events that a model codes, an array or a list of pictures without
-names, or an array of anything else, kept as it is. `values` holds how the stored values of an array of events are
+names, or an array of anything else, kept as it is. `values` says how the stored values of an array of events map to
 levels of a model.
 """
 
@@ -32,10 +32,10 @@ def require(fine: bool) -> None:
 
 
 def built(cls: Any, given: Any) -> Any:
-    """A dataclass of what JSON gave: every field there and of its type, and no other.
+    """A dataclass from what JSON gave: all of its fields, each of its type, and no others.
 
     Raises:
-        Malformed: it is not so.
+        Malformed: it is otherwise.
     """
     hints = get_type_hints(cls)
     known = {field.name: hints[field.name] for field in fields(cls)}
@@ -58,7 +58,7 @@ class Pictures:
         return len(self.names)
 
     def check(self) -> None:
-        """Raise Malformed unless a writer writes it."""
+        """Raise Malformed if no writer writes it."""
         require(len(self.names) <= MOST_NAMES and all(type(name) is str and name for name in self.names))
 
 
@@ -75,7 +75,7 @@ class Loose:
         return [f"{number:06}.png" for number in range(1, self.count + 1)]
 
     def check(self) -> None:
-        """Raise Malformed unless a writer writes it."""
+        """Raise Malformed if no writer writes it."""
         require(0 <= self.count <= MOST_NAMES)
 
 
@@ -104,7 +104,7 @@ class Array:
         return math.prod(self.shape)
 
     def check(self) -> None:
-        """Raise Malformed unless a writer writes it."""
+        """Raise Malformed if no writer writes it."""
         require(1 <= len(self.shape) <= 8 and all(type(side) is int and 1 <= side < 2**32 for side in self.shape))
         require(self.dims < 2**32 and 2 <= self.levels <= 2**16 and 0 <= self.count < 2**48)
         image = len(self.shape) == 3
@@ -162,7 +162,7 @@ class Kept:
         return tuple(self.shape)
 
     def check(self) -> None:
-        """Raise Malformed unless a writer writes it."""
+        """Raise Malformed if no writer writes it."""
         require(bool(re.fullmatch(r"[<>|][biufcSU]\d{1,6}", self.dtype)))
         require(len(self.shape) <= 32 and all(type(side) is int and 0 <= side < 2**48 for side in self.shape))
         try:
@@ -184,14 +184,14 @@ def unpacked(given: Any) -> Member:
     """A member of what JSON gave.
 
     Raises:
-        Malformed: it is none.
+        Malformed: it is not one.
     """
     require(type(given) is dict and type(given.get("kind")) is str and given["kind"] in KINDS)
     return built(KINDS[given["kind"]], {name: value for name, value in given.items() if name != "kind"})
 
 
 def check(members: list[Member]) -> str | None:
-    """Whether an archive may hold these: what is wrong with its names, if anything is, as a part of a sentence.
+    """Check that an archive may hold these; returns what is wrong with its names, if anything, as part of a sentence.
 
     Raises:
         Malformed: no writer writes them.

@@ -125,7 +125,7 @@ def _checked(image: Any) -> np.ndarray:
     """A picture of a list.
 
     Raises:
-        DataError: it is none.
+        DataError: it is not one.
     """
     array = np.asarray(image.cpu() if isinstance(image, Tensor) else image)
     fine = array.ndim == 2 or (array.ndim == 3 and 1 <= array.shape[2] <= 4)

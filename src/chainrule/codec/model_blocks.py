@@ -17,7 +17,7 @@ from chainrule.models import AutoregressiveModel
 Place = Callable[[AutoregressiveModel], AutoregressiveModel]
 
 SHIPPED = {3: "photo", 1: "photo-gray"}
-"""The shipped models that code pictures of so many channels if none is named."""
+"""The shipped models that code pictures if none is named, by number of channels."""
 
 
 @functools.cache
@@ -33,7 +33,7 @@ def as_list(models: Any) -> list[Any]:
 
 
 def picture_mapping(model: AutoregressiveModel) -> Mapping:
-    """How the bytes of pictures are levels of a model."""
+    """How the bytes of pictures map to levels of a model."""
     return "scaled" if model.pixel_values is None else list(model.pixel_values)
 
 
@@ -94,7 +94,7 @@ class Unpacking:
     Args:
         reader: of the archive.
         given: models, float or exact.
-        place: moves an exact model to where it shall compute.
+        place: moves an exact model to where it is to compute.
     """
 
     def __init__(self, reader: Reader, given: Sequence[Any], place: Place | None = None) -> None:

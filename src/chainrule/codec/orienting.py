@@ -1,4 +1,4 @@
-"""In which of the eight ways a picture is laid before a model codes it.
+"""Choosing in which of the eight orientations a model codes a picture.
 
 Least squares see more above and to the left than above and to the right, so they predict some edges better than others,
 and a picture may be predicted better mirrored or on its side. Predictions are quick to compare. Where they hardly
@@ -15,9 +15,9 @@ from chainrule.codec.event_coding import Encoding, too_large
 from chainrule.data.orientations import AS_IT_IS, ORIENTATIONS, TRANSPOSED, laid
 
 PREDICTED, CODED = 128, 64
-"""Predictions are compared in the middle of a picture, so many pixels high and wide at most, likelihoods in less."""
+"""Predictions are compared in the middle of a picture, at most this many pixels high and wide; likelihoods in less."""
 CLEAR = 1.01
-"""Predictions that leave so many times fewer bits of a large picture are right about the network, too."""
+"""If predictions leave this many times fewer bits of a large picture, the network is taken to agree."""
 
 
 def best(model: Any, x: Tensor) -> int:
@@ -31,7 +31,7 @@ def best(model: Any, x: Tensor) -> int:
 
 
 def predicted_best(model: Any, x: Tensor) -> int:
-    """The orientation in which a model's predictions leave least of pictures; as it is, if it makes none."""
+    """The orientation in which a model's predictions leave the fewest bits; as it is, without predictions."""
     costs = _costs(model, x)
     return min(costs, key=lambda way: costs[way])  # of equals the first
 

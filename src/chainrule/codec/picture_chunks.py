@@ -64,7 +64,7 @@ class Item:
 
 
 def prepared(given: PictureFile, models: Sequence[Any]) -> Item:
-    """A picture with its digest; and coded, with its samples let go, where none of the models could code it."""
+    """A picture with its digest; already coded, with its samples freed, if none of the models could code it."""
     raster = given.raster
     digest = hashlib.sha256(given.content if raster is None else raster.samples).digest()
     if raster is not None and any(_planes(model, raster) is not None for model in models):

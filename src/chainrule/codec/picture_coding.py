@@ -36,7 +36,7 @@ MOST_DEFLATED = 2**24
 WIDEST = 16383
 """Pixels of a side that WebP takes."""
 SMALL, SLOW = 64, 2**18
-"""WebP is not tried on fewer pixels; of colours in a PNG with more, rows are not packed again, since WebP is better."""
+"""WebP is not tried below the first; above the second, a colour PNG's rows are not packed again: WebP is better."""
 DAMAGED = "the archive is damaged: a picture cannot be decoded"
 
 Coded = tuple[int, bytes]
@@ -165,7 +165,7 @@ def planes(raster: Raster, channels: int, levels: int, mapping: Mapping) -> np.n
     """What a model of so many channels codes of a picture: levels (C, H, W) uint8; None if it does not fit.
 
     A model may take all channels, or those of the colours, without alpha. Grays of few bits are spread over the byte.
-    Of indices it takes the colours that they stand for, if the indices can be told from these.
+    For indices it takes the colours that they stand for, if these give the indices back.
     """
     samples = spread(raster)
     if samples is None or not takes(raster, channels) or levels > 256:

@@ -1,4 +1,4 @@
-"""How stored values are levels: as they stand, bytes on the levels' grid, or a model's own pixel values, listed.
+"""How stored values map to levels: as they are, as bytes on the levels' grid, or as a model's own list of pixel values.
 
 A value that is none of these is refused, never rounded.
 """
@@ -59,7 +59,7 @@ def to_levels(values: np.ndarray, mapping: Mapping, levels: int) -> np.ndarray:
 
 
 def looked_up(table: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """`table[places]`; of bytes in bytes, without memory for places of eight bytes each."""
+    """`table[places]`; bytes are translated as bytes, without memory for indices of eight bytes each."""
     if (table.dtype, places.dtype) != (np.uint8, np.uint8):
         return table[places]
     whole = np.zeros(256, np.uint8)

@@ -23,7 +23,7 @@ def pack(numbers: Iterable[int]) -> bytes:
 
 
 def take(data: bytes, count: int, place: int) -> tuple[list[int], int]:
-    """So many numbers from a place on, and the place behind them.
+    """The next `count` numbers from `place` on, and the place after them.
 
     Raises:
         ValueError: the bytes end before them, or one is too long.

@@ -71,7 +71,7 @@ def crop_bits(picture: np.ndarray, height: int, width: int) -> float:
 
 @dataclass(frozen=True)
 class FreshCrops:
-    """Digits on other crops whenever they are asked for: `color` with PyTorch's generator in the place of NumPy's.
+    """Digits on fresh crops whenever they are asked for: `color` with PyTorch's generator in place of NumPy's.
 
     >>> digits = np.array([np.zeros((28, 28)), np.full((28, 28), 255)], np.uint8)
     >>> images = FreshCrops.of(digits)(torch.tensor([1, 0, 1]))

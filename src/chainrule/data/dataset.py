@@ -31,7 +31,7 @@ class Dataset:
         labels: the class of each event, integers (N,), by split, where there are classes.
         pixel_values: a picture shows the level v as the byte `pixel_values[v]`; without, as v · 255 // (levels - 1).
         redraw: takes rows of `train`, integers (B,), and draws these events anew, (B, *shape), by PyTorch's generator:
-            part of how they came about is chance that is known, and the train split is one such draw.
+            they arose partly by known chance, of which the train split is one draw.
         masks: uint8 (N, H, W), by split, where images were printed on something: nonzero where a pixel belongs to what
             was printed.
 

@@ -48,7 +48,7 @@ def load_images(
     - A pickle or .npz with arrays named train and test (and validation), or x_train, x_test and so on, perhaps with
       labels, or one array; a .npy; an IDX file, also .gz; a batch of CIFAR-10 or ImageNet32; a folder of such files
       under their usual names. Arrays are of integers, (N, H, W) or (N, H, W, C) with up to 16 channels. A pickle may
-      hold NumPy arrays and nothing else that is more than numbers and words.
+      hold NumPy arrays, numbers and words, and nothing else.
 
     Without `levels`, arrays whose largest value m is below 64 have m + 1 levels. Other arrays, and pictures, are of 8
     bits: at most 16 different values are a level each, and the dataset's `pixel_values` unless they are spread evenly;

@@ -1,7 +1,7 @@
 """Between the bytes of pictures and levels.
 
 A level v of L is shown as the byte v · 255 // (L − 1), the *scaled grid*, or, where pictures have as many values as
-there are levels and others than those, as the v-th of these *pixel values*. Either way nothing is lost. Other bytes are
+there are levels but not those, as the v-th of these *pixel values*. Either way nothing is lost. Other bytes are
 quantised, v ↦ v · L // 256.
 """
 

@@ -84,8 +84,8 @@ class Pictures:
         """Random crops, one of each row's picture, by PyTorch's generator: (B, C, height, width).
 
         The first row's picture settles their size, at most `side` in both directions. A later row whose picture is
-        smaller than that is taken from another picture that is not, so that a batch has one size and every size
-        has its batches. With `turned` a batch is laid in one of eight ways, drawn at random.
+        smaller than that is taken from another, large enough picture, so that a batch has one size and every size has
+        its batches. With `turned` a batch is laid in one of eight ways, drawn at random.
 
         >>> torch.manual_seed(0).initial_seed()
         0

@@ -201,7 +201,7 @@ def save_grid(
 ) -> None:
     """Write events (N, C, H, W) as one picture: rows of `columns`, each pixel `scale` wide, `gap` gray pixels between.
 
-    What a picture cannot show, `sheet_note` says: channels other than 1, 3 or 4 stand side by side in gray, and more
+    `sheet_note` says what a picture cannot show: channels other than 1, 3 or 4 stand side by side in gray, and more
     than 256 levels are shown by their highest 8 bits.
 
     Raises:

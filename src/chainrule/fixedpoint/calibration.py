@@ -1,8 +1,8 @@
 """Choosing a model's input grids: how finely each layer's input is rounded, where it is clamped, what carries its sums.
 
 Calibration is itself done in exact arithmetic: by a provisional exact model in float64 with grids so wide that nothing
-need be known beforehand. Its samples, and so the scales, are the same on every machine; a float model that was
-never given scales still has one exact form only.
+need be known beforehand. Its samples, and so the scales, are the same on every machine; a float model that was never
+given scales still has only one exact form.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def calibrate(
 
 
 def events_for(dims: int) -> int:
-    """How many samples of so many entries each a model is calibrated on.
+    """How many samples of `dims` entries each a model is calibrated on.
 
     >>> events_for(2), events_for(28 * 28 * 3), events_for(256 * 256 * 3)
     (4096, 32, 2)

@@ -55,14 +55,14 @@ OTHERS: dict[type[nn.Module], Callable[[Any], nn.Module]] = {
     LogisticMixture: ExactLogisticMixture,
     Softmax: lambda softmax: ExactSoftmax(),
 }
-"""What has no weights but computes more than sums: its exact form works on integers."""
+"""Layers without weights that compute more than sums: their exact forms work on integers."""
 
 AS_THEY_ARE = {nn.ModuleList, nn.Sequential, nn.ReLU, nn.Embedding}
 """PyTorch's modules that only put others together, choose or look up. Ours say so by `composes_exactly`."""
 
 
 def refuse(model: Any) -> None:
-    """Let only those models pass that have an exact form.
+    """Refuse models that have no exact form.
 
     Raises:
         ModelError: the model has no likelihood, a part of it has no exact form, or its numbers are not finite.
@@ -133,9 +133,9 @@ def norms(model: nn.Module) -> list[tuple[str, Any]]:
 
 
 def groups(model: nn.Module) -> Iterator[tuple[list[str], list[Any]]]:
-    """The layers that multiply by weights, by name, and together those whose outputs are summed.
+    """The layers that multiply by weights, by name, grouped where their outputs are summed.
 
-    A MADE with an auxiliary vector sums two products, in another order in its parallel pass than in its walk: they
+    A MADE with an auxiliary vector sums two products, in different orders in its parallel pass and in its walk: they
     share their outputs' grids and their worst case. Every other layer is a group of its own.
     """
     second = {}

@@ -21,7 +21,7 @@ from chainrule.nn import CausalAttention
 
 QUERY_BITS, KEY_BITS, VALUE_BITS = 10, 10, 12
 LARGEST = 2**16
-"""Queries and keys are moved into ±2^16 · 2^-10, values into ±2^17 · 2^-12."""
+"""Queries and keys are clamped to ±2^16 · 2^-10, values to ±2^17 · 2^-12."""
 SHARE_BITS = 20
 """The largest weight is 2^20."""
 PASS = 2**22
@@ -40,7 +40,7 @@ class ExactCausalAttention(CausalAttention):
         self.register_buffer("table", weights.double(), persistent=False)
 
     def whole(self, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Integers in the place of queries, which are divided by √d first, keys and values."""
+        """Integers in place of queries (first divided by √d), keys and values."""
         scaled = q.double() * (1.0 / math.sqrt(q.shape[-1]))
         found = ((scaled, QUERY_BITS, LARGEST), (k.double(), KEY_BITS, LARGEST), (v.double(), VALUE_BITS, 2 * LARGEST))
         q, k, v = (x.mul(2.0**bits).round_().clamp_(-most, most) for x, bits, most in found)

@@ -38,7 +38,7 @@ class ExactProduct(nn.Module):
     def take_over(self, layer: nn.Module, grids: Grids) -> None:
         """Begin as `layer`, with its settings, weights and mask, and lay the integers beside them.
 
-        It stands in the place of the layer's own constructor, which would make new weights.
+        It replaces the layer's own constructor, which would make new weights.
         """
         nn.Module.__init__(self)
         for name, value in vars(layer).items():

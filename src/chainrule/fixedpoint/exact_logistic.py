@@ -1,8 +1,8 @@
 """The discretised mixture of logistics in integers: `chainrule.heads.mixture`, without a transcendental function.
 
 All is int64. Lengths are multiples of 2^-10 half-bins, arguments of σ multiples of 2^-20, values of σ multiples of
-2^-32. Between the entries of a table of σ, made by multiplying and dividing integers, the line is taken; the CDFs never
-fall, and their differences are the masses of the bins. No product outgrows 2^62.
+2^-32. σ is interpolated linearly in a table made by multiplying and dividing integers; the CDFs never fall, and their
+differences are the masses of the bins. No product outgrows 2^62.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SHARE_BITS = 20
 """Weights of components are at most 2^20; the largest is at least 2^19."""
 
 CHOICE_BITS = 8
-"""Weights of predictions lose so many bits of σ's, so that their sums do not outgrow 2^62."""
+"""Weights of predictions drop this many of σ's bits, so that their sums do not outgrow 2^62."""
 
 SCALED_BITS = 40
 """The CDF of the mixture is brought below 2^40 before it becomes frequencies."""
@@ -122,11 +122,11 @@ class ExactLogisticMixture(LogisticMixture):
         return mixed.clamp_(-farthest, farthest)
 
     def copied(self, predictions: Tensor) -> Tensor:
-        """Neighbours are whole numbers of half-bins, which the grid that they came through may have moved by less."""
+        """Neighbours, which are whole half-bins, though a grid on the way may have moved them by less than one."""
         return super().copied(predictions).round().long() << LENGTH_BITS
 
     def sigmoid(self, z: Tensor) -> Tensor:
-        """2^32 σ(z / 2^20), on the line between two entries of the table: int64 → the same shape."""
+        """2^32 σ(z / 2^20), interpolated between two entries of the table: int64 → the same shape."""
         z = (z + EDGE).clamp_(0, 2 * EDGE - 1)
         bits = ARGUMENT_BITS - STEP_BITS
         place = z.flatten() >> bits

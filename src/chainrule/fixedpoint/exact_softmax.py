@@ -1,6 +1,6 @@
 """Logits to integer frequencies: a softmax without a transcendental function.
 
-The weights exp(−d / 2¹⁰) come from a table of integers, made by multiplying integers, and are divided out in integers,
+The weights exp(−d / 2¹⁰) come from a table of integers, made by multiplying integers, and are normalised in integers,
 so that the conditional is the same everywhere, sums to 2²² exactly, and leaves no level at zero.
 """
 
@@ -29,7 +29,7 @@ CODER_BITS = 24
 
 WEIGHT_BITS = 31
 LARGEST = 2**24
-"""Logits beyond ±2^24 · 2^-10 are moved there."""
+"""Logits are clamped to ±2^24 · 2^-10."""
 
 MOST_LEVELS = 2**16
 

@@ -27,7 +27,7 @@ class Inputs:
 
     Args:
         bits: the grid is 2^-bits.
-        low, high: least and greatest integer; what lies outside is moved to the nearer one.
+        low, high: least and greatest integer; what lies outside is clamped.
         levels: if not 0, the input is one-hot vectors of this length side by side, which are integers as they are.
     """
 
@@ -105,7 +105,7 @@ def worst_case(parts: Sequence[Part], weights: Sequence[Tensor], bias: Tensor) -
     """The largest absolute value of any partial sum in any order, for each output.
 
     Args:
-        parts: whose sum the outputs are.
+        parts: the outputs are their sum.
         weights: in the place of the parts' own, (O, …); in the units in which the answer is wanted.
         bias: shape (O,).
     """

@@ -20,9 +20,9 @@ from chainrule.sampling import at, engines, evaluating
 
 PROBE_EVENTS = 3
 PROBE_SIZE = (24, 20)
-"""Of the probe's events, where the model takes any."""
+"""Size of the probe's events, where the model takes any."""
 PROBE_SITES = 200
-"""So many sites are walked over by the probe, beside the parallel pass over all."""
+"""Sites that the probe walks over, besides the parallel pass over all."""
 
 
 @dataclass(frozen=True)

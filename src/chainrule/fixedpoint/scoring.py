@@ -14,7 +14,7 @@ from chainrule.models import AutoregressiveModel
 from chainrule.models.front_walk import front_order
 
 PASS_ENTRIES, PASS_EVENTS = 2**22, 64
-"""A parallel pass takes so many frequencies, and so many events, at once."""
+"""How many frequencies, and how many events, a parallel pass takes at once."""
 PASS_PIXELS = 2**16
 """Pixels that a parallel pass takes at once where no frequencies of all levels are needed."""
 
@@ -87,7 +87,7 @@ def edges(model: AutoregressiveModel, x: Tensor, context: Any = None, *, fronts:
 
 
 def edges_by_passes(model: AutoregressiveModel, y: Tensor, context: Any = None) -> Tensor:
-    """The same by parallel passes in the order of the walk: of few rows of large pictures, with what these know of."""
+    """The same by parallel passes in the order of the walk; large pictures take a few rows at a time."""
     mixture = getattr(getattr(model, "head", None), "mixture", None)
     model_: Any = model
     if mixture is None and not model_.coded_by_fronts:
@@ -116,7 +116,7 @@ def edges_of(symbols: Tensor, frequencies: Tensor) -> Tensor:
 
 
 def by_passes(model: AutoregressiveModel, y: Tensor, context: Any = None) -> Tensor:
-    """The same by parallel passes, of few events at a time."""
+    """The same by parallel passes, a few events at a time."""
     order, n = order_of(model), len(y)
     levels = max(site.levels for site in model.sites())
     batch = max(1, min(PASS_EVENTS, PASS_ENTRIES // (len(order) * levels)))

@@ -32,14 +32,14 @@ class Head(nn.Module):
     independent_channels = False
     """Whether the channels of a pixel are independent of each other, given the earlier pixels."""
     composes_exactly = False
-    """Whether it computes layers with an exact form, sums and ReLUs alone; each class has to say so itself."""
+    """Whether it computes only layers with an exact form, sums and ReLUs; each class has to say so itself."""
 
     def __init__(self, channels: int, levels: int, filters: int, encoding: LevelEncoding) -> None:
         super().__init__()
         self.channels, self.levels = channels, levels
 
     def outer_layers(self) -> Sequence[nn.Module]:
-        """The layers that give what the head puts out: not hidden ones, for an optimiser that tells them apart."""
+        """The layers that give the head's output: not hidden ones, for an optimiser that tells them apart."""
         return ()
 
     @abstractmethod
@@ -72,7 +72,7 @@ class Head(nn.Module):
         """The state once the channel at hand took `value`, integers (B,)."""
 
     def run_layers(self, features: Tensor, v: Tensor) -> None:
-        """Run every layer once, for who watches what enters them; less than `forward` where much follows the last."""
+        """Run every layer once, for whoever watches their inputs; less than `forward` where much follows the last."""
         self(features, v)
 
     def loss(self, features: Tensor, v: Tensor) -> Tensor:

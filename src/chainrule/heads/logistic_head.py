@@ -22,7 +22,7 @@ from chainrule.heads.mixture import COPIED, SHARPEST, LogisticMixture, MixtureWa
 from chainrule.nn import LevelEncoding
 
 COPY = 0.25
-"""How wide copies are at first, in half-bins: all but 4 % of one lies on a level."""
+"""How wide copies are at first, in half-bins: all but 4 % of a copy lies on one level."""
 
 
 class LogisticHead(Head):
@@ -96,7 +96,7 @@ class LogisticHead(Head):
     def _numbers(self, features: Tensor) -> Tensor:
         """(..., filters) → (..., numbers); a mean among 256 levels needs more than bfloat16's eight bits.
 
-        Predictions stay behind them.
+        Predictions still follow them.
         """
         filters = self.output.in_channels
         with torch.autocast(features.device.type, enabled=False):

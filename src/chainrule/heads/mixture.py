@@ -2,24 +2,24 @@
 
     p(v) = Σ_k π_k [σ((y_v + h − μ_k) / s_k) − σ((y_v − h − μ_k) / s_k)],    y_v = 2v / (L − 1) − 1,  h = 1 / (L − 1)
 
-with −∞ in the place of the lower edge of level 0 and +∞ in that of the upper edge of level L − 1, for any number of
-levels L. One indicator k is shared by the channels of a pixel, and the means depend on the channels before:
+with −∞ as the lower edge of level 0 and +∞ as the upper edge of level L − 1, for any number of levels L. One indicator
+k is shared by the channels of a pixel, and the means depend on the channels before:
 
     μ_ck = m_ck + Σ_{j<c} tanh(a_cjk) y_j          p(v_c | v_<c) = Σ_k p(k | v_<c) p(v_c | k, v_<c)
 
-Behind predictions p_0, p_1, … (`chainrule.nn.prediction`) the means start from a mixture of them, whose weights
-the network gives, too, and a channel leans on what was left of the earlier ones, beyond the slopes g of p_0:
+With predictions p_0, p_1, … (`chainrule.nn.prediction`) the means start from a mixture of them, whose weights the
+network gives, too, and each channel adds the residuals of the earlier ones, with tanh(a) on top of the slopes g of p_0:
 
     p_c = p_0c + Σ_{i>0} 2 tanh(b_ci / 2) (p_ic − p_0c)   μ_ck = p_c + m_ck + Σ_{j<c} (g_cj + tanh(a_cjk)) (y_j − p_j)
 
-The last components may be *copies*, each of one prediction i > 1, which is a neighbour: there p_i is in the place of p,
-and m is 0. Since the channels share one indicator, such a component says that the whole pixel is that neighbour again,
-as in drawings, where a mean between two neighbours is neither.
+The last components may be *copies*, each of one prediction i > 1, which is a neighbour: there p_i replaces p, and
+m is 0. Since the channels share one indicator, such a component says that the whole pixel repeats that neighbour, as in
+drawings, where a mean between two neighbours is neither.
 
-In here the unit of length is the half-bin h, not 1: edges are whole numbers, w = 2v − (L − 1) ± 1, the width of a bin
-is 2, and nothing but the means' scale L − 1 is left of the number of levels.
+In this file the unit of length is the half-bin h, not 1: edges are whole numbers, w = 2v − (L − 1) ± 1, the width of a
+bin is 2, and the number of levels enters only as the means' scale L − 1.
 
-Deviations from the paper: any number of channels; and in the place of a log-scale that is cut off below, the network
+Deviations from the paper: any number of channels; and in place of a log-scale that is cut off below, the network
 gives the sharpness ρ, and a component's inverse scale, in half-bins, is 16 σ(ρ − b) (b depends on the levels and makes
 ρ = 0 a scale about as wide as half the range). It is bounded smoothly: a bin holds at most 1 − 2·10⁻⁷ of a component.
 
@@ -38,19 +38,19 @@ SHARPEST = 16
 """The largest inverse scale, in half-bins."""
 
 FLATTEST = 16.0
-"""ρ − b is moved into ±16: the smallest inverse scale is 16 σ(−16), about 2·10⁻⁶."""
+"""ρ − b is clamped to ±16: the smallest inverse scale is 16 σ(−16), about 2·10⁻⁶."""
 
 FARTHEST = 16
-"""Means are moved into ±16, in units in which the levels span -1 … 1."""
+"""Means are clamped to ±16, in units in which the levels span -1 … 1."""
 
 CORRECTION = 32.0
-"""Behind a prediction the network's means are in units of so many half-bins."""
+"""With a prediction, the network's means are in units of this many half-bins."""
 
 COPIED = 2
 """The first prediction that is a neighbour: before it come least squares and the plane."""
 
 LARGEST = 2.0**14
-"""Mixture logits beyond ±2¹⁴ are moved there."""
+"""Mixture logits are clamped to ±2¹⁴."""
 
 
 def half_bins(v: Tensor, levels: int) -> Tensor:
@@ -113,7 +113,7 @@ class Mixture:
         return self.means[..., channel, :], self.sharpness[..., channel, :], coefficients
 
     def residuals(self, channel: int, w: Tensor) -> Tensor:
-        """What is left of the channels before this one, whose levels are `w` (..., C or fewer), in half-bins.
+        """The residuals of the channels before this one, whose levels are `w` (..., C or fewer), in half-bins.
 
         (..., channel, K), or 1 for all K.
         """
@@ -137,9 +137,9 @@ class LogisticMixture(nn.Module):
     Args:
         channels, levels: of the pixels.
         components: logistics in the mixture, K.
-        predictions: so many of every channel, in half-bins, follow a pixel's own numbers, and behind them the slopes of
+        predictions: how many of every channel, in half-bins, follow a pixel's own numbers, and after them the slopes of
             the first; the means start from them.
-        copies: so many of the components, the last, are copies of single neighbours, predictions 2, 3, …
+        copies: how many of the components, the last ones, copy single neighbours, predictions 2, 3, …
 
     Example:
         >>> mixture = LogisticMixture(channels=3, levels=256, components=10)
@@ -170,8 +170,8 @@ class LogisticMixture(nn.Module):
     def pieces(self, raw: Tensor) -> list[Tensor]:
         """(..., numbers) → logits (..., K), means and sharpness (..., C, K), coefficients (..., C(C−1)/2, K).
 
-        Copies have no means. And choices (..., P − 1, C), predictions (..., P, C) and slopes (..., C(C−1)/2), if there
-        are P behind them.
+        Copies have no means. If P predictions follow, also choices (..., P − 1, C), predictions (..., P, C) and slopes
+        (..., C(C−1)/2).
         """
         logits, *others, choices = raw[..., : self.numbers].split(self.sizes(), -1)
         plain, pairs = self.components - self.copies, self.channels * (self.channels - 1) // 2
@@ -185,7 +185,7 @@ class LogisticMixture(nn.Module):
     # ------------------------------------------------------------------------- what an exact model computes otherwise
 
     def split(self, raw: Tensor) -> Mixture:
-        """(..., numbers) → the mixtures; numbers beyond the bounds are moved to them."""
+        """(..., numbers) → the mixtures; numbers beyond the bounds are clamped."""
         logits, means, sharpness, coefficients, *behind = self.pieces(raw)
         return Mixture(
             logits.clamp(-LARGEST, LARGEST).log_softmax(-1),

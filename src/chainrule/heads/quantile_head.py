@@ -32,10 +32,10 @@ from chainrule.nn import LevelEncoding, MaskedLinear
 from chainrule.nn.linear import PreparedLinear
 
 WIDTH = 0.77
-"""Units of the head for each feature: so many that it has the parameters of a MADE head."""
+"""Units of the head for each feature: with these it has as many parameters as a MADE head."""
 
 VALIDATION_TAUS = 8
-"""The validation loss is a mean over so many fixed quantiles, so that chance plays no part in it."""
+"""The validation loss is a mean over this many fixed quantiles, so that chance plays no part in it."""
 
 
 class QuantileHead(Head):
@@ -82,7 +82,7 @@ class QuantileHead(Head):
 
     def logits(self, state: QuantileState) -> InverseCDF:
         units = slice(state.channel * self.width, (state.channel + 1) * self.width)
-        known = state.table[state.values].flatten(1)  # the mask takes no notice of the channels to come
+        known = state.table[state.values].flatten(1)  # the mask ignores the channels to come
         pre = F.linear(state.features, self.from_features.weight[units]) + state.weights.part(known, units)
         return self.inverse_cdf(F.relu(pre), state.channel)
 

@@ -5,7 +5,7 @@
 Without smoothing (κ → 0) the expected loss is least where q is the τ-quantile of x. The smoothing moves that point by
 less than κ, and the choice of κ by the spacing of the levels makes this harmless: at the midpoints between neighbouring
 levels every x is at least half a spacing away, so with κ of at most half a spacing the slope there is that of the loss
-without smoothing, the least lies within half a spacing of the right level, and rounding gives that level exactly.
+without smoothing, the minimum lies within half a spacing of the right level, and rounding gives that level exactly.
 `kappa` takes the largest such value, for the smoothest gradients.
 
 Reference: Dabney et al., Distributional Reinforcement Learning with Quantile Regression, 2018, equations 9 and 10,
@@ -28,7 +28,7 @@ def scaled(x: Tensor, levels: int) -> Tensor:
 
 
 def nearest_level(q: Tensor, levels: int) -> Tensor:
-    """The level nearest to a number on the scale of `scaled`, integers in [0, levels); −1 for what is no number.
+    """The level nearest to a number on the scale of `scaled`, integers in [0, levels); −1 for NaN.
 
     >>> nearest_level(torch.tensor([-7.0, -0.1, 0.9]), 4).tolist()
     [0, 1, 3]
@@ -50,7 +50,7 @@ def quantile_huber(x: Tensor, q: Tensor, tau: Tensor, kappa: float) -> Tensor:
     """The quantile-Huber loss of predicted quantiles, entry by entry.
 
     Args:
-        x: what came, on any scale.
+        x: what was observed, on any scale.
         q: predicted τ-quantiles of it.
         tau: in [0, 1].
         kappa: where the square ends, on the same scale, above 0.

@@ -32,7 +32,7 @@ class Softmax(nn.Module):
         """Integers in the place of probabilities: what an exact model has.
 
         Raises:
-            ModelError: this is none.
+            ModelError: this is not one.
         """
         raise ModelError("only an exact model has integer frequencies: make it exact with cr.exact(model)")
 
@@ -40,7 +40,7 @@ class Softmax(nn.Module):
         """log p of given events from their frequencies: of an exact model.
 
         Raises:
-            ModelError: this is none.
+            ModelError: this is not one.
         """
         return self.frequencies(table)
 

@@ -26,7 +26,7 @@ from chainrule.training.lock import holding
 from chainrule.training.step import kept_still
 
 CALIBRATION, PIECE = 16, 64
-"""A model of pictures of any size is made exact on so many pieces of its validation pictures, of at most that side."""
+"""A model of pictures of any size is calibrated on this many pieces of validation pictures, of at most this side."""
 
 
 def open_dataset(recipe: Recipe) -> data.Dataset:
@@ -187,7 +187,7 @@ def keep_scales(model: Any, folder: Path, dataset: data.Dataset) -> list[str]:
 
 
 def check_init(recipe: Recipe) -> None:
-    """See that the run that a recipe begins from is there.
+    """Check that the run that a recipe starts from exists.
 
     Raises:
         ModelError: it is not; the sentence says how to make it.

@@ -1,4 +1,4 @@
-"""What the channels of a pixel tell of each other: bits/dim with each channel predicted without the others."""
+"""What the channels of a pixel tell about each other: bits/dim with each channel predicted without the others."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ TOGETHER = 6400
 def independent_log_prob(model: Any, x: Tensor, context: Any = None) -> Tensor:
     """What `log_prob` would be if each channel were predicted without the others of its pixel.
 
-    Each channel's distribution given the earlier pixels is the marginal of the pixel's joint distribution. What is
-    lost beside `log_prob` is what the channels of a pixel tell of each other, their total correlation: so much, a
-    factorised model of the same features pays whatever its size.
+    Each channel's distribution given the earlier pixels is the marginal of the pixel's joint distribution. What is lost
+    against `log_prob` is what the channels of a pixel tell about each other, their total correlation: a factorised
+    model of the same features pays that much, whatever its size.
 
     Args:
         model: a PixelCNN-MADE or gated PixelCNN-MADE: a trunk with a MADE over the channels.

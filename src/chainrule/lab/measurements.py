@@ -88,7 +88,7 @@ def measure_gray(
     arrays: dict[str, np.ndarray],
     generator: torch.Generator,
 ) -> None:
-    """What the auxiliary gray image costs and what the colours given it, in bits for each entry; and colourings.
+    """What the auxiliary gray image costs, and what the colours cost given it, in bits for each entry; and colourings.
 
     The gray image is what the walk has beside the event's own channels: one more channel, after the last.
     """
@@ -113,5 +113,5 @@ def measure_gray(
 
 
 def small(x: np.ndarray, levels: int) -> np.ndarray:
-    """Levels as bytes, where they are."""
+    """Levels as bytes, where they fit."""
     return x.astype(np.uint8 if levels <= 256 else np.int32)

@@ -2,7 +2,7 @@
 
 A recipe is a value, not a script: `chainrule train NAME` runs it, and every field can be overridden on the command
 line. The presets: `quick` fits two CPU cores and a quarter of an hour for all of them together, `full` is the
-assignment's size and training. The table can be read without PyTorch; `get_recipe` makes of a line what can be run.
+assignment's size and training. The table can be read without PyTorch; `get_recipe` turns a line into what can be run.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def digits(title: str, model: str, quick: Values, full: Values) -> Line:
 
 
 def on_cpu(title: str, model: str, train: Values = CPU_IMAGES, init: str | None = None) -> Line:
-    """The assignment's size, as well trained as two CPU cores can in an hour or two; for every preset the same."""
+    """The assignment's size, trained as well as two CPU cores can in an hour or two; the same for every preset."""
     return Line(f"Part 3: {title}, on a CPU", "hopper-mnist", model, {}, train, None, 1000, init)
 
 

@@ -33,7 +33,7 @@ from chainrule.lab.provenance import command, device_name
 
 @contextlib.contextmanager
 def new_folder(out: Path) -> Iterator[None]:
-    """Take folders away again that were made within the block and are still empty, if the block fails."""
+    """If the block fails, remove the folders that were made within it and are still empty."""
     missing = [folder for folder in (out, *out.parents) if not folder.exists()]
     try:
         yield

@@ -38,7 +38,7 @@ class SplitBits:
     background_floor: float
     """What any model pays for the background: the entropy of a crop."""
     digit_floor: tuple[float, float] = DIGIT_BITS
-    """Between these, a digit's entropy is estimated to be."""
+    """A digit's entropy is estimated to lie between these."""
 
 
 def split_pixel_log_prob(model: ImageModel, x: Tensor, context: object = None) -> tuple[Tensor, Tensor]:

@@ -103,7 +103,7 @@ STUDIES: dict[str, Callable[[Preset], Iterable[Job]]] = {"parts": parts, "bonus"
 
 
 def seeds(recipes: Iterable[str], count: int = 3) -> Iterator[tuple[str, str, int]]:
-    """(name, recipe, seed) of so many seeds of each: the first is named like the recipe.
+    """(name, recipe, seed) for each recipe and several seeds: the first is named after the recipe.
 
     >>> list(seeds(["iqn"], 2))
     [('iqn', 'iqn', 0), ('iqn-1', 'iqn', 1)]

@@ -61,7 +61,7 @@ class AutoregressiveModel(EventModel):
     def config(self) -> dict[str, Any]:
         """The class's name and the arguments that made this model; with the weights, all there is to it.
 
-        And, where there are such: `pixel_values`, the bytes that pictures show its levels as if these are not
+        Where they exist, also: `pixel_values`, the bytes that show its levels in pictures if not
         v · 255 // (levels − 1); `scales`, the grids of its exact form; `exact`, if it is that form.
         """
         others: dict[str, Any] = {"pixel_values": self.pixel_values, "scales": self.scales}
@@ -94,11 +94,11 @@ class AutoregressiveModel(EventModel):
         return None
 
     def example_context(self, n: int) -> Any:
-        """A context for `n` events that stands for all there are, in turn; None for models without."""
+        """A context for `n` events that takes all there are in turn; None for models without one."""
         return None
 
     def rough_cost(self, x: Tensor) -> int | None:
-        """A number that is smaller the better predictions alone do on events (B, *shape); None without predictions."""
+        """A number that is smaller the better predictions alone fit events (B, *shape); None without predictions."""
         return None
 
     def _refuse_context(self, context: Any) -> None:
@@ -180,15 +180,15 @@ class AutoregressiveModel(EventModel):
         """Unnormalised log-probabilities of all levels of all entries.
 
         Args:
-            v: levels as floats, (B, *walk_shape): the one float entry, which receptive fields and Jacobians
-                differentiate.
+            v: levels as floats, (B, *walk_shape): the one float input, with respect to which receptive fields and
+                Jacobians differentiate.
 
         Returns:
             (B, *walk_shape, levels); as many levels as the site with most has, -inf where a level cannot be.
         """
 
     def _run_layers(self, v: Tensor, context: Any = None) -> None:
-        """Run every layer once, for who watches what enters them; arguments as for `_logits`."""
+        """Run every layer once, for whoever watches their inputs; arguments as for `_logits`."""
         self._logits(v, context)
 
     # ------------------------------------------------------------------------------------------------------- the walk

@@ -1,7 +1,7 @@
 """A walk over the fronts of pictures: many pixels at a step, and the same factorisation in raster order.
 
-The conditionals are those of the walk from pixel to pixel; only the order in which they are asked for is another: by
-fronts, in a front by channels, in a channel by rows, at a pixel by pictures.
+The conditionals are those of the walk from pixel to pixel; only the order in which they are asked for differs: by
+front, in a front by channel, in a channel by row, at a pixel by picture.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
     p(x) = ∏_i p(x_i | x_<i), as in PixelCNN; the features of pixel i come from
     a vertical stack over all rows above i, to both sides, and a horizontal stack over the pixels to the left of i,
-    with tanh(a) · σ(b) in the place of ReLU (equation 2 of the paper)
+    with tanh(a) · σ(b) in place of ReLU (equation 2 of the paper)
 
 A masked 3×3 convolution never reaches a wedge of pixels to the right above each pixel (Figure 1 of the paper), however
 many layers follow: the blind spot of `PixelCNN`. The vertical stack has none, since it sees no pixel of its own row and
@@ -10,7 +10,7 @@ may therefore look to the right.
 
 A class label c makes it p(x | c): it adds a bias of its own to every gate (equation 4 of the paper).
 
-Deviations from the paper: layer normalisation over the channels of a pixel in front of the convolutions; channels are
+Deviations from the paper: layer normalisation over the channels of a pixel before the convolutions; channels are
 tied by a MADE in `GatedPixelCNNMADE` rather than split by colour; the logits come from two 1×1 convolutions.
 
 Reference: van den Oord et al., Conditional Image Generation with PixelCNN Decoders, 2016,
@@ -31,7 +31,7 @@ class GatedPixelCNN(ImageModel):
             each in place of 2.5 · filters²: compare models of the same number of parameters, not of the same `filters`.
         blocks: gated blocks, each of which widens the receptive field by one pixel.
         classes: how many labels the model is conditional on; its `context` is then integers of shape (B,), in
-            [0, classes). With 0 there is no context. The weights of the same seed are the same but for the labels' own.
+            [0, classes). With 0 there is no context. The same seed gives the same weights, except for the labels' own.
 
     Raises:
         ModelError: as for `PixelCNN`.

@@ -32,7 +32,7 @@ from chainrule.nn import (
 )
 
 STRIP = 2**16
-"""Pixels of a picture of any size whose features are computed at a time, where no gradient is asked for."""
+"""Pixels of a picture of any size whose features are computed at once, where no gradient is asked for."""
 
 TRUNKS: dict[str, type[Trunk]] = {
     "masked": MaskedTrunk,
@@ -52,11 +52,11 @@ class ImageModel(AutoregressiveModel):
         head: "factorised", "made", "logistic" or "quantile": a name in `HEADS`.
         filters: channels of the residual stream; of each stack, in a gated trunk.
         blocks: residual blocks, each of which widens the receptive field by one pixel.
-        layer_norm: normalise over the channels of a pixel in front of every block.
+        layer_norm: normalise over the channels of a pixel before every block.
         classes: labels that a gated or attention trunk is conditional on, 0 for none; the `context` is then integers of
-            shape (B,) in [0, classes). Weights of the same seed are the same but for the labels' own.
-        components: of each pixel's mixture, for a head that is one, as the logistic; None for its default.
-        copies: components beside these that copy a neighbour each (`chainrule.heads.mixture`), where there is a
+            shape (B,) in [0, classes). The same seed gives the same weights, except for the labels' own.
+        components: of each pixel's mixture, for a mixture head such as the logistic; None for its default.
+        copies: further components, each of which copies a neighbour (`chainrule.heads.mixture`), where there is a
             prediction.
         embedding: cosines that τ is embedded in, for the quantile head; None for its default.
         encoding: how levels enter the network: "onehot" (also for codes without an order), "number", or "auto".
@@ -180,7 +180,7 @@ class ImageModel(AutoregressiveModel):
         return -self.head.loss(features.permute(0, 2, 3, 1), v).permute(0, 3, 1, 2)
 
     def _in_strips(self, y: Tensor, context: Any) -> Tensor:
-        """The same, of a few rows at a time, each with as many above it as its features know of: in bounded memory."""
+        """The same in bounded memory: a few rows at a time, with as many above them as their features know of."""
         height, width = y.shape[2:]
         rows = max(1, STRIP // width - self.trunk.reach)
         found = []
@@ -199,7 +199,7 @@ class ImageModel(AutoregressiveModel):
 
     @torch.no_grad()
     def rough_cost(self, x: Tensor) -> int | None:
-        """About the bits that least squares leave of pictures (B, C, H, W), in units of 2^-16; None without them."""
+        """Roughly the bits that least squares leave of pictures (B, C, H, W), in units of 2^-16; None without them."""
         if not isinstance(self.trunk, PredictingTrunk):
             return None
         return self.trunk.rough_cost(2 * x.to(self.device, torch.float64) - (self.levels - 1))

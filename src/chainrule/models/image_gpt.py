@@ -2,11 +2,11 @@
 
     p(x) = ∏_i ∏_c p(x_i^c | x_i^<c, φ(x_<i)),   φ by causal self-attention over all earlier pixels (`chainrule.nn`)
 
-No pixel is out of sight, however far away, and from the first block on; what a convolution gets for nothing, that
-neighbours matter, it has to learn. A step of a walk costs as many products with keys as there are earlier pixels.
+No pixel is out of sight, however far away, from the first block on. That neighbours matter, which a convolution gets
+for free, it has to learn. A step of a walk costs as many products with keys as there are earlier pixels.
 
 Deviations from the paper: one token is a pixel, whose channels a MADE (or another head) tells apart, not a colour of a
-palette; ReLU in the place of GELU, which has an exact form; learned vectors for rows and columns; the model is trained
+palette; ReLU in place of GELU, which has an exact form; learned vectors for rows and columns; the model is trained
 for its likelihood alone. A label is added in every block's second part.
 
 References: Chen et al., Generative Pretraining from Pixels, 2020, https://proceedings.mlr.press/v119/chen20s.html;
@@ -32,7 +32,7 @@ class ImageGPT(ImageModel):
         head: "made", "factorised", "logistic" or "quantile", as for `ImageModel`.
         filters: channels of the stream.
         blocks: of attention.
-        layer_norm: normalise in front of attention and of the layer behind it.
+        layer_norm: normalise before attention and before the layer after it.
         classes: labels that the model is conditional on, 0 for none.
         components: logistics in each pixel's mixture, for the logistic head.
 

@@ -3,12 +3,12 @@
     p(x) = ∏_i p(x_i | x_<i),   p(x_i | x_<i) = Σ_k π_k ∏_c p(x_i^c | k, x_i^<c, x_<i)
 
 The trunk of `PixelCNN`; from its features come, for each pixel, the weights of K components that the pixel's channels
-share, and for each channel and component a mean and a scale, and how the mean moves with the channels before
+share, and for each channel and component a mean and a scale, and how the mean moves with the earlier channels
 (`chainrule.heads.mixture`). A softmax knows nothing of 127 when it has learned 128; a logistic is smooth over the
 levels, and its size does not grow with their number.
 
 Deviations from the paper: PixelCNN's trunk, with residual blocks and a blind spot, not the paper's downsampling one;
-those of the head are on its own page.
+those of the head are listed in its own module.
 
 Reference: Salimans et al., PixelCNN++: Improving the PixelCNN with Discretized Logistic Mixture Likelihood and Other
 Modifications, 2017, https://arxiv.org/abs/1701.05517
@@ -27,7 +27,7 @@ class LogisticPixelCNN(ImageModel):
         components: logistics in each pixel's mixture.
         prediction: with more than 16 levels, how many kinds of least squares predict each pixel first, 0 to 2, from
             which the means start; None for 1.
-        copies: components beside these that copy a neighbour each, for drawings, where there is a prediction.
+        copies: further components, each of which copies a neighbour, for drawings, where there is a prediction.
 
     Raises:
         ModelError: there are no components, or more copies than neighbours; or as for `PixelCNN`.

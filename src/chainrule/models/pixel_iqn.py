@@ -8,8 +8,8 @@ bits/dim, no exact form and no compression.
 
 Deviations from the paper: the trunk is PixelCNN's rather than the gated one, so that a likelihood model of the same
 trunk stands beside it, and the width of the head is chosen so that a `PixelCNNMADE` of the same size has as many
-parameters; τ enters behind the trunk, by the cosine embedding and product of implicit quantile networks, and the
-Huber loss ends its square at half a spacing of the levels.
+parameters; τ enters behind the trunk, by the cosine embedding and product of implicit quantile networks, and the Huber
+loss turns linear at half a spacing of the levels.
 
 References:
     - Ostrovski et al., Autoregressive Quantile Networks for Generative Modeling, 2018, https://arxiv.org/abs/1806.05575

@@ -2,9 +2,9 @@
 
     p(x) = ∏_i ∏_c p(x_i^c | x_i^<c, φ(x_<i)),   φ by masked convolutions and causal self-attention (`chainrule.nn`)
 
-Deviations from the paper: those of the trunk (`chainrule.nn.snail_trunk`); a MADE over the channels of a pixel in the
-place of a mixture of logistics, unless another head is chosen. The names of its weights are PixelCNN-MADE's, so that
-it can begin from a trained one, and then begins as good as that.
+Deviations from the paper: those of the trunk (`chainrule.nn.snail_trunk`); a MADE over the channels of a pixel in place
+of a mixture of logistics, unless another head is chosen. Its weights have PixelCNN-MADE's names, so that it can start
+from a trained one, and then starts out as good.
 
 Reference: Chen et al., PixelSNAIL: An Improved Autoregressive Generative Model, 2018, https://arxiv.org/abs/1712.09763
 """
@@ -15,7 +15,7 @@ from chainrule.models.image import ImageModel
 
 
 class PixelSNAIL(ImageModel):
-    """PixelCNN with attention behind every fourth block but the last.
+    """PixelCNN with attention after every fourth block but the last.
 
     Args:
         shape: (C, H, W), of one size.
@@ -23,7 +23,7 @@ class PixelSNAIL(ImageModel):
         head: "made", "factorised", "logistic" or "quantile", as for `ImageModel`.
         filters: channels of the residual stream.
         blocks: residual blocks.
-        layer_norm: normalise over the channels of a pixel in front of every block and attention.
+        layer_norm: normalise over the channels of a pixel before every block and attention.
         components: logistics in each pixel's mixture, for the logistic head.
 
     Raises:

@@ -7,7 +7,7 @@ type A, `blocks` residual blocks of type-B convolutions (1×1, 3×3, 1×1), and 
 ReLU throughout: Table 1 of the paper.
 
 Deviations from the paper: channels are never split by colour, since each pixel's channels are independent here and are
-tied together by a MADE in `PixelCNNMADE`; layer normalisation over the channels of a pixel in front of every block; few
+tied together by a MADE in `PixelCNNMADE`; layer normalisation over the channels of a pixel before every block; few
 levels enter as one-hot vectors, many as one scaled number a channel. Masked 3×3 convolutions leave a blind spot to the
 right above each pixel (Figure 1 of the Gated PixelCNN paper), and so does this model.
 
@@ -27,7 +27,7 @@ class PixelCNN(ImageModel):
         levels: values of every channel, 0 … levels - 1.
         filters: channels of the residual stream; the 3×3 convolutions work on half of them.
         blocks: residual blocks, each of which widens the receptive field by one pixel.
-        layer_norm: normalise over the channels of a pixel in front of every block.
+        layer_norm: normalise over the channels of a pixel before every block.
 
     Raises:
         ModelError: the shape is no image's, or no such network can be made.

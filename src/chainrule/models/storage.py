@@ -48,9 +48,9 @@ class StoredModel(nn.Module):
     def save_pretrained(self, folder: str | Path) -> None:
         """Write model.safetensors and config.json into a folder that `cr.load` reads, each whole or not at all.
 
-        A model that was loaded from a run, or from a folder with a record, leaves that as well: a model card
+        A model that was loaded from a run, or from a folder with a record, writes that as well: a model card
         (README.md), the figures and settings of its training (training.json) and the picture of its samples, if there
-        is one. A model whose weights have changed since leaves none of them.
+        is one. A model whose weights have changed since writes none of these.
 
         Raises:
             DataError: the folder cannot be written.

@@ -1,4 +1,4 @@
-"""Masked layers, and trunks made of them. What sees neighbours has a pass over images and steps side by side."""
+"""Masked layers, and trunks made of them. Layers that see neighbours have both a pass over images and single steps."""
 
 from chainrule.nn.attention import AttentionBlock, AttentionLayer, CausalAttention
 from chainrule.nn.attention_trunk import AttentionTrunk

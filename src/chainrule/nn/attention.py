@@ -40,7 +40,7 @@ class CausalAttention(nn.Module):
 
 
 def unsound(q: Tensor) -> Tensor:
-    """Zero, or NaN where a query is not finite, of which PyTorch's attention makes zeros: (..., d) → (..., 1)."""
+    """Zero, or NaN where a query is not finite, which PyTorch's attention would make zero: (..., d) → (..., 1)."""
     return q.detach().sum(-1, keepdim=True) * 0.0
 
 
@@ -57,7 +57,7 @@ def fixed(size: tuple[int | None, ...]) -> tuple[int, int]:
     """The height and width of the images, whose rows and columns each have a learnt vector.
 
     Raises:
-        ModelError: they can be any.
+        ModelError: they are not fixed.
     """
     height, width = size
     if height is None or width is None:
@@ -66,12 +66,12 @@ def fixed(size: tuple[int | None, ...]) -> tuple[int, int]:
 
 
 def every_place(row: nn.Embedding, column: nn.Embedding) -> Tensor:
-    """What stands for each pixel's place, its row's vector and its column's, in raster order: (H · W, n)."""
+    """The vector of each pixel's place, the sum of its row's and its column's, in raster order: (H · W, n)."""
     return (row.weight[:, None] + column.weight).flatten(0, 1)
 
 
 class AttentionLayer(nn.Module):
-    """A look at all positions so far, from behind a layer norm; what it finds is to be added to the stream.
+    """Attention to all positions so far, after a layer norm; its output is to be added to the stream.
 
     Args:
         filters: channels of the stream.
@@ -79,7 +79,7 @@ class AttentionLayer(nn.Module):
         width: channels of all heads together; None for those of the stream.
         layer_norm: normalise first.
         size: height and width of images whose pixels are the positions, in raster order; queries, keys and values then
-            have a vector for each row and column of their own. None for positions that the stream itself knows.
+            each have vectors of their own for rows and columns. None if the stream itself knows the positions.
     """
 
     composes_exactly = True
@@ -144,12 +144,12 @@ class AttentionLayer(nn.Module):
 
 
 class AttentionBlock(nn.Module):
-    """Attention, then a layer for each position by itself, each added to the stream from behind a layer norm.
+    """Attention, then a layer at each position alone; both follow a layer norm and are added to the stream.
 
     Args:
         filters: channels of the stream.
         heads: of attention; they share the channels.
-        layer_norm: normalise in front of both parts.
+        layer_norm: normalise before both parts.
         depth: blocks in the stack; what a part adds starts smaller by its square root.
     """
 

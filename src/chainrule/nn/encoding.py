@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from chainrule.errors import ModelError
 
 ONE_HOT_UP_TO = 16
-"""Levels up to which each has an input of its own, unless told otherwise."""
+"""Up to this many levels, each has an input of its own, unless told otherwise."""
 
 ENCODINGS = ("auto", "onehot", "number")
 
@@ -71,9 +71,9 @@ def one_hot(v: Tensor, levels: int) -> Tensor:
 
 
 def levels_of(v: Tensor) -> Tensor | None:
-    """Levels given as floats, as integers; none if some lie between levels, or are differentiated, or on a GPU.
+    """Levels given as floats, as integers; None if some lie between levels, need a gradient, or are on a GPU.
 
-    There the question would cost more than interpolating does: the host would wait for the device to answer.
+    On a GPU the check would cost more than interpolating: the host would wait for the device to answer.
     """
     if v.requires_grad or v.device.type != "cpu":
         return None

@@ -1,4 +1,4 @@
-"""Wavefronts: all pixels of a picture that can be computed at a time, because what they need is known.
+"""Wavefronts: all pixels of a picture that can be computed at once, because what they need is known.
 
 A masked network whose first kernel has radius r = 3 knows all it needs for pixel (i, j) once the row above is done up
 to column j + r. So the pixels with equal t = j + 4i, a front, go together, and a picture of H × W takes W + 4 (H − 1)
@@ -53,7 +53,7 @@ class Fronts:
 class FrontCache:
     """What a masked convolution remembers during a walk over fronts: its input's last columns, skewed, in a ring.
 
-    It stands in the place of a `WindowCache`, with a front in the place of a column and its pixels in that of a batch.
+    It replaces a `WindowCache`, with a front in place of a column and its pixels in place of a batch.
 
     Args:
         conv: the layer; its matrix and bias are used, so that an exact layer's walk is exact.
@@ -70,10 +70,10 @@ class FrontCache:
         self.ring = torch.zeros(size, dtype=matrix.dtype, device=matrix.device)
 
     def next_row(self) -> None:
-        """Nothing: a front begins no row."""
+        """Do nothing: a front begins no row."""
 
     def write(self, x: Tensor, t: int) -> None:
-        """Remember the layer's input at the pixels of front t, (pixels · pictures, in); beside them lies nothing."""
+        """Remember the layer's input at the pixels of front t, (pixels · pictures, in); zeros lie around them."""
         first, end = self.fronts.rows(t)
         self.ring[:, t % self.columns] = 0
         pixels = x.view(end - first, self.fronts.pictures, x.shape[-1])

@@ -41,7 +41,7 @@ class GatedBlock(nn.Module):
     Args:
         filters: channels of each stack.
         kernel: odd side.
-        layer_norm: normalise over the channels of a pixel in front of both convolutions.
+        layer_norm: normalise over the channels of a pixel before both convolutions.
         depth: blocks in the stack; the last convolution starts smaller by its square root.
         gate: shared among blocks.
 

@@ -1,11 +1,11 @@
-"""Local least squares: each pixel is predicted as its neighbourhood would have been predicted best.
+"""Local least squares: each pixel is predicted with the weights that would have suited its neighbourhood best.
 
     w_i^c = argmin_w Σ_{s near i, s < i} ω_s (t_s^c − w · f_s^c)² + λ |w − w_0^c|²,      t = 2x − W − N
 
-f^c are neighbours of a pixel in channel c, and for each earlier channel its t and some of its neighbours; all but
-W − N are taken less W + N, so that a brighter picture has a prediction as much brighter. Samples s lie in cells of few
-columns; which these are, their weights ω and the neighbours `chainrule.nn.surroundings` says, of two kinds. All pixels
-of a cell share their w. What is left of an edge or a texture is then small even where no network has seen the like.
+f^c are neighbours of a pixel in channel c, and for each earlier channel its t and some of its neighbours; all but W − N
+are taken relative to W + N, so that the prediction of a brighter picture is brighter by as much. Samples s lie in cells
+of few columns; `chainrule.nn.surroundings` says which, with what weights ω, and which neighbours, in two kinds. All
+pixels of a cell share their w. What is left of an edge or texture is then small even if no network has seen the like.
 
 The same on every machine: samples are whole numbers, so that their sums are exact in float64 in any order; elimination
 takes single operations, which IEEE 754 rounds alike, in a fixed order; weights are then rounded to multiples of 2^-12,
@@ -26,7 +26,7 @@ from chainrule.nn import passes
 from chainrule.nn.surroundings import NEAR, Surroundings
 
 ALONE = ((0, -1), (-1, 0), (-1, -1), (-1, 1), (0, -2), (-2, 0), (-1, 2), (-1, -2), (-2, 1), (-2, -1))
-"""Rows and columns away of the neighbours that are predictions by themselves, besides the plane ¾ W + ¾ N − ½ NW."""
+"""Offsets (row, column) of the neighbours that are predictions by themselves, besides the plane ¾ W + ¾ N − ½ NW."""
 
 PREDICTIONS = 2 + len(ALONE)
 """Of every channel: by least squares, by the plane, by single neighbours."""
@@ -35,7 +35,7 @@ MOST_PREDICTED, MOST_LEVELS = 4, 256
 """Channels and levels that compiled code has room for, at most."""
 
 FARTHEST_RIGHT = max(column for _, column in ALONE)
-"""Columns that the predictions by single neighbours are away."""
+"""How many columns to the right the single neighbours reach."""
 
 WEIGHT_BITS, LARGEST_WEIGHT = 12, 4
 PREDICTION_BITS = 10
@@ -49,9 +49,9 @@ def shifted(x: Tensor, row: int, column: int) -> Tensor:
 
 
 class LocalLeastSquares(nn.Module):
-    """Predictions of every pixel, and how the first of each channel leans on the channels before. It has no parameters.
+    """Predictions of every pixel, and how the first of each channel depends on earlier channels. It has no parameters.
 
-    Its numbers of a pixel are predictions, all channels of a prediction side by side, and C (C − 1) / 2 slopes, of
+    Its numbers for a pixel are predictions, all channels of a prediction side by side, and C (C − 1) / 2 slopes, of
     channel 1 on 0, of 2 on 0, of 2 on 1, …. Predictions are that by least squares and, if `alone`, those by the plane
     and by single neighbours, `PREDICTIONS` in all.
 
@@ -117,7 +117,7 @@ class LocalLeastSquares(nn.Module):
     def variables_of(self, u: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
         """The variables of each pixel, and W + N of each channel.
 
-        In the place of W outside the picture comes N, of N comes W; other neighbours outside are worth nothing.
+        Outside the picture N replaces W, and W replaces N; other neighbours outside count for nothing.
 
         Args:
             u: (B, C, H, W), zeros outside the picture.
@@ -185,7 +185,7 @@ class LocalLeastSquares(nn.Module):
         return torch.cat([*found, *(slope.unsqueeze(1) for slope in slopes)], 1).float()
 
     def residuals(self, u: Tensor, numbers: Tensor) -> Tensor:
-        """What predictions leave of pixels (B, C, …) in half-bins, channels leaning on those before: float64, exact."""
+        """The residuals of pixels (B, C, …) in half-bins, each channel given those before: float64, exact."""
         predicted, slopes = (
             numbers[:, : self.channels].double(),
             numbers[:, self.predictions * self.channels :].double(),

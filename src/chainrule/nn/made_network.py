@@ -1,4 +1,4 @@
-"""The network of MADE: a multilayer perceptron whose masks leave each output the earlier inputs alone."""
+"""The network of MADE: a multilayer perceptron whose masks let each output see earlier inputs only."""
 
 from __future__ import annotations
 

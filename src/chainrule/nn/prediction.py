@@ -1,17 +1,17 @@
-"""A trunk behind predictions: what is left of each pixel is what the network models.
+"""A trunk that starts from predictions: the network models what they leave of each pixel.
 
     φ = relu(inner(x, s(e, 16)) + W · s(p_k − p_0, 4)),     s(d, a) = d / (a + |d|)
 
 e is what local least squares leave of each earlier pixel, in half-bins (`chainrule.nn.least_squares`): in its softsign
 the inner trunk sees differences of one level. The p_k are predictions of every channel of the pixel itself: that of
 least squares, then a plane through three neighbours, then ten neighbours by themselves. A second kind of least squares,
-with samples from farther away, can be one more prediction behind these, and its residuals more inputs. Where
+with samples from farther away, can give one more prediction after these, and its residuals more inputs. Where
 predictions agree, the pixel is likely to agree with them: so their spread enters the features φ.
 
-Behind the features follow the predictions, and the slopes of the first. The head mixes them with weights that the
-features choose (`chainrule.heads.mixture`). To know a neighbour to a precision of 1/256 is then no longer the network's
-task, nor to follow an edge. All this is computed from whole numbers, in float64, without rounding or with the same
-rounding everywhere: a float model and its exact form share it.
+The features are followed by the predictions, and the slopes of the first. The head mixes them with weights that the
+features choose (`chainrule.heads.mixture`). The network then no longer has to know a neighbour to a precision of 1/256,
+nor to follow an edge. All this is computed from whole numbers, in float64, without rounding or with the same rounding
+everywhere: a float model and its exact form share it.
 
 References: Weinberger et al., The LOCO-I Lossless Image Compression Algorithm, 2000, section III.A (prediction from
 neighbours, residuals as contexts), https://doi.org/10.1109/83.855427; Jia et al., Dynamic Filter Networks, 2016
@@ -37,7 +37,7 @@ SOFTNESS = 16.0
 """Half-bins at which a residual enters as ½: eight levels."""
 
 SPREAD_SOFTNESS = 4.0
-"""Half-bins at which a difference of predictions does."""
+"""Half-bins at which a difference of predictions enters as ½."""
 
 
 def softsign(difference: Tensor, softness: float = SOFTNESS) -> Tensor:
@@ -101,7 +101,7 @@ class PredictingTrunk(nn.Module):
         return (x.detach().double() * (self.levels - 1)).round()
 
     def inputs(self, x: Tensor, numbers: Sequence[Tensor], u: Tensor) -> Tensor:
-        """What the inner trunk reads: pixels, and their softened residuals behind each kind of least squares."""
+        """What the inner trunk reads: pixels, and their softened residuals from each kind of least squares."""
         residuals = [layer.residuals(u, found) for layer, found in zip(self.layers(), numbers, strict=True)]
         return torch.cat([x, *(softsign(residual).to(x.dtype) for residual in residuals)], 1)
 
@@ -136,9 +136,9 @@ class PredictingTrunk(nn.Module):
         return torch.cat([features, found], 1)  # in the wider of the types: predictions need more than bfloat16
 
     def rough_cost(self, u: Tensor) -> int:
-        """About the bits that first predictions leave of pixels in half-bins, as a whole number, the same everywhere.
+        """Roughly the bits that first predictions leave of pixels in half-bins, a whole number, the same everywhere.
 
-        It is Σ log₂(1 + |e|) of the residuals, on lines between the powers of two, in units of 2^-16.
+        It is Σ log₂(1 + |e|) of the residuals, interpolated between the powers of two, in units of 2^-16.
         """
         mantissas, exponents = torch.frexp(1 + self.squares.residuals(u, self.squares(u)).abs())
         return int(((exponents - 2 + 2 * mantissas) * 2.0**16).round().sum())

@@ -2,7 +2,7 @@
 
     h ← h + W attention(norm(h), row, column)    behind every fourth residual block but the last
 
-Convolutions see what is near and know what to make of it, attention sees whatever is earlier, also in a masked
+Convolutions see what is near and know what to make of it, attention sees whatever is earlier, even in a masked
 convolution's blind spot. The stream at a pixel knows the pixels before it alone, so a pixel's look may include itself.
 
 Deviations from the paper: masked residual blocks in the place of gated ones; attention is added to the stream; its keys

@@ -15,8 +15,8 @@ class RowConv2d(nn.Module):
     Args:
         in_channels, out_channels: as in `torch.nn.Conv2d`.
         kernel: the odd width; the kernel reaches kernel // 2 rows up.
-        include: whether the pixel's own row is seen too. It is not in the first layer, whose input are the pixels
-            themselves: its output at row i knows rows before i. All later layers may see their own row of that.
+        include: whether the pixel's own row is seen too. It is not in the first layer, whose input is the pixels
+            themselves: its output at row i knows rows before i. All later layers may see their own row of that output.
         one_hot: if the input is one-hot vectors side by side, their length; otherwise 0.
 
     >>> conv = RowConv2d(1, 1, 3, include=False)

@@ -3,8 +3,9 @@
 Two are in use, `NEAR` and `FAR`. A few samples follow an edge at once; many, over more neighbours, tell a texture from
 its noise. Neither is better everywhere, so a model may have both (`chainrule.nn.prediction`).
 
-All that a pixel needs is known in a walk by fronts, too (`chainrule.nn.fronts`): in the row k above the pixels left of
-4k columns after it. So cells d to the right of a pixel's own count from `cell` · (d + 1) / 4 rows above on.
+A walk by fronts (`chainrule.nn.fronts`) also knows all that a pixel needs: in the row k above, it knows the pixels less
+than 4k columns to the right. So cells d to the right of a pixel's own count only `cell` · (d + 1) / 4 or more rows
+above.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ class Surroundings:
     """Neighbours, a predictor's support; and the weights of samples, its training window."""
 
     others: tuple[tuple[int, int], ...]
-    """Rows and columns away of the neighbours beside W and N."""
+    """Offsets (row, column) of the neighbours besides W and N."""
     lent: int
     """How many of the neighbours that predict their own channel predict a later one, too."""
     cell: int
@@ -36,9 +37,9 @@ class Surroundings:
     ridge: int
     """λ, in half-bins squared."""
     doubling: tuple[int, ...] = ()
-    """Squared distances: samples up to each count twice as much as those beyond. Or, in the place of these,"""
+    """Squared distances: samples up to each count twice as much as those beyond."""
     columns: tuple[int, ...] = ()
-    """the weight of each column of cells, from the left to the right, the same in all of its rows."""
+    """In place of these, the weight of each column of cells, from left to right, the same in all of its rows."""
     running: int = 0
     """How many rows these are: the nearest that may be taken."""
 
@@ -49,7 +50,7 @@ class Surroundings:
 
     @property
     def up(self) -> int:
-        """Rows that neighbours are away: a sample has all of them inside the picture. So with `left` and `right`."""
+        """How many rows up neighbours reach: a sample has them all inside the picture. Likewise `left` and `right`."""
         return max(2, *(-row for row, _ in self.others))
 
     @property

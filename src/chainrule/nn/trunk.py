@@ -20,7 +20,7 @@ from chainrule.nn.fronts import Fronts
 from chainrule.nn.norm import ChannelLayerNorm
 
 KERNEL = 7
-"""Of a trunk's first layer."""
+"""Side of the kernel of a trunk's first layer."""
 
 
 class Trunk(nn.Module):
@@ -30,7 +30,7 @@ class Trunk(nn.Module):
         inputs: channels of an encoded pixel.
         filters: channels of the features.
         blocks: residual blocks.
-        layer_norm: normalise over the channels of a pixel in front of every block, and at the end.
+        layer_norm: normalise over the channels of a pixel before every block, and at the end.
         one_hot: length of the one-hot vectors that a pixel is encoded as; 0 if it is something else.
         size: height and width of the images, for a trunk that needs to know; None for any.
 

@@ -1,4 +1,4 @@
-"""The engines that can run a walk, and which of them runs this one.
+"""The engines that can run a walk, and the choice among them.
 
 "steps" takes a model's own steps, one site after the other, and runs everything. "naive" takes one full pass for every
 site, and is never taken unless asked for. Plug-ins register faster ones, which are asked first.

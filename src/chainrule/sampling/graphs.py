@@ -1,13 +1,13 @@
 """CUDA graphs: the steps of a walk over pixels, recorded in its second row and replayed in all later ones.
 
-A pixel of the full-size PixelCNN-MADE takes some 140 small kernels, each done by a GPU sooner than Python asks for the
-next. But every row asks for the same kernels on the same memory, since a walk's caches are written in place: only what
-stands there differs. So the first row is walked as ever, the steps of the second are recorded, a graph for each site,
-and from then on a step is one launch. A recorded walk is a walk like any other: whoever chooses the values, a random
-number or an entropy decoder, need not know of it.
+A pixel of the full-size PixelCNN-MADE takes some 140 small kernels, each finished by a GPU before Python asks for the
+next. But every row asks for the same kernels on the same memory, since a walk's caches are written in place: only the
+contents differ. So the first row is walked as usual, the steps of the second are recorded, a graph for each site, and
+from then on a step is one launch. A recorded walk is a walk like any other: whoever chooses the values, a random number
+or an entropy decoder, need not know of it.
 
-Which walks repeat they say themselves (`Walk.period`). A new model's first rows are walked both ways before its graphs
-are trusted.
+Walks say themselves whether they repeat (`Walk.period`). A new model's first rows are walked both ways before its
+graphs are trusted.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Recorder(Protocol):
         """The function's result, as if it were called; the memory that it leaves behind may be recorded later."""
 
     def record(self, function: Callable[[], T]) -> tuple[T, Replay]:
-        """Record what the function does, without doing it: where its result will lie, and what does it."""
+        """Record the function without running it; returns where its result will lie, and what replays it."""
 
 
 class CUDARecorder:

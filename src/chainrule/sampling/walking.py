@@ -1,8 +1,8 @@
 """The one loop: draw, complete and score an event entry by entry.
 
-At each site the walk gives the distribution of the next value, somebody chooses, the walk is told. Who chooses makes
-the difference: a random number (sampling), a known entry (completion), a given event (scoring), an entropy decoder.
-This file knows `chainrule.contract` and no model.
+At each site the walk gives the distribution of the next value, a chooser picks it, and the walk is told. The chooser
+makes the difference: a random number (sampling), a known entry (completion), a given event (scoring), an entropy
+decoder. This file knows `chainrule.contract` and no model.
 
 Randomness is the inverse CDF of one uniform per site, so that two walks that are given the same uniforms and the same
 distributions return the same event, however the distributions were computed.
@@ -229,11 +229,11 @@ def at(site: Site) -> Any:
 def evaluating(model: Model) -> Iterator[None]:
     """Without dropout, under the model's own arithmetic, on a GPU with convolutions in full precision; then restored.
 
-    On a GPU cuDNN rounds the inputs of float32 convolutions to eleven bits unless told otherwise, and products are
-    left as they are: a parallel pass would be further from the steps than the last digit.
+    On a GPU cuDNN rounds the inputs of float32 convolutions to eleven bits unless told otherwise, but not those of
+    matrix products: a parallel pass would differ from the steps in more than the last digit.
 
     Raises:
-        ModelError: a weight is not finite. What saturates, a gate or a ReLU, would hide it.
+        ModelError: a weight is not finite, which a saturating gate or a ReLU would hide.
     """
     found = [parameter.isfinite().all() for parameter in model.parameters()]
     if found and not bool(torch.stack(found).all()):

@@ -67,7 +67,7 @@ class Checkpoint:
 
 
 def misfit(found: Any, like: Any, name: str = "") -> str | None:
-    """The first place where a state is built otherwise than another one: keys, types, lengths, shapes; None if it fits.
+    """The first place where a state is built differently from another: keys, types, lengths, shapes; None if it fits.
 
     A list that ends in `...` stands for any number of such entries, and numbered entries may be missing, as an
     optimiser's are for parameters that never had a gradient.

@@ -72,7 +72,7 @@ def fit(
 
     Raises:
         ModelError: the model does not fit the data, the data cannot be drawn anew, the checkpoint is damaged or belongs
-            to other settings, the training diverges, or memory does not suffice.
+            to other settings, the training diverges, or memory runs out.
         DataError: the run that is resumed began with other events.
         ChainruleError: a checkpoint could not be written, or another run holds the folder. The last good checkpoint is
             kept, here and above.
@@ -180,7 +180,7 @@ class Run:
         return wanted and not (found and found[-1][0] == step)
 
     def note(self, reporter: Silent) -> None:
-        """Take down the losses of the last steps, the means over all processes."""
+        """Record the losses of the last steps, the means over all processes."""
         losses: list[float] = self.machine.accelerator.reduce(torch.stack(self.pending).float(), "mean").tolist()
         self.pending.clear()
         if self.model.loss_unit == "bits/dim":
@@ -196,7 +196,8 @@ class Run:
         """Measure the averaged weights on the validation set, and keep them if they are the best.
 
         Returns:
-            False if somebody wished to stop meanwhile: it is given up then, and comes first when the run is resumed.
+            False if a stop was requested meanwhile: the evaluation is given up, and comes first when the run is
+                resumed.
             Several processes measure to the end, since all must stop at one step.
         """
         step, history = self.training.done, self.history
@@ -219,7 +220,7 @@ class Run:
         return True
 
     def refuse_divergence(self, losses: list[float]) -> None:
-        """Stop where a loss is no number, or out of all proportion to the first."""
+        """Stop where a loss is not finite, or out of all proportion to the first."""
         first = self.history.train[0] if self.history.train else losses[0]
         for loss in losses:
             if not math.isfinite(loss):

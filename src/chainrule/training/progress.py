@@ -27,7 +27,7 @@ class Silent:
 
 
 class Lines(Silent):
-    """Plain lines on standard error, one an evaluation but not more than one in five seconds: for logs and pipes."""
+    """Plain lines on standard error, one per evaluation but at most one in five seconds: for logs and pipes."""
 
     def __init__(self, total: int, first: int, unit: str = "bits/dim") -> None:
         self.unit = unit

@@ -94,7 +94,7 @@ class Training:
         return total
 
     def forget_still(self) -> None:
-        """Leave the weights that stay as they are without a gradient, so that optimisers pass them over."""
+        """Drop the gradients of the weights that stay as they are, so that optimisers skip them."""
         for parameter in self.still:
             parameter.grad = None
 
@@ -104,7 +104,7 @@ class Training:
         return {"step": self.done, **states, "average": self.average.values}
 
     def example_state(self) -> dict[str, Any]:
-        """A state built as any that `load` takes. It is of use before `load` only: the optimiser begins with a step."""
+        """A state built like any that `load` takes. Call it only before `load`: it makes the optimiser take a step."""
         for group in self.optimizer.param_groups:
             group["lr"] = 0.0  # weights stay as they are
         for parameter in self.model.parameters():
@@ -125,7 +125,7 @@ def kept_still(model: AutoregressiveModel, config: TrainConfig) -> list[nn.Param
     """The weights that stay as they are.
 
     Raises:
-        ModelError: all would.
+        ModelError: none would be trained.
     """
     found = [parameter for name, parameter in model.named_parameters() if config.only not in name]
     if len(found) == len(list(model.parameters())):

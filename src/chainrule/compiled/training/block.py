@@ -15,9 +15,9 @@ from chainrule.compiled.training import layer_passes as layers
 from chainrule.compiled.training.layer_passes import call
 
 COLUMNS = 32
-"""The compiled products make so many channels at a time."""
+"""The compiled products compute this many channels at a time."""
 TAPS = [[1, 1, 1], [1, 1, 0]]
-"""Those of a 3×3 kernel of type B that are connected, down to the centre's row."""
+"""The connected taps of a 3×3 kernel of type B, down to the centre's row."""
 
 
 def fits(x: Tensor, half: int) -> bool:
@@ -60,7 +60,7 @@ def by_pytorch(x: Tensor, eps: float, parameters: Sequence[Tensor]) -> Tensor:
 
 
 class Block(torch.autograd.Function):
-    """The residual block; kept for the way back are its input and the outputs of the two narrow convolutions."""
+    """The residual block; kept for the backward pass are its input and the outputs of the two narrow convolutions."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, eps: float, *parameters: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Which layers' passes are taken over, and what they are asked before: whether the compiled code computes them.
+"""Which layers' passes are taken over, after a check that the compiled code computes them.
 
 Each function has the form that `chainrule.nn.passes` asks for: a layer and its inputs in, the output or None out.
 """
@@ -80,7 +80,7 @@ def squares(layer: LocalLeastSquares, u: Tensor) -> Tensor | None:
 
 
 def residual_block(layer: ResidualBlock, x: Tensor) -> Tensor | None:
-    """The whole block, unless one of its layers is not the usual one, or somebody looks on."""
+    """The whole block, unless one of its layers is not the usual one, or has hooks."""
     if layer.norm is None or not block.fits(x, layer.reduce.out_channels):
         return None
     convolutions, parameters = (layer.reduce, layer.spatial, layer.expand), list(layer.parameters())

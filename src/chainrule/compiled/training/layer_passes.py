@@ -1,6 +1,6 @@
 """What stands between convolutions as compiled code, for training on a CPU: one pass over memory each way.
 
-In mixed precision PyTorch casts to float32 in front of a layer norm and back behind it, and takes ReLU, tanh, σ and
+In mixed precision PyTorch casts to float32 before a layer norm and back after it, and takes ReLU, tanh, σ and
 their product one after the other. For networks of few filters these passes cost more than the convolutions.
 """
 
@@ -77,7 +77,7 @@ def relu_pad(x: Tensor, border: int) -> Tensor:
 def lookup_fits(v: Tensor, variables: int, levels: int, table: Tensor, plus: Tensor) -> bool:
     """Whether `lookup_relu` takes these: few rows, of which every thread keeps sums; all on a CPU.
 
-    Levels (..., D) that are none, and what would have to be broadcast to `plus`, (..., units), are left to PyTorch.
+    Values (..., D) that are no levels, and what would need broadcasting to `plus`, (..., units), are left to PyTorch.
     """
     return (
         plus.device.type == v.device.type == table.device.type == "cpu"
@@ -117,7 +117,7 @@ def shares(numbers: int) -> int:
 
 
 def call(name: str, *arguments: Any) -> None:
-    """A function of the compiled code; of a tensor it is given the address."""
+    """Call a function of the compiled code; a tensor is passed by its address."""
     getattr(library(), name)(*(a.data_ptr() if isinstance(a, Tensor) else a for a in arguments))
 
 
@@ -179,7 +179,7 @@ class Gate(torch.autograd.Function):
 
 
 class ReLUPad(torch.autograd.Function):
-    """ReLU inside a border; only what comes out is kept for the way back."""
+    """ReLU inside a border; only the output is kept for the backward pass."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, border: int) -> Tensor:
@@ -231,12 +231,12 @@ class Lookup(torch.autograd.Function):
 
 
 def by_pytorch(grad: Tensor) -> bool:
-    """On the way back: whether gradients are to be differentiated in turn, or to be taken of many outputs at once."""
+    """In the backward pass: whether gradients are differentiated in turn, or taken of many outputs at once."""
     return torch.is_grad_enabled() or transformed() or bool(torch._C._functorch.is_legacy_batchedtensor(grad))
 
 
 def gradients(plain: Callable[..., Tensor], inputs: list[Tensor], grad: Tensor) -> list[Tensor | None]:
-    """Of PyTorch's own operations `plain`, for each input that wants one."""
+    """Gradients of PyTorch's own operations `plain`, for each input that needs one."""
     again = torch.is_grad_enabled()
     with torch.enable_grad():
         wanted = [x for x in inputs if x.requires_grad]
@@ -262,7 +262,7 @@ def squares_fit(layer: Any, u: Tensor) -> bool:
 def squares(layer: Any, u: Tensor) -> Tensor:
     """The numbers of local least squares, float32: pixels in half-bins (B, C, H, W) → (B, numbers, H, W).
 
-    Those of a GPU are computed by the CPU as well, whose threads are done sooner than the many small kernels would be.
+    For pixels on a GPU, too, the CPU computes them: its threads finish sooner than the many small kernels would.
     """
     batch, channels, height, width = u.shape
     x = ((u.double() + (layer.levels - 1)) / 2).round().long().cpu().contiguous()

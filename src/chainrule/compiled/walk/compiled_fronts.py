@@ -23,7 +23,7 @@ BORDER = 3
 MOST_THREADS = 64
 
 PIXELS = 2**14
-"""That are done before Python may act on an interrupt."""
+"""Pixels that are done before Python can act on an interrupt."""
 
 
 class FrontSpace:

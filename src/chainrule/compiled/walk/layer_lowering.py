@@ -98,7 +98,7 @@ def normed(program: Program, norm: Any, stream: int, filters: int) -> int:
 
 
 def add_look(program: Program, look: AttentionLayer, stream: int) -> None:
-    """Add what a look at all pixels so far finds to the stream."""
+    """Add to the stream what attention to all pixels so far finds."""
     expect(look, (AttentionLayer,))
     attention = expect(look.attention, (CausalAttention, ExactCausalAttention))
     filters, width = look.project.in_channels, look.width

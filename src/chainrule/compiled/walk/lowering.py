@@ -111,13 +111,13 @@ def add_trunk(program: Program, model: ImageModel) -> int:
 
 
 def add_entry(program: Program, window: Window, layer: Any, pixels: Tensor) -> None:
-    """A layer reads the pixels, (levels, width), as they are encoded."""
+    """Let a layer read the pixels as they are encoded, (levels, width)."""
     grid = grid_of(layer)
     program.enter(window, pixels if grid is None else grid.quantise(pixels))
 
 
 def add_prediction(program: Program, trunk: PredictingTrunk) -> int:
-    """Add local least squares in front of a trunk; how many kinds."""
+    """Add local least squares before a trunk; returns how many kinds."""
     layers = [expect(layer, (LocalLeastSquares,)) for layer in trunk.layers()]
     if any(layer.levels > MOST_LEVELS or layer.channels > MOST_PREDICTED for layer in layers):
         raise Unknown("sums of products that outgrow 32 bits")

@@ -70,14 +70,14 @@ class Program:
 
     @contextmanager
     def passing(self) -> Iterator[None]:
-        """What is made room for in the block is not needed after it."""
+        """Room that is made in the block is not needed after it."""
         before = self.scratch
         yield
         self.scratch = before
 
     @contextmanager
     def rows_stage(self) -> Iterator[None]:
-        """What is added in the block is done at all pixels of a row before its first, and after the stages so far."""
+        """What is added in the block runs at all pixels of a row before its first step, after the stages so far."""
         self.record.stages += 1
         self.stage = self.record.stages
         with self.passing():

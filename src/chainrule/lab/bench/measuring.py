@@ -40,7 +40,7 @@ def peak_megabytes(device: torch.device | None = None) -> float:
 
 
 def memory_of(action: Callable[[], T]) -> tuple[float | None, T]:
-    """(memory, result) of an action: 10⁶ bytes by which the process grew at most; None where Linux is not there to say.
+    """(memory, result) of an action: the most by which the process grew, in 10⁶ bytes; None outside Linux.
 
     What the process had freed before, and kept for itself, is not counted.
     """

@@ -3,8 +3,8 @@
 Naive sampling takes one full pass over the whole batch for every site: 2352 passes for 28×28×3. (Much published code
 takes one for every pixel, and so draws the channels of a pixel as if they were independent.) All passes cost the same,
 so a dozen are timed, spread among the cached runs, and their median is multiplied. A pass is that of the usual code,
-the plain PixelCNN-MADE of reference.py with the same weights; how long our own takes is told beside it, and is the only
-one for models that the reference does not cover.
+the plain PixelCNN-MADE of reference.py with the same weights; our own is timed as well, and is the only one for models
+that the reference does not cover.
 """
 
 from __future__ import annotations

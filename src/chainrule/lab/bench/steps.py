@@ -30,7 +30,7 @@ EVENTS, CLASSES = 256, 10
 
 
 def image_recipes() -> list[str]:
-    """The recipes on hopper-mnist that share one training: those named after a processor have another."""
+    """The recipes on hopper-mnist that are trained alike: those named after a processor are not."""
     return [name for name in RECIPES if get_recipe(name).data == "hopper-mnist" and not name.endswith("-cpu")]
 
 
@@ -103,7 +103,7 @@ def bench_steps(
 
 
 def random_events(shape: tuple[int, int, int]) -> Dataset:
-    """Images of four levels with labels, as recipes on hopper-mnist expect them, of nothing."""
+    """Random images of four levels with labels, as recipes on hopper-mnist expect them."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randint(0, 4, (EVENTS, *shape), generator=generator, dtype=torch.uint8)
     labels = torch.randint(0, CLASSES, (EVENTS,), generator=generator)

@@ -1,8 +1,8 @@
 """The walk's C code for a browser: python -m chainrule.lab.demo.build_wasm
 
 It needs the compiler of `pip install ziglang`, which knows WebAssembly; what it makes is committed and ships with the
-package. There are no threads, and 128-bit vectors, which browsers have had since 2023. At its end the file names the
-sources that it was made of.
+package. The code uses no threads, but 128-bit vectors, which browsers have had since 2023. At its end the file names
+the sources that it was made from.
 """
 
 from __future__ import annotations

@@ -228,7 +228,7 @@ def read_settings(folder: Path) -> dict[str, Any]:
 
 
 def unique_keys(names: Iterable[tuple[str, str]]) -> list[str]:
-    """Keys of results.json from (recipe, folder name): the first run of a recipe is called like the recipe.
+    """Keys of results.json from (recipe, folder name): the first run of a recipe has the recipe's name.
 
     >>> unique_keys([("2d-mlp", "a"), ("2d-mlp", "b"), ("2d-mlp", "b"), ("2d-made", "b")])
     ['2d-mlp', '2d-mlp@b', '2d-mlp@b-2', '2d-made']

@@ -47,7 +47,7 @@ def show(value: Any, digits: int | None = 4) -> str:
 
 
 def of_runs(anchors: Mapping[Run, str], recipes: Collection[str]) -> list[Row]:
-    """One line a run of these recipes; where two would be called the same, the second names its folder too."""
+    """One line a run of these recipes; where two would have the same name, the second names its folder too."""
     rows: list[Row] = []
     for run, anchor in anchors.items():
         if run.recipe in recipes:
