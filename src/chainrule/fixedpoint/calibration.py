@@ -32,7 +32,7 @@ from chainrule.fixedpoint.grid import FINEST, Inputs, Part, worst_case
 from chainrule.models import AutoregressiveModel
 
 EVENTS, ENTRIES = 32, 75_000
-"""A model is calibrated on so many of its own samples: 32, more of small events for so many entries, fewer of large."""
+"""A model is calibrated on 32 of its own samples; more small ones, for about so many entries, or two large ones."""
 
 SAMPLE = (32, 32)
 """The size of those samples where the model takes any."""
