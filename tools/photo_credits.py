@@ -12,7 +12,7 @@ import sys
 from fnmatch import fnmatch
 from pathlib import Path
 
-from photos import TEST, VALIDATION, more_pictures, pictures
+from photos import TEST, VALIDATION, pictures
 
 WITH_PARAGRAPHS = ("mate-backgrounds", "lomiri-wallpapers-16.04")
 """Packages whose copyright files name every picture; a paragraph is `Files:`, `Copyright:`, `License:`."""
@@ -59,37 +59,6 @@ def credit(path: Path, rows: list[tuple[str, str, str, str]]) -> tuple[str, str,
     raise SystemExit(f"{path}: its author is not found")
 
 
-REPLACED = ("erase",)
-"""An activity of GCompris whose pictures are newer than its package's copyright file."""
-
-
-def credits_of_more(packages: Path) -> dict[tuple[str, str, str], list[str]]:
-    """The pictures of the packages that hold more than photographs, by package, authors and licence."""
-    paragraphs = (packages / "gcompris-qt-data/usr/share/doc/gcompris-qt-data/copyright").read_text().split("\n\n")
-    named = [
-        (Path(pattern), "; ".join(field(paragraph, "Copyright")), " ".join(field(paragraph, "License")[:1]))
-        for paragraph in paragraphs
-        for pattern in field(paragraph, "Files")
-        if pattern.startswith("src/activities/")
-    ]
-    found: dict[tuple[str, str, str], list[str]] = {}
-    for name, path in more_pictures(packages).items():
-        if name.startswith("palapeli-"):
-            about = path.with_suffix(".desktop").read_text()
-            author, licence = (re.search(rf"PluginInfo-{what}=(.*)", about)[1] for what in ("Author", "License"))  # type: ignore[index]
-            credit = ("palapeli-data", author, licence)
-        elif name.startswith("kphotoalbum-"):
-            credit = ("kphotoalbum", "Jesper K. Pedersen and others named in the package", "GPL-2+")
-        else:
-            activity = path.parent.name
-            credit = ("gcompris-qt-data", "GCompris Developers and others whom the package names", "GPL-3+")
-            for pattern, authors, licence in named:
-                if pattern.parts[2] == activity not in REPLACED and fnmatch(path.stem, pattern.stem):
-                    credit = ("gcompris-qt-data", authors, licence)
-        found.setdefault(credit, []).append(name)
-    return found
-
-
 def main(made: Path, packages: Path) -> None:
     """Print the table."""
     unpacked = packages / "unpacked"
@@ -105,11 +74,6 @@ def main(made: Path, packages: Path) -> None:
         )
         split = "validation" if name in VALIDATION else "test" if name in TEST else "training"
         print(f"| {name} | {split} | {authors} | {licence} | {package} |")
-    for (package, authors, licence), names in credits_of_more(packages).items():
-        authors = re.sub(r"\s*<[^>]*>|\b(19|20)\d\d(-\d+)?[,.]? |, 20\d\d$", "", authors)
-        print(
-            f"| {', '.join(name for name in names if name in taken)} | training | {authors} | {licence} | {package} |"
-        )
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
 """Make the set that the photograph models are trained on: python tools/photos.py DEST [PACKAGES [MODE]]
 
-Takes the pictures out of four Debian packages of wallpapers and the photographs out of three others (`apt-get download`
-fetches them into PACKAGES, a folder that may hold them already), one file a picture, the largest, and shrinks each by
-at least 2, which leaves no trace of how it was compressed. DEST then holds train/, validation/ and test/ with PNG
-files, RGB or, if MODE is L, gray: a training picture in two or three sizes, the others in one; all versions of a
-picture are in one split. Pictures to train and to validate on lie as an archive would lay them, as least squares
-predict them best; test pictures as they are. DEST/hashes.json lists the SHA-256 of every file.
+Takes the pictures out of four Debian packages of wallpapers (`apt-get download` fetches them into PACKAGES, a folder
+that may hold them already), one file a picture, the largest, and shrinks each by at least 2, which leaves no trace of
+how it was compressed. DEST then holds train/, validation/ and test/ with PNG files, RGB or, if MODE is L, gray: a
+training picture in three sizes, the others in one; all versions of a picture are in one split. Pictures to train and to
+validate on lie as an archive would lay them, as least squares predict them best; test pictures as they are.
+DEST/hashes.json lists the SHA-256 of every file.
 
 Authors and licences stand in the packages' own copyright files and in the model cards.
 """
@@ -21,38 +21,17 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from resources import files
 
 from chainrule.codec.orienting import predicted_best
 from chainrule.data.orientations import laid
 from chainrule.models import LogisticPixelCNN
 
 PACKAGES = ("plasma-workspace-wallpapers", "mate-backgrounds", "lomiri-wallpapers-16.04", "gnome-backgrounds")
-MORE = {
-    "gcompris-qt-data": "usr/share/gcompris-qt/rcc/*.rcc",
-    "kphotoalbum": "usr/share/kphotoalbum/demo/*.jpg",
-    "palapeli-data": "usr/share/palapeli/collection/*.jpg",
-}
-"""Packages that hold photographs among other things, and where; all are trained on."""
-
-ACTIVITIES = (
-    "erase",
-    "clickgame",
-    "explore_farm_animals",
-    "explore_monuments",
-    "explore_world_animals",
-    "explore_world_music",
-)
-"""Of GCompris, the activities whose WebP pictures are photographs."""
-
 SUFFIXES = {".jpg", ".png", ".webp"}
 VALIDATION = ("Kite", "Storm", "free_by_Peter_Nerlich", "FallenLeaf")
 TEST = ("Autumn", "Path", "Dune", "TwoWings", "life_by_Aitzol_Berasategi", "Bridge_by_Sander_Klootwijk")
 SIZES = ((384, Image.Resampling.LANCZOS), (320, Image.Resampling.BOX), (448, Image.Resampling.LANCZOS))
 """Short sides, and what shrinks to them; validation and test have the first."""
-
-FACTORS = ((0.5, Image.Resampling.LANCZOS), (0.4, Image.Resampling.BOX))
-"""How far pictures of MORE are shrunk, and further where the short side would be longer than the first of SIZES'."""
 
 
 def name_of(path: Path) -> str:
@@ -77,35 +56,6 @@ def pictures(folder: Path) -> dict[str, Path]:
     return found
 
 
-def more_pictures(packages: Path) -> dict[str, Path]:
-    """The photographs of MORE, by name; those that lie in resource files are written beside them."""
-    found: dict[str, Path] = {}
-    for package, pattern in MORE.items():
-        for path in sorted((packages / package).glob(pattern)):
-            if path.suffix == ".jpg":
-                found[f"{package.partition('-')[0]}-{path.stem}"] = path
-            elif path.stem in ACTIVITIES:
-                for inside, content in files(path):
-                    if inside.endswith(".webp"):
-                        to = path.with_suffix("") / Path(inside).name
-                        to.parent.mkdir(exist_ok=True)
-                        to.write_bytes(content)
-                        with Image.open(to) as opened:
-                            if min(opened.size) >= SIZES[0][0]:  # smaller ones are buttons and fish
-                                found[f"{path.stem}-{to.stem}"] = to
-    return found
-
-
-def versions(size: tuple[int, int], split: str, more: bool) -> list[tuple[int, float, Image.Resampling]]:
-    """Short side, factor and filter of every version of a picture that goes into the set."""
-    short = min(size)
-    if more:
-        shrunk = [(min(factor, factor * 2 * SIZES[0][0] / short), resampling) for factor, resampling in FACTORS]
-        return [(round(short * factor), factor, resampling) for factor, resampling in shrunk]
-    made = [(to, to / short, resampling) for to, resampling in (SIZES if split == "train" else SIZES[:1])]
-    return [version for version in made if version[1] <= 0.5]
-
-
 def as_archives_lay(picture: Image.Image) -> Image.Image:
     """A picture laid as it is coded: transposed, mirrored, or as it is."""
     channels = len(picture.getbands())
@@ -120,19 +70,20 @@ def as_archives_lay(picture: Image.Image) -> Image.Image:
 def main(dest: Path, packages: Path, mode: str) -> None:
     """Fetch, unpack, shrink."""
     packages.mkdir(parents=True, exist_ok=True)
-    for package in (*PACKAGES, *MORE):
+    for package in PACKAGES:
         if not list(packages.glob(f"{package}_*.deb")):
             subprocess.run(["apt-get", "download", package], cwd=packages, check=True)
         (archive,) = packages.glob(f"{package}_*.deb")
-        to = packages / ("unpacked" if package in PACKAGES else package)
-        subprocess.run(["dpkg-deb", "-x", str(archive), str(to)], check=True)
+        subprocess.run(["dpkg-deb", "-x", str(archive), str(packages / "unpacked")], check=True)
     hashes = {}
-    more = more_pictures(packages)
-    for name, path in sorted((pictures(packages / "unpacked") | more).items()):
+    for name, path in sorted(pictures(packages / "unpacked").items()):
         split = "validation" if name in VALIDATION else "test" if name in TEST else "train"
         with Image.open(path) as opened:
             picture = opened.convert("RGB").convert(mode)
-        for short, factor, resampling in versions(picture.size, split, name in more):
+        for short, resampling in SIZES if split == "train" else SIZES[:1]:
+            factor = short / min(picture.size)
+            if factor > 0.5:
+                continue
             small = picture.resize((round(picture.width * factor), round(picture.height * factor)), resampling)
             small = small if split == "test" else as_archives_lay(small)
             to = dest / split / f"{name}-{short}.png"
