@@ -162,6 +162,15 @@ def test_runs_of_one_recipe_keep_apart(tmp_path: Path) -> None:
     assert sum("2-D histogram of samples of MLP on distribution" in alt for alt in alts) == 1
 
 
+def test_the_run_whose_folder_has_the_recipes_name_needs_no_other(tmp_path: Path) -> None:
+    for name, figure in (("large", 4.25), ("2d-mlp", 4.5)):
+        write_run(tmp_path / name, "2d-mlp", validation_bits_per_dim=figure, test_bits_per_dim=figure)
+    build([tmp_path / "large", tmp_path / "2d-mlp"], tmp_path / "out")
+    text = page_of(tmp_path / "out").text()
+    assert "MLP one-hot vector large portrait-2d 4.2500" in text
+    assert "MLP one-hot vector portrait-2d 4.5000" in text
+
+
 def test_runs_trained_beforehand_are_labelled(tmp_path: Path) -> None:
     write_run(tmp_path / "quick", "pixelcnn-made", test_bits_per_dim=0.1666)
     write_run(tmp_path / "full", "pixelcnn-made", test_bits_per_dim=0.0888, steps=700)

@@ -47,16 +47,17 @@ def show(value: Any, digits: int | None = 4) -> str:
 
 
 def of_runs(anchors: Mapping[Run, str], recipes: Collection[str]) -> list[Row]:
-    """One line a run of these recipes; where two would have the same name, the second names its folder too."""
-    rows: list[Row] = []
-    for run, anchor in anchors.items():
+    """One line a run of these recipes; of those that would have the same name, all but one say their folder's, too."""
+    groups: dict[tuple[str, ...], list[Run]] = {}
+    for run in anchors:
         if run.recipe in recipes:
-            note = ENCODINGS.get(run.result.get("encoding", ""), "")
-            alike = [row for row in rows if (row.name, row.values["data"]) == (run.name, run.result["data"])]
-            if any(row.note == note for row in alike):
-                note = f"{note} {run.folder.name}".strip()
-            rows.append(Row(run.name, run.result, note, (), anchor, run))
-    return rows
+            encoding = ENCODINGS.get(run.result.get("encoding", ""), "")
+            groups.setdefault((run.name, encoding, run.result["data"]), []).append(run)
+    notes: dict[Run, str] = {}
+    for (_, encoding, _), alike in groups.items():
+        plain = next((run for run in alike if run.folder.name == run.result["recipe"]), alike[0])
+        notes |= {run: encoding if run is plain else f"{encoding} {run.folder.name}".strip() for run in alike}
+    return [Row(run.name, run.result, notes[run], (), anchor, run) for run, anchor in anchors.items() if run in notes]
 
 
 def facts(run: Run) -> dict[str, Any]:
