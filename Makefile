@@ -54,7 +54,7 @@ $(DOCS): $(STAMP)
 docs/notebooks/%.md: docs/notebooks/%.py $(DOCS)
 	@echo "==> running the notebook $<"
 	$(BIN)/python -m jupytext --quiet --to ipynb --output $(@:.md=.ipynb) $<
-	PYTHONWARNINGS=ignore:IProgress $(BIN)/python -m nbconvert --log-level WARN --execute \
+	OMP_WAIT_POLICY=passive PYTHONWARNINGS=ignore:IProgress $(BIN)/python -m nbconvert --log-level WARN --execute \
 		--KernelManager.transport=ipc --KernelManager.ip=$$(mktemp -d)/kernel --to markdown $(@:.md=.ipynb)
 	@rm $(@:.md=.ipynb)
 
