@@ -66,6 +66,16 @@ def test_a_clear_prediction_lays_a_large_picture(monkeypatch):
         assert len(asked) == questions
 
 
+def test_predictions_are_compared_on_more_than_likelihoods(monkeypatch):
+    """In all eight ways, on the middle of a large picture."""
+    seen = []
+    monkeypatch.setattr(LogisticPixelCNN, "rough_cost", lambda model, x: (x.numel() and seen.append(x.shape[2:])) or 1)
+    assert predicted_best(predicting(), torch.zeros(1, 1, 300, 100, dtype=torch.long)) == AS_IT_IS
+    assert {tuple(sorted(shape)) for shape in seen} == {(100, orienting.PREDICTED)}
+    assert len(seen) == ORIENTATIONS
+    assert orienting.PREDICTED > orienting.CODED
+
+
 def test_rough_costs_are_bits_on_lines_between_powers_of_two():
     model, x = predicting(), stairs(9, 11)
     u = 2.0 * x - 255
