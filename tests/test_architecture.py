@@ -33,6 +33,7 @@ TIERS = {
         "stopping",
         "masks",
         "metrics",
+        "unpacking",
         "data",
     ],
     1: ["nn", "heads", "sampling"],

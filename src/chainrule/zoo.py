@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import lzma
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -21,12 +20,13 @@ from chainrule.data.reading import opened, reading
 from chainrule.errors import ChainruleError, ModelError
 from chainrule.fixedpoint import exact
 from chainrule.models import REGISTRY
+from chainrule.unpacking import unxz
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 PACKED = WEIGHTS + ".xz"
 """What stands in for the weights of a shipped model, since a wheel has at most 4 MB."""
-MOST_UNPACKED, MOST_MEMORY = 2**27, 2**27
-"""Bytes that packed weights may have once unpacked, and bytes that unpacking may take."""
+MOST_UNPACKED = 2**27
+"""Bytes that packed weights may have once unpacked."""
 
 
 def load(name_or_folder: str | Path, device: str | torch.device = "cpu") -> Any:
@@ -70,23 +70,14 @@ def weights_in(path: Path) -> dict[str, Tensor]:
         with opened(path):  # see that it may be read, and is no pipe
             pass
     try:
-        return load_bytes(unpacked(path.read_bytes())) if path.name == PACKED else load_file(path)
-    except (SafetensorError, lzma.LZMAError, OSError) as error:
+        return load_bytes(unxz(path.read_bytes(), MOST_UNPACKED)) if path.name == PACKED else load_file(path)
+    except (SafetensorError, ValueError, OSError) as error:
         raise damaged(f"{path}", error) from None
 
 
 def stored_weights(folder: Path) -> bytes:
     """The bytes of a model's weights in the format of safetensors, whether they are packed or not."""
-    return unpacked((folder / PACKED).read_bytes()) if is_packed(folder) else (folder / WEIGHTS).read_bytes()
-
-
-def unpacked(stored: bytes) -> bytes:
-    """What an .xz file holds, within bounds of size and memory. Raises `lzma.LZMAError` for any other."""
-    unpacker = lzma.LZMADecompressor(lzma.FORMAT_XZ, MOST_MEMORY)
-    content = unpacker.decompress(stored, MOST_UNPACKED)
-    if not unpacker.eof or unpacker.unused_data:
-        raise lzma.LZMAError("it does not end where it should")
-    return content
+    return unxz((folder / PACKED).read_bytes(), MOST_UNPACKED) if is_packed(folder) else (folder / WEIGHTS).read_bytes()
 
 
 def is_packed(folder: Path) -> bool:

@@ -127,6 +127,11 @@ def test_every_truncation():
         assert "truncated" in said or "damaged" in said
 
 
+@pytest.mark.parametrize("content", [b"", b"hello\n", b"\x89PNG\r\n\x1a\n", b"a text that is longer than a prefix"])
+def test_what_is_no_archive(content):
+    assert "no .crz archive" in refused(content)
+
+
 def test_every_flipped_bit():
     for place in range(len(BLOB)):
         for bit in range(8):

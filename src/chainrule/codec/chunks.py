@@ -19,14 +19,13 @@ from chainrule.codec.picture_chunks import Mapper, Unpacked, decode_pictures
 from chainrule.codec.picture_coding import DAMAGED
 from chainrule.codec.picture_files import ARRAY, ARRAY_WITH_AXIS
 from chainrule.errors import CodecError
+from chainrule.unpacking import inflate, unxz
 
 Coded = tuple[int, bytes, bytes]
 """What `Writer.chunk` takes: a count, a SHA-256, a payload."""
 
 PLAIN, DEFLATED, XZ = range(3)
 """How a piece of a kept array is coded."""
-MOST_MEMORY = 2**27
-"""Bytes that unpacking xz may take: its presets up to 9 take less."""
 
 
 def encode_events(packing: Packing, place: int, x: np.ndarray) -> Coded:
@@ -104,17 +103,15 @@ def _piece(chunk: Chunk, size: int) -> bytes:
     coder, stored = chunk.payload[:1], chunk.payload[1:]
     try:
         if coder == bytes([XZ]):
-            unpacker = lzma.LZMADecompressor(lzma.FORMAT_XZ, MOST_MEMORY)
-            raw = unpacker.decompress(stored, size + 1)
-            whole = unpacker.eof and not unpacker.unused_data
+            raw = unxz(stored, size)
         elif coder == bytes([DEFLATED]):
-            inflater = zlib.decompressobj()
-            raw = inflater.decompress(stored, size + 1)
-            whole = inflater.eof and not inflater.unused_data
+            raw = inflate(stored, size)
+        elif coder == bytes([PLAIN]):
+            raw = stored
         else:
-            raw, whole = stored, coder == bytes([PLAIN])
-    except (lzma.LZMAError, zlib.error, EOFError):
+            raise ValueError
+    except ValueError:
         raise CodecError(DAMAGED) from None
-    if chunk.count != 1 or not whole or len(raw) != size or hashlib.sha256(raw).digest() != chunk.digest:
+    if chunk.count != 1 or len(raw) != size or hashlib.sha256(raw).digest() != chunk.digest:
         raise CodecError(DAMAGED)
     return raw

@@ -26,6 +26,7 @@ from chainrule.codec.members import (
     unpacked,
 )
 from chainrule.errors import CodecError
+from chainrule.unpacking import inflate
 
 MAGIC = b"\x89CRZ\r\n\x1a\n"
 VERSION = 2
@@ -59,18 +60,6 @@ def deflated(given: Any, usual: bytes) -> bytes:
     return packer.compress(text) + packer.flush()
 
 
-def inflated(stored: bytes, usual: bytes, most: int) -> bytes:
-    """The text that `deflated` made of JSON.
-
-    Raises:
-        zlib.error, Malformed: it is damaged, or longer than `most`.
-    """
-    inflater = zlib.decompressobj(-15, zdict=usual)
-    text = inflater.decompress(stored, most + 1)
-    require(inflater.eof and not inflater.unused_data and len(text) <= most)
-    return text
-
-
 def account_of(known: Known) -> bytes:
     """What a model's block says of it."""
     return deflated(asdict(known), USUAL_MODEL)
@@ -88,7 +77,7 @@ def unpack_header(stored: bytes) -> list[Member]:
         CodecError: no writer writes it, or it names files that may not be.
     """
     try:
-        text = inflated(stored, USUAL, MOST_HEADER)
+        text = inflate(stored, MOST_HEADER, USUAL)
         require(text.count(b'"') <= 2 * (MOST_NAMES + 32 * MOST_MEMBERS))
         bare = STRING.sub(b"", text)  # what is left are the brackets and commas that make lists and objects
         require(bare.count(b"{") + bare.count(b"[") <= 4 * MOST_MEMBERS + 8 and bare.count(b",") <= 2 * MOST_NAMES)
@@ -96,7 +85,7 @@ def unpack_header(stored: bytes) -> list[Member]:
         require(type(given) is list and len(given) <= MOST_MEMBERS)
         members = [unpacked(member) for member in given]
         unsafe = check(members)
-    except (zlib.error, ValueError, Malformed, RecursionError):
+    except (ValueError, Malformed, RecursionError):
         raise CodecError("the archive's header cannot be read: the file is damaged") from None
     if unsafe:
         raise CodecError(f"the archive holds files that may not be, {unsafe}: it is refused")
@@ -129,7 +118,7 @@ class Known:
             CodecError: no writer writes it.
         """
         try:
-            text = inflated(stored, USUAL_MODEL, MOST_SELF)
+            text = inflate(stored, MOST_SELF, USUAL_MODEL)
             require(text.count(b"[") == 1 and text.count(b"{") == 1)
             known: Known = built(cls, json.loads(text))
             sides = known.shape[1:] if known.shape[1:] != [None, None] else []
@@ -139,7 +128,7 @@ class Known:
             require(2 <= known.levels <= 2**16 and 0 <= known.arithmetic < 2**48)
             require(all(re.fullmatch(r"[0-9a-f]{64}", digest) for digest in (known.fingerprint, known.probe)))
             require(bool(re.fullmatch(r"[A-Za-z]\w{0,63}", known.model, re.ASCII)))
-        except (zlib.error, ValueError, Malformed, RecursionError):
+        except (ValueError, Malformed, RecursionError):
             raise CodecError("the archive's account of a model cannot be read: the file is damaged") from None
         return known
 
@@ -213,10 +202,11 @@ class Reader:
         self.stream = stream
         self.chunks = self.size = self.place = self.done = 0  # the member at hand, and how much of it there was
         self.models: list[tuple[Known, tuple[bytes, bytes] | None]] = []
-        prefix = self._read(PREFIX.size)
-        magic, version, length = PREFIX.unpack(prefix)
-        if magic != MAGIC:
+        magic = self._read_most(len(MAGIC))
+        if not magic or not MAGIC.startswith(magic):
             raise CodecError("this is no .crz archive, or its first bytes were damaged")
+        prefix = magic + self._read(PREFIX.size - len(magic))
+        _, version, length = PREFIX.unpack(prefix)
         if version != VERSION:
             raise CodecError(
                 f"the archive has format version {version}, this program reads {VERSION}: use the chainrule of its time"
@@ -228,15 +218,19 @@ class Reader:
         self.members = unpack_header(stored)
 
     def _read(self, length: int) -> bytes:
-        """Exactly so many bytes, piece by piece, so that a false length never makes us ask for memory."""
+        """Exactly so many bytes."""
+        found = self._read_most(length)
+        if len(found) < length:
+            raise CodecError("the archive is truncated: its end is missing")
+        return found
+
+    def _read_most(self, length: int) -> bytes:
+        """So many bytes, or all that are left; piece by piece, so that a false length never makes us ask for memory."""
         pieces, left = [], length
-        while left:
-            piece = self.stream.read(min(left, 2**20))
-            if not piece:
-                raise CodecError("the archive is truncated: its end is missing")
+        while left and (piece := self.stream.read(min(left, 2**20))):
             pieces.append(piece)
             left -= len(piece)
-        self.size += length
+        self.size += length - left
         return b"".join(pieces)
 
     def _check(self, *parts: bytes) -> bytes:

@@ -23,6 +23,7 @@ from chainrule.codec.picture_files import PictureFile
 from chainrule.codec.raster import CHANNELS, GRAY, GRAY_ALPHA, INDEX, RGBA, Raster, pack_rows, unpack_rows
 from chainrule.codec.values import Mapping, distinct, looked_up, stored_values, to_levels
 from chainrule.errors import CodecError
+from chainrule.unpacking import inflate
 
 BYTES, DEFLATED, PLAIN, ROWS, INTERLACED, WEBP = range(6)
 """Coders of a picture: the file's bytes, the same deflated; samples; PNG's rows, the same interlaced; VP8L strips."""
@@ -96,13 +97,12 @@ def content_of(coder: int, payload: bytes, size: int) -> bytes:
         CodecError: the payload is not that of such a file.
     """
     try:
-        inflater = zlib.decompressobj()
-        content = payload if coder == BYTES else inflater.decompress(payload, size + 1)
-        if len(content) == size and (coder == BYTES or (inflater.eof and not inflater.unused_data)):
-            return content
-    except zlib.error:
-        pass
-    raise CodecError(DAMAGED)
+        content = payload if coder == BYTES else inflate(payload, size)
+    except ValueError:
+        raise CodecError(DAMAGED) from None
+    if len(content) != size:
+        raise CodecError(DAMAGED)
+    return content
 
 
 # ----------------------------------------------------------------------------------------------------------------- WebP

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,6 +14,7 @@ from chainrule.codec.picture_files import FILE, FORMS
 from chainrule.codec.raster import Raster, beside_is_sound
 from chainrule.data.orientations import ORIENTATIONS
 from chainrule.errors import CodecError
+from chainrule.unpacking import inflate
 
 MOST_SAMPLES = 2**24
 """Samples and bytes of the pictures of a chunk; one picture may have more, if it is alone."""
@@ -74,10 +74,7 @@ def read_table(payload: bytes, count: int) -> tuple[list[Record], bytes, list[Ba
     """
     try:
         (length,), place = varints.take(payload, 1, 0)
-        inflater = zlib.decompressobj(-15)
-        table = inflater.decompress(payload[place : place + length], MOST_TABLE + 1)
-        if len(table) > MOST_TABLE or not inflater.eof or inflater.unused_data:
-            raise ValueError
+        table = inflate(payload[place : place + length], MOST_TABLE, b"")
         place += length
         forms, colors, coders = (table[k * count : (k + 1) * count] for k in range(3))
         numbers, at = varints.take(table, NUMBERS * count, 3 * count)
@@ -119,6 +116,6 @@ def read_table(payload: bytes, count: int) -> tuple[list[Record], bytes, list[Ba
                 raise ValueError
         if place != len(payload):
             raise ValueError
-    except (ValueError, IndexError, zlib.error, OverflowError):
+    except (ValueError, IndexError, OverflowError):
         raise CodecError(DAMAGED) from None
     return records, table, batches
