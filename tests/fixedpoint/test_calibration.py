@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import json
 
+import pytest
 import torch
 
 from chainrule import sampling
+from chainrule.errors import DataError
 from chainrule.fixedpoint import calibrate, exact, is_exact
 from chainrule.fixedpoint.conversion import exact_layers
 from chainrule.fixedpoint.grid import Inputs
@@ -24,6 +26,16 @@ def test_calibrated_on_given_events():
     assert json.loads(json.dumps(scales)) == scales
     assert calibrate(model) == calibrate(model)
     assert is_exact(exact(model, scales))
+
+
+@pytest.mark.parametrize(
+    "x", [torch.full((2, 3, 6, 8), 9.5), torch.full((2, 3, 6, 8), 4), torch.zeros(2, 3, 6, 7).long()]
+)
+def test_events_of_another_model_are_refused(x):
+    with pytest.raises(DataError):
+        calibrate(PixelCNNMADE((3, 6, 8), 4, 8, 1), x)
+    with pytest.raises(DataError, match="at least one"):
+        calibrate(PixelCNNMADE((3, 6, 8), 4, 8, 1), torch.zeros(0, 3, 6, 8, dtype=torch.long))
 
 
 def test_no_input_of_the_calibration_is_clamped(exact_case):

@@ -232,6 +232,13 @@ def test_what_is_too_large_is_refused():
         ExactLogisticMixture(LogisticMixture(1, 2, MOST_COMPONENTS + 1))
     with pytest.raises(ModelError, match=r"1,025 components have no exact form"):
         exact(LogisticPixelCNN((1, 1, 1), 2, 4, 0, components=MOST_COMPONENTS + 1))
+    for channels, levels, fine in ((2, 24_673, True), (2, 24_674, False), (4, 4096, True), (9, 4096, False)):
+        mixture = LogisticMixture(channels, levels, 2, predictions=12)
+        if fine:
+            ExactLogisticMixture(mixture)
+            continue
+        with pytest.raises(ModelError, match="have no exact form: use fewer levels, or prediction=0"):
+            ExactLogisticMixture(mixture)
     with pytest.raises(ModelError, match=r"65,537 levels are more"):
         exact(LogisticPixelCNN((1, 1, 1), 2**16 + 1, 4, 0, components=1))
 

@@ -139,6 +139,37 @@ def test_training_on_crops_and_resuming(tmp_path) -> None:
     assert replace(data, levels=19).shape == (2, None, None)
 
 
+def test_pictures_without_pixels_are_refused() -> None:
+    with pytest.raises(DataError, match="no pixels"):
+        Pictures([torch.zeros(1, 2, 3, dtype=torch.uint8), torch.zeros(1, 0, 5, dtype=torch.uint8)])
+    with pytest.raises(DataError, match="at least one pixel"):
+        build("masked", "made", 3).log_prob(torch.zeros(2, 2, 0, 3, dtype=torch.long))
+
+
+def test_crops_keep_their_labels() -> None:
+    """Where a picture is too small and another takes its place in a batch, that one's label comes with it."""
+    pictures = [torch.zeros(1, 9, 9, dtype=torch.uint8)] * 4 + [torch.ones(1, 3, 4, dtype=torch.uint8)] * 20
+    data, labels = Pictures(pictures), torch.tensor([0] * 4 + [1] * 20)
+    dataset = Dataset("two kinds", 2, data, data, data, labels={"train": labels})
+    model = ImageModel((1, None, None), 2, "gated", "made", filters=4, blocks=1, classes=2)
+    config = TrainConfig(steps=20, batch_size=8, crop=8, device="cpu")
+    training, sizes = Training(model, dataset, config, machine_for(config)), set()
+    for training.done in range(20):
+        x, context = training.batch()
+        assert context is not None
+        sizes.add(tuple(x.shape[2:]))
+        assert torch.equal(x[:, 0, 0, 0].long(), context)
+    assert sizes == {(8, 8), (3, 4)}
+
+
+@pytest.mark.parametrize("method", ["steps", "naive"])
+def test_scored_at_their_own_size(method) -> None:
+    model = build("masked", "made", 3)
+    x = torch.randint(3, (4, 2, 3, 5), generator=torch.Generator().manual_seed(0))
+    found = sampling.score(model, x, method=method)
+    torch.testing.assert_close(found.flatten(1).sum(1), model.log_prob(x), rtol=0, atol=1e-9)
+
+
 def test_crops_stay_inside() -> None:
     """Every crop is a piece of its picture, of the size that the first row settles."""
     pictures = Pictures([torch.arange(h * w).view(1, h, w).to(torch.int16) for h, w in ((5, 9), (3, 3), (40, 8))])

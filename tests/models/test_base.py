@@ -9,12 +9,15 @@ import numpy as np
 import pytest
 import torch
 
+from chainrule import sampling
 from chainrule.errors import DataError, ModelError
+from chainrule.fixedpoint import exact
 from chainrule.models import (
     MADE,
     ConditionalMLP,
     GrayscalePixelCNN,
     Histogram,
+    ImageGPT,
     ImageModel,
     LogisticPixelCNN,
     PixelCNN,
@@ -86,17 +89,46 @@ def test_what_is_no_array_is_refused(x):
         MADE((2,), 4, (8,)).log_prob(x)
 
 
-def test_lists_are_accepted():
-    """Nested lists of integers are events."""
+def test_lists_are_accepted(recwarn):
+    """Nested lists of integers are events; so are arrays that may not be written to."""
+    frozen = np.zeros((2, 2), np.int64)
+    frozen.setflags(write=False)
+    assert MADE((2,), 4, (8,)).log_prob(frozen).shape == (2,)
+    assert not recwarn
     assert MADE((2,), 4, (8,)).log_prob([[0, 3], [1, 1]]).shape == (2,)
 
 
 @of_each_class
 def test_an_empty_batch_has_no_likelihoods(model):
-    """No events, no numbers: not an error."""
-    assert model.log_prob(torch.zeros(0, *model.shape, dtype=torch.long)).shape == (0,)
+    """No events, no numbers: not an error; nor where they are walked over."""
+    x = torch.zeros(0, *model.shape, dtype=torch.long)
+    assert model.log_prob(x).shape == (0,)
     most = max(site.levels for site in model.sites())
-    assert model.log_pmf(torch.zeros(0, *model.shape, dtype=torch.long)).shape == (0, *model.walk_shape, most)
+    assert model.log_pmf(x).shape == (0, *model.walk_shape, most)
+    assert sampling.score(model, x).shape == (0, *model.walk_shape)
+    assert model.complete(x, torch.ones(model.shape, dtype=torch.bool)).shape == x.shape
+
+
+def test_an_empty_batch_of_exact_models_and_of_any_size():
+    """And of gray images that are to be coloured."""
+    torch.manual_seed(0)
+    model = exact(ImageGPT((1, 3, 3), 4, filters=8, blocks=1))
+    with torch.no_grad():
+        assert model.log_prob(torch.zeros(0, 1, 3, 3, dtype=torch.long)).shape == (0,)
+        wide = PixelCNN((1, None, None), 4, 6, 1)
+        assert wide.log_prob(torch.zeros(0, 1, 3, 3, dtype=torch.long)).shape == (0,)
+    gray = GrayscalePixelCNN((3, 3, 3), 4, 6, 1)
+    assert gray.colorize(torch.zeros(0, 3, 3, dtype=torch.long)).shape == (0, 3, 3, 3)
+
+
+@pytest.mark.parametrize(("shape", "levels"), [((1, 4.5, 4), 4), ((1, 4, 4), 2.7), ((1, 4, "4"), 4), (None, 4)])
+def test_sizes_that_are_no_whole_numbers(shape, levels):
+    """Refused, not cut off; NumPy's whole numbers are as good as Python's."""
+    with pytest.raises(ModelError, match="whole number"):
+        PixelCNN(shape, levels, 6, 1)
+    model = PixelCNN(tuple(np.array([1, 4, 4])), np.int64(3), 6, 1)
+    assert (model.shape, model.levels) == ((1, 4, 4), 3)
+    assert type(model.levels) is type(model.shape[1]) is int
 
 
 def test_the_three_views_agree(model):

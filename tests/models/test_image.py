@@ -40,6 +40,40 @@ def build(trunk, head, shape=(2, 5, 4), levels=3, filters=6, blocks=2, **options
     return randomised(model, std=1.0 if head == "quantile" else 0.3)  # so that its values differ
 
 
+@pytest.mark.parametrize("trunk", ["gated", "attention"])
+def test_labels_change_nothing_at_first(trunk):
+    """A model with labels begins as the one without, and has a gradient for each of them."""
+    torch.manual_seed(0)
+    plain = ImageModel((1, 4, 3), 3, trunk, "made", 6, 2)
+    torch.manual_seed(0)
+    model = ImageModel((1, 4, 3), 3, trunk, "made", 6, 2, classes=2)
+    x, labels = events(model, 5), torch.tensor([0, 1, 1, 0, 1])
+    assert torch.equal(model.log_prob(x, labels), plain.log_prob(x))
+    model.loss(x, labels).backward()
+    assert all(p.grad.count_nonzero() for name, p in model.named_parameters() if "context" in name)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"head": "made", "copies": 3}, "copies repeat"),
+        ({"head": "logistic", "levels": 4, "copies": 2}, "copies repeat"),
+        ({"head": "logistic", "encoding": "onehot", "copies": 2}, "copies repeat"),
+        ({"head": "logistic", "prediction": 0, "copies": 3}, "copies repeat"),
+        ({"head": "logistic", "prediction": 2, "levels": 4}, "enter as numbers"),
+        ({"head": "logistic", "prediction": 1.5}, "no 1.5 kinds"),
+        ({"head": "logistic", "prediction": 1, "copies": 11}, "use 0 to 10"),
+        ({"head": "logistic", "prediction": 2, "copies": 11}, "use 0 to 10"),
+        ({"head": "factorised", "prediction": 1}, "starts from no prediction"),
+    ],
+)
+def test_arguments_of_others_are_refused(options, said):
+    """Never left out in silence."""
+    options = {"levels": 256, "trunk": "masked"} | options
+    with pytest.raises(ModelError, match=said):
+        ImageModel((1, 4, 4), filters=4, blocks=1, **options)
+
+
 @pytest.mark.parametrize(("trunk", "head"), LIKELIHOODS)
 def test_probabilities_sum_to_one(trunk, head):
     model = build(trunk, head, (2, 2, 2), 2, 5, 1)

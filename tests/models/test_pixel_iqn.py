@@ -15,7 +15,7 @@ from chainrule.data import Dataset
 from chainrule.errors import ChainruleError, DataError, ModelError
 from chainrule.evaluation import receptive_field
 from chainrule.lab.recipes import get_recipe
-from chainrule.models import PixelCNNMADE, PixelIQN
+from chainrule.models import ImageGPT, PixelCNNMADE, PixelIQN
 from laws import chi_square_p, events, randomised, reachable_pixels, tiny_dataset
 
 SHAPES = [((1, 1, 1), 2, 4, 1), ((1, 2, 3), 2, 7, 2), ((3, 2, 2), 4, 6, 1), ((2, 4, 5), 3, 5, 2), ((2, 2, 1), 19, 6, 0)]
@@ -46,6 +46,51 @@ def test_sees_all_earlier_entries_and_no_other(model):
         (gradient,) = torch.autograd.grad(q[:, c, i, j].sum(), v, retain_graph=True, allow_unused=True)
         found = [] if gradient is None else gradient.abs().amax(0).nonzero().tolist()
         assert {tuple(index) for index in found} == expected
+
+
+class LastChannelFirst(PixelIQN):
+    """Another order of channels, as CONTRIBUTING has it."""
+
+    def with_auxiliaries(self, x):
+        return x.flip(1)
+
+    def without_auxiliaries(self, y):
+        return y.flip(1)
+
+    def known_sites(self, known):
+        return known.flip(1)
+
+
+def test_another_order_of_channels():
+    """Losses and quantiles are those of the plain model on flipped events."""
+    plain, other = (randomised(cls((3, 2, 3), 4, 6, 1, embedding=9)) for cls in (PixelIQN, LastChannelFirst))
+    x, tau = events(plain, 7), torch.rand(7, 3, 2, 3, generator=generator())
+    assert torch.equal(other.eval().loss(x), plain.eval().loss(x.flip(1)))
+    assert not torch.equal(other.loss(x), plain.loss(x))
+    for part in (0.3, tau, tau[0], tau[:, :, :1, :1]):
+        flipped = part.flip(-3) if isinstance(part, torch.Tensor) else part
+        assert torch.equal(other.quantiles(x, part), plain.quantiles(x.flip(1), flipped).flip(1))
+    assert torch.equal(other.sample(5, generator=generator()), plain.sample(5, generator=generator()).flip(1))
+
+
+def test_quantiles_of_a_sequence():
+    """A transformer over a sequence is trained on them, too."""
+    torch.manual_seed(0)
+    model = ImageGPT((5,), 10, "quantile", 8, 1)
+    x = model.sample(6, generator=generator())
+    assert model.quantiles(x, 0.5).shape == x.shape
+    model.loss(x).backward()
+    assert all(p.grad is not None for p in model.parameters())
+    history = cr.fit(model, tiny_dataset((5,), 10), steps=40, lr=0.01, batch_size=20, eval_every=1, quiet=True)
+    assert history.best_step > 1
+    assert history.best_bits < 0.9 * history.validation[0][1]
+
+
+def test_taus_of_another_shape(model):
+    with pytest.raises(DataError, match=r"`tau` has shape \(3, 17\)"):
+        model.quantiles(events(model, 2), torch.zeros(3, 17))
+    with pytest.raises(ModelError, match="predicts no quantiles"):
+        cr.PixelCNN((1, 2, 3), 4, 6, 1).quantiles(torch.zeros(1, 1, 2, 3, dtype=torch.long), 0.5)
 
 
 def test_cached_and_naive_walks_agree(model):

@@ -16,6 +16,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from chainrule.errors import DataError
 from chainrule.fixedpoint.arithmetic import LIMITS
 from chainrule.fixedpoint.conversion import (
     convert,
@@ -70,6 +71,7 @@ def calibrate(
 
     Raises:
         ModelError: the model has no exact form, or cannot be certified.
+        DataError: `x` holds no events of this model.
 
     Example:
         >>> import chainrule as cr
@@ -86,6 +88,9 @@ def calibrate(
             n = events_for(wide.dims)
             context = wide.example_context(n) if context is None else context
             x = wide.sample(n, context, generator=torch.Generator().manual_seed(0))
+        x = wide.checked(x)
+        if not len(x):
+            raise DataError("there are no events to calibrate with: give at least one")
         context = wide.example_context(len(x)) if context is None else context
         statistics = observe(wide, x, wide.checked_context(context, len(x)))
     layers: dict[str, Any] = {}

@@ -59,7 +59,7 @@ class ExactCausalAttention(CausalAttention):
         length = q.shape[-2]
         q, k, v = self.whole(q, k, v)
         found = torch.empty(q.shape, dtype=torch.float32, device=q.device)
-        rows = max(1, PASS // (length * q.shape[0] * q.shape[1]))
+        rows = max(1, PASS // max(1, length * q.shape[0] * q.shape[1]))
         for first in range(0, length, rows):
             end = min(first + rows, length)
             seen = torch.ones(end - first, end, dtype=torch.bool, device=q.device).tril_(first)

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from chainrule.fixedpoint.exact_layers import ExactProduct, gathered
-from chainrule.fixedpoint.exact_softmax import LOGIT_BITS, ONE, powers
+from chainrule.fixedpoint.exact_softmax import LOGIT_BITS, TABLE_ONE, powers
 from chainrule.fixedpoint.grid import Grids
 from chainrule.nn import Gate, LeftCache, LeftConv2d, RowCache, RowConv2d
 
@@ -28,7 +28,7 @@ def tanh_table() -> tuple[int, ...]:
     >>> table[0], table[2048] / 2**20, table[-1] == 2**20, len(table)
     (0, 0.7615938186645508, True, 15617)
     """
-    entries = (((ONE - e << (GATE_BITS + 1)) // (ONE + e) + 1) >> 1 for e in powers())
+    entries = (((TABLE_ONE - e << (GATE_BITS + 1)) // (TABLE_ONE + e) + 1) >> 1 for e in powers(LOGIT_BITS))
     return (*itertools.takewhile(lambda entry: entry < 1 << GATE_BITS, entries), 1 << GATE_BITS)
 
 

@@ -2,19 +2,28 @@
 
 All is int64. Lengths are multiples of 2^-10 half-bins, arguments of σ multiples of 2^-20, values of σ multiples of
 2^-32. σ is interpolated linearly in a table made by multiplying and dividing integers; the CDFs never fall, and their
-differences are the masses of the bins. No product outgrows 2^62.
+differences are the masses of the bins. No sum of products outgrows 2^63.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from chainrule.errors import ModelError
-from chainrule.fixedpoint.exact_softmax import LARGEST, LOGIT_BITS, TOTAL_BITS, WEIGHT_BITS, exp_table
+from chainrule.fixedpoint.exact_softmax import (
+    LARGEST,
+    LOGIT_BITS,
+    TABLE_ONE,
+    TOTAL_BITS,
+    WEIGHT_BITS,
+    exp_table,
+    powers,
+)
 from chainrule.heads.mixture import FARTHEST, FLATTEST, SHARPEST, LogisticMixture, Mixture, half_bins, offset
 
 REACH, STEP_BITS = 23, 7
@@ -34,6 +43,9 @@ SCALED_BITS = 40
 
 MOST_COMPONENTS = 2**10
 
+STEEPEST = 5
+"""What a coefficient of an earlier channel's residual may come to: a slope of least squares, and tanh."""
+
 ONE, EDGE = 1 << VALUE_BITS, REACH << ARGUMENT_BITS
 
 
@@ -41,21 +53,12 @@ ONE, EDGE = 1 << VALUE_BITS, REACH << ARGUMENT_BITS
 def sigmoid_table() -> tuple[int, ...]:
     """⌊2^32 · σ(i / 2^7) + ½⌋ for i = −23 · 2^7 … 23 · 2^7; the same on every machine.
 
-    exp(−2^-7) comes from its Taylor series in integers of 192 bits, its powers from multiplying by it.
-
     >>> table = sigmoid_table()
     >>> len(table), table[0], table[2944], table[-1]
     (5889, 0, 2147483648, 4294967296)
     """
-    one = 1 << 192
-    ratio, term = 0, one
-    for k in range(1, 64):
-        ratio += term
-        term = -term // (k << STEP_BITS)
-    falling, power = [], one
-    for _ in range((REACH << STEP_BITS) + 1):
-        falling.append(((power << (VALUE_BITS + 1)) // (one + power) + 1) >> 1)
-        power = power * ratio >> 192
+    wanted = itertools.islice(powers(STEP_BITS), (REACH << STEP_BITS) + 1)
+    falling = [((power << (VALUE_BITS + 1)) // (TABLE_ONE + power) + 1) >> 1 for power in wanted]
     return tuple(falling[:0:-1]) + tuple((1 << VALUE_BITS) - value for value in falling)
 
 
@@ -91,6 +94,12 @@ class ExactLogisticMixture(LogisticMixture):
     def __init__(self, mixture: LogisticMixture) -> None:
         if mixture.components > MOST_COMPONENTS:
             raise ModelError(f"{mixture.components:,} components have no exact form: use at most {MOST_COMPONENTS:,}")
+        farthest = (FARTHEST + 1) * (mixture.levels - 1) << LENGTH_BITS  # a residual
+        if mixture.predictions and (mixture.channels - 1) * (STEEPEST * farthest << VALUE_BITS) >= 2**63:
+            raise ModelError(
+                f"predictions of {mixture.channels} channels of {mixture.levels:,} levels have no exact form: "
+                "use fewer levels, or prediction=0"
+            )
         super().__init__(mixture.channels, mixture.levels, mixture.components, mixture.predictions, mixture.copies)
         self.register_buffer("table", torch.tensor([*exp_table(), 0]), persistent=False)
         self.register_buffer("sigmoids", torch.tensor(sigmoid_table()), persistent=False)
@@ -122,7 +131,7 @@ class ExactLogisticMixture(LogisticMixture):
         return mixed.clamp_(-farthest, farthest)
 
     def copied(self, predictions: Tensor) -> Tensor:
-        """Neighbours, which are whole half-bins, though a grid on the way may have moved them by less than one."""
+        """Neighbours: whole half-bins, but outside the picture, where the first prediction stands for one; rounded."""
         return super().copied(predictions).round().long() << LENGTH_BITS
 
     def sigmoid(self, z: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 
@@ -34,20 +35,20 @@ LARGEST = 2**24
 MOST_LEVELS = 2**16
 
 
-ONE = 1 << 192
+TABLE_ONE = 1 << 192
 """The number 1 where tables are made: in units of 2^-192."""
 
 
-def powers() -> Iterator[int]:
-    """exp(−d / 2^10) for d = 0, 1, … without end, in units of 2^-192; the same on every machine.
+def powers(bits: int) -> Iterator[int]:
+    """exp(−d / 2^bits) for d = 0, 1, … without end, in units of 2^-192; the same on every machine.
 
-    exp(−2^-10) comes from its Taylor series in integers, the rest from multiplying by it.
+    exp(−2^-bits) comes from its Taylor series in integers, the rest from multiplying by it.
     """
-    ratio, term = 0, ONE
+    ratio, term = 0, TABLE_ONE
     for k in range(1, 64):
         ratio += term
-        term = -term // (k << LOGIT_BITS)
-    value = ONE
+        term = -term // (k << bits)
+    value = TABLE_ONE
     while True:
         yield value
         value = value * ratio >> 192
@@ -62,7 +63,7 @@ def exp_table() -> tuple[int, ...]:
     (True, 790015084, 22714)
     """
     half = 1 << (192 - WEIGHT_BITS - 1)
-    entries = ((value + half) >> (192 - WEIGHT_BITS) for value in powers())
+    entries = ((value + half) >> (192 - WEIGHT_BITS) for value in powers(LOGIT_BITS))
     return tuple(itertools.takewhile(bool, entries))
 
 
@@ -127,7 +128,7 @@ class ExactSoftmax(Softmax):
         Returns:
             Nats, float64, (B, *walk_shape).
         """
-        places = torch.arange(y[0].numel()).view(y.shape[1:])
+        places = torch.arange(math.prod(y.shape[1:])).view(y.shape[1:])
         order = torch.stack([places[site.index] for site in sites]).to(y.device)
         symbols = y.flatten(1)[:, order].T.long()
         found = table.to(y.device).gather(-1, symbols[..., None])[..., 0].double().mul_(2.0**-TOTAL_BITS).log_()

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from chainrule import sampling
 from chainrule.fixedpoint.exact_model import exact
-from chainrule.models import AutoregressiveModel
+from chainrule.models import AutoregressiveModel, ImageModel
 from chainrule.models.front_walk import front_order
 
 PASS_ENTRIES, PASS_EVENTS = 2**22, 64
@@ -87,25 +87,37 @@ def edges(model: AutoregressiveModel, x: Tensor, context: Any = None, *, fronts:
 
 
 def edges_by_passes(model: AutoregressiveModel, y: Tensor, context: Any = None) -> Tensor:
-    """The same by parallel passes in the order of the walk; large pictures take a few rows at a time."""
-    mixture = getattr(getattr(model, "head", None), "mixture", None)
-    model_: Any = model
-    if mixture is None and not model_.coded_by_fronts:
+    """The same by parallel passes in the order of the walk, in bounded memory.
+
+    They take a few events at a time, and of a large picture a few rows, with as many above them as features know of.
+    """
+    if not isinstance(model, ImageModel) or (model.head.tabulates and not model.coded_by_fronts):
         return edges_of(y.cpu().flatten(1)[:, order_of(model)].T, by_passes(model, y, context))
-    (height, width), reach, parts = y.shape[2:], model_.trunk.reach, []
-    most = PASS_PIXELS if mixture is not None else PASS_ENTRIES // y.shape[1] // model.levels
-    rows = max(1, most // (width * max(len(y), 1)) - reach)
-    for top in range(0, height, rows):
-        begin = max(0, top - reach)
-        v = model_._float(y[:, :, begin : top + rows])
-        if mixture is None:
-            table = model.softmax.frequencies(model_._logits(v, context)[:, :, top - begin :])
-            found = edges_of(y[:, :, top : top + rows], table).permute(0, 2, 3, 1, 4)
-        else:
-            numbers = model_.head._numbers(model_.features(v, context))[:, top - begin :]
-            found = mixture.edges(numbers, v.permute(0, 2, 3, 1)[:, top - begin :])
-        parts.append(found.to(torch.int32).flatten(1, 3).transpose(0, 1).cpu())
-    return torch.cat(parts)
+    (height, width), reach = y.shape[2:], int(model.trunk.reach)
+    most = max(1, PASS_ENTRIES // y.shape[1] // model.levels) if model.head.tabulates else PASS_PIXELS
+    events = max(1, most // (height * width))
+    rows = height if events > 1 or reach >= height else max(1, most // width - reach)
+    found = []
+    for first in range(0, len(y), events):
+        given = None if context is None else context[first : first + events]
+        strips = []
+        for top in range(0, height, rows):
+            begin = max(0, top - reach)
+            strip = y[first : first + events, :, begin : top + rows]
+            strips.append(_edges_of_rows(model, strip, given, top - begin).to(torch.int32).cpu())
+        found.append(torch.cat(strips, 1).flatten(1, 3).transpose(0, 1))
+    return torch.cat(found, 1) if found else torch.empty(height * width * y.shape[1], 0, 2, dtype=torch.int32)
+
+
+def _edges_of_rows(model: ImageModel, y: Tensor, context: Any, skipped: int) -> Tensor:
+    """(B, H − skipped, W, C, 2) of all rows but the first, which others know of."""
+    v = model._float(y)
+    if model.head.tabulates:
+        table = model.softmax.frequencies(model._logits(v, context)[:, :, skipped:])
+        return edges_of(y[:, :, skipped:], table).permute(0, 2, 3, 1, 4)
+    features = model.features(v, context)[:, skipped:]
+    found: Tensor = model.head.edges(features, v.permute(0, 2, 3, 1)[:, skipped:])
+    return found
 
 
 def edges_of(symbols: Tensor, frequencies: Tensor) -> Tensor:

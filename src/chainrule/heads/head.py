@@ -14,6 +14,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from chainrule.contract import InverseCDF
+from chainrule.errors import ModelError
 from chainrule.heads.softmax import Softmax
 from chainrule.nn import LevelEncoding, MaskedConv2d
 
@@ -31,6 +32,8 @@ class Head(nn.Module):
     loss_unit = "bits/dim"
     independent_channels = False
     """Whether the channels of a pixel are independent of each other, given the earlier pixels."""
+    tabulates = True
+    """Whether its exact form gives the frequencies of all levels at once; one that does not has `edges`."""
     composes_exactly = False
     """Whether it computes only layers with an exact form, sums and ReLUs; each class has to say so itself."""
 
@@ -70,6 +73,29 @@ class Head(nn.Module):
     @abstractmethod
     def observe(self, state: Any, value: Tensor) -> Any:
         """The state once the channel at hand took `value`, integers (B,)."""
+
+    def edges(self, features: Tensor, v: Tensor) -> Tensor:
+        """Where the levels of whole pixels lie in the conditionals of an exact model, without a table of all levels.
+
+        Args:
+            features: (..., filters).
+            v: levels, (..., C).
+
+        Returns:
+            int64 (..., C, 2): the sum of the frequencies of all lower levels, and that of the level itself.
+
+        Raises:
+            ModelError: the model is not exact, or the head tabulates.
+        """
+        raise ModelError(f"a {type(self).__name__} tabulates: take its frequencies")
+
+    def quantiles(self, h: Tensor, tau: Tensor) -> Tensor:
+        """The τ-quantiles, (..., C) on the scale of [-1, 1], of what `forward` gave, for a `tau` that broadcasts.
+
+        Raises:
+            ModelError: this head predicts none.
+        """
+        raise ModelError(f"a {type(self).__name__} predicts no quantiles: use a quantile head")
 
     def run_layers(self, features: Tensor, v: Tensor) -> None:
         """Run every layer once, for whoever watches their inputs; less than `forward` where much follows the last."""

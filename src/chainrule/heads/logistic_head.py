@@ -20,6 +20,7 @@ from chainrule.errors import ModelError
 from chainrule.heads.head import Head, output_layer
 from chainrule.heads.mixture import COPIED, SHARPEST, LogisticMixture, MixtureWalk, offset
 from chainrule.nn import LevelEncoding
+from chainrule.nn.least_squares import PREDICTIONS
 
 COPY = 0.25
 """How wide copies are at first, in half-bins: all but 4 % of a copy lies on one level."""
@@ -38,6 +39,7 @@ class LogisticHead(Head):
     """
 
     composes_exactly = True
+    tabulates = False
 
     def __init__(
         self,
@@ -52,8 +54,9 @@ class LogisticHead(Head):
         super().__init__(channels, levels, filters, encoding)
         if components < 1:
             raise ModelError(f"a mixture of {components} logistics is none: use at least 1 component")
-        if not 0 <= copies <= max(predictions - COPIED, 0):
-            raise ModelError(f"{copies} copies need as many neighbours: use 0 to {max(predictions - COPIED, 0)}")
+        neighbours = max(min(predictions, PREDICTIONS) - COPIED, 0)  # a second kind of least squares comes after them
+        if not 0 <= copies <= neighbours:
+            raise ModelError(f"{copies} copies need as many neighbours: use 0 to {neighbours}")
         self.mixture = LogisticMixture(channels, levels, int(components) + copies, predictions, int(copies))
         self.output = output_layer(filters, self.mixture.numbers)
         _, means, sharpness, _, choices = self.output.bias.data.split(self.mixture.sizes())
@@ -85,6 +88,10 @@ class LogisticHead(Head):
 
     def observe(self, state: MixtureWalk, value: Tensor) -> MixtureWalk:
         return self.mixture.observe(state, value)
+
+    def edges(self, features: Tensor, v: Tensor) -> Tensor:
+        found: Tensor = self.mixture.edges(self._numbers(features), v)  # type: ignore[operator]  # an exact one has it
+        return found
 
     def run_layers(self, features: Tensor, v: Tensor) -> None:
         self._numbers(features)

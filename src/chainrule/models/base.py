@@ -69,7 +69,8 @@ class AutoregressiveModel(EventModel):
         return super().config | found | ({"exact": True} if self.softmax.exact else {})
 
     def outer_layers(self) -> Sequence[nn.Module]:
-        """The layers that read the event or a context, or give logits."""
+        """The layers that an optimiser should not treat as hidden: those of a trunk that read pixels or a context, and
+        those that give logits. A MADE head's, which reads channels, and a MADE's or an MLP's first count as hidden."""
         return ()
 
     def hidden_parameters(self) -> list[nn.Parameter]:

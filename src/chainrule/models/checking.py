@@ -24,6 +24,8 @@ def events(x: Any, shape: tuple[int | None, ...], levels: int) -> Tensor:
     if x.ndim != len(shape) + 1 or any(side not in (None, has) for side, has in zip(shape, x.shape[1:], strict=True)):
         wanted = ", ".join("any" if side is None else str(side) for side in shape)
         raise DataError(f"the events have shape {tuple(x.shape)}: this model wants (batch, {wanted})")
+    if 0 in x.shape[1:]:
+        raise DataError(f"the events have shape {tuple(x.shape)}: a picture needs at least one pixel")
     if x.numel() and (int(x.min()) < 0 or int(x.max()) >= levels):
         raise DataError(
             f"the events hold values from {int(x.min())} to {int(x.max())}: "
@@ -77,6 +79,7 @@ def as_tensor(x: Any) -> Tensor:
         array = np.asarray(x)
         if array.dtype.kind == "u" and array.dtype.itemsize > 1:
             array = array.astype(np.int64)
-        return torch.from_numpy(np.ascontiguousarray(array, array.dtype.newbyteorder("=")).reshape(array.shape))
+        array = np.ascontiguousarray(array, array.dtype.newbyteorder("=")).reshape(array.shape)
+        return torch.from_numpy(array if array.flags.writeable else array.copy())
     except (TypeError, ValueError, RuntimeError):
         raise DataError(f"the events are {type(x).__name__} values: pass a tensor or an array of integers") from None

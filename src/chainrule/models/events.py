@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import math
+import operator
 from typing import Any
 
 from torch import Tensor
@@ -32,8 +33,11 @@ class EventModel(StoredModel):
 
     def __init__(self, shape: tuple[int | None, ...], levels: int) -> None:
         super().__init__()
-        self.shape: Any = tuple(None if side is None else int(side) for side in shape)
-        self.levels = int(levels)
+        try:
+            self.shape: Any = tuple(None if side is None else operator.index(side) for side in shape)
+            self.levels = operator.index(levels)
+        except TypeError:
+            raise ModelError(f"the shape {shape} and {levels} levels: every size must be a whole number") from None
         if None in self.shape and not (self.takes_any_size and self.shape[1:] == (None, None)):
             raise ModelError(f"{type(self).__name__} has no events of shape {self.shape}: give every side a number")
         if not self.shape or min(side for side in self.shape if side is not None) < 1:

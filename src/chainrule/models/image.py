@@ -10,6 +10,7 @@ classes (`PixelCNN`, `GatedPixelCNNMADE`, …) name the pairs that papers descri
 from __future__ import annotations
 
 import inspect
+import math
 from typing import Any
 
 import torch
@@ -112,10 +113,14 @@ class ImageModel(AutoregressiveModel):
         inputs, one_hot = channels * self.encoding.width, self.encoding.one_hot
         if prediction and "predictions" not in taken:
             raise ModelError(f"a {head} head starts from no prediction: leave it out")
-        kinds = 1 if prediction is None else int(prediction)
-        if kinds not in (0, 1, 2):
+        if prediction and one_hot:
+            raise ModelError("a prediction needs levels that enter as numbers, not as one-hot vectors: leave it out")
+        if prediction not in (None, 0, 1, 2):
             raise ModelError(f"there are no {prediction} kinds of least squares: use 0, 1 or 2")
-        if kinds and "predictions" in taken and not one_hot:
+        kinds = 0 if "predictions" not in taken or one_hot else 1 if prediction is None else int(prediction)
+        if copies and not kinds:
+            raise ModelError("copies repeat what predicts a pixel, and this model has no prediction: use 0 copies")
+        if kinds:
             inner = TRUNKS[trunk]((1 + kinds) * inputs, filters, blocks, layer_norm, size=self.shape[1:])
             self.trunk: Trunk | PredictingTrunk = PredictingTrunk(channels, self.levels, inner, kinds)
             options |= {"predictions": self.trunk.predictions, "copies": copies}
@@ -159,7 +164,10 @@ class ImageModel(AutoregressiveModel):
     # -------------------------------------------------------------------------------------------------- parallel pass
 
     def features(self, v: Tensor, context: Any = None) -> Tensor:
-        """φ: what each pixel knows of the earlier ones; levels as floats (B, C, H, W) → (B, H, W, filters)."""
+        """φ: what each pixel knows of the earlier ones; levels as floats (B, C, H, W) → (B, H, W, filters).
+
+        Behind a prediction, the predictions of every channel and their slopes follow the filters.
+        """
         encoded = self.encoding(v.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         return self.trunk(encoded, self.context_map(context)).permute(0, 2, 3, 1)
 
@@ -171,7 +179,7 @@ class ImageModel(AutoregressiveModel):
         self.head.run_layers(self.features(v, context), v.permute(0, 2, 3, 1))
 
     def _site_log_probs(self, y: Tensor, context: Any) -> Tensor:
-        if self.any_size and not torch.is_grad_enabled() and y[0, 0].numel() > STRIP:
+        if self.any_size and not torch.is_grad_enabled() and math.prod(y.shape[2:]) > STRIP:
             return self._in_strips(y, context)
         if self.softmax.exact or not self.has_likelihood:
             return super()._site_log_probs(y, context)
@@ -194,7 +202,7 @@ class ImageModel(AutoregressiveModel):
         """What training minimises, a scalar: nats per dimension, or the mean of the head's own loss."""
         if self.has_likelihood:
             return super().loss(x, context)
-        v = self._float(x)
+        v = self._float(self.with_auxiliaries(x))
         return self.head.loss(self.features(v, context), v.permute(0, 2, 3, 1)).mean()
 
     @torch.no_grad()
@@ -215,19 +223,24 @@ class ImageModel(AutoregressiveModel):
             (B, *shape), in levels, before rounding; they may leave [0, levels - 1] a little.
 
         Raises:
-            DataError: `x` holds no events of this model, or `tau` leaves [0, 1].
+            DataError: `x` holds no events of this model, or `tau` leaves [0, 1] or has another shape.
             ModelError: the model predicts no quantiles.
         """
-        if not hasattr(self.head, "quantiles"):
-            raise ModelError(f"{type(self).__name__} predicts no quantiles: use a quantile head")
         x = self.checked(x)
-        v = self._float(x)
+        v = self._float(self.with_auxiliaries(x))
         tau = torch.as_tensor(tau, dtype=v.dtype, device=v.device)
         if tau.numel() and not bool(((tau >= 0) & (tau <= 1)).all()):
             raise DataError("a quantile is named by a number from 0 to 1: pass such `tau`")
-        tau = tau[(None,) * (v.ndim - tau.ndim)].permute(0, 2, 3, 1)
+        if tau.ndim:
+            try:
+                tau = self.with_auxiliaries(tau.broadcast_to(x.shape)).permute(0, 2, 3, 1)
+            except RuntimeError:
+                raise DataError(
+                    f"`tau` has shape {tuple(tau.shape)}, which does not fit the events' shape {tuple(x.shape)}"
+                ) from None
         h = self.head(self.features(v, self.checked_context(context, len(x))), v.permute(0, 2, 3, 1))
-        return (self.head.quantiles(h, tau).permute(0, 3, 1, 2) + 1.0) * ((self.levels - 1) / 2.0)
+        found = (self.head.quantiles(h, tau).permute(0, 3, 1, 2) + 1.0) * ((self.levels - 1) / 2.0)
+        return self.without_auxiliaries(found)
 
     # ---------------------------------------------------------------------------------------------------------- steps
 

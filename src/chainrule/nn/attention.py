@@ -161,6 +161,7 @@ class AttentionBlock(nn.Module):
         self.norm = ChannelLayerNorm(filters) if layer_norm else None
         self.widen = MaskedConv2d(filters, 4 * filters, 1, "B")
         self.narrow = MaskedConv2d(4 * filters, filters, 1, "B")
+        self.context: MaskedConv2d | None = None
         nn.init.zeros_(self.narrow.bias)
         for layer in (self.look.gather, self.narrow):
             layer.weight.data.mul_((2 * depth) ** -0.5)
@@ -168,7 +169,8 @@ class AttentionBlock(nn.Module):
     def condition(self, channels: int, *, one_hot: int = 0) -> None:
         """Make room for a context, (B, channels), which adds nothing at first."""
         self.context = MaskedConv2d(channels, self.widen.out_channels, 1, "B", one_hot=one_hot)
-        nn.init.zeros_(self.context.weight)
+        for parameter in self.context.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """The stream at all positions, (B, S, filters) → the same shape."""
@@ -186,6 +188,6 @@ class AttentionBlock(nn.Module):
 
     def _wide(self, x: Tensor, context: Tensor | None) -> Tensor:
         h = self.widen.pointwise(x if self.norm is None else self.norm.step(x))
-        if context is not None:
+        if context is not None and self.context is not None:
             h = h + self.context.pointwise(context)
         return self.narrow.pointwise(F.relu(h))

@@ -39,6 +39,7 @@ class AttentionTrunk(Trunk):
 
     def _layers(self, blocks: int, layer_norm: bool, one_hot: int) -> None:
         height, width = fixed(self.size)
+        self.reach = height
         heads = max(1, round(self.filters / HEAD))
         heads -= next(k for k in range(heads) if self.filters % (heads - k) == 0)
         self.input = MaskedConv2d(self.inputs, self.filters, 1, "B", one_hot=one_hot)
@@ -58,7 +59,7 @@ class AttentionTrunk(Trunk):
             block.condition(channels, one_hot=one_hot)  # type: ignore[operator]
 
     def outer_layers(self) -> Sequence[nn.Module]:
-        contexts = [block.context for block in self.blocks if hasattr(block, "context")]
+        contexts = [block.context for block in self.blocks]
         tables = [self.input, self.first_input, self.row_input, self.column_input]
         return [*tables, *(c for c in contexts if isinstance(c, nn.Module))]
 

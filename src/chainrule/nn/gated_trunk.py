@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from chainrule.errors import ModelError
 from chainrule.nn.gated import Gate, GatedBlock, GatedCache
 from chainrule.nn.stacks import LeftCache, LeftConv2d, RowCache, RowConv2d
-from chainrule.nn.trunk import Trunk, zeros
+from chainrule.nn.trunk import KERNEL, Trunk, zeros
 
-FIRST, LATER = 7, 3
-"""Sides of the kernels of the first layer and of the blocks."""
+LATER = 3
+"""Side of the kernels of the blocks."""
 
 
 class GatedTrunk(Trunk):
@@ -32,8 +32,8 @@ class GatedTrunk(Trunk):
     composes_exactly = True
 
     def _layers(self, blocks: int, layer_norm: bool, one_hot: int) -> None:
-        self.vertical_input = RowConv2d(self.inputs, self.filters, FIRST, include=False, one_hot=one_hot)
-        self.horizontal_input = LeftConv2d(self.inputs, self.filters, FIRST, include=False, one_hot=one_hot)
+        self.vertical_input = RowConv2d(self.inputs, self.filters, KERNEL, include=False, one_hot=one_hot)
+        self.horizontal_input = LeftConv2d(self.inputs, self.filters, KERNEL, include=False, one_hot=one_hot)
         gate = Gate()
         self.blocks = nn.ModuleList(
             GatedBlock(self.filters, LATER, layer_norm=layer_norm, depth=blocks, gate=gate) for _ in range(blocks)

@@ -61,6 +61,8 @@ def walk(model: Model, batch: int, choose: Chooser, *, context: Any = None, meth
     Raises:
         ModelError: there is no such engine, or a distribution is not finite.
     """
+    if not batch:
+        return model.without_auxiliaries(torch.zeros(0, *model.walk_shape, dtype=torch.long, device=model.device))
     with torch.no_grad(), evaluating(model):
         walker = engines.start(model, batch, context, method)
         try:
@@ -163,7 +165,7 @@ def score(model: Model, x: Tensor, context: Any = None, method: str = "cached") 
         Nats, float64, of shape (B, *walk_shape).
     """
     y = model.with_auxiliaries(model.checked(x).long())
-    choose = Given(y)
+    choose, model = Given(y), model.like(y)
     walk(model, len(y), choose, context=model.checked_context(context, len(y)), method=method)
     return choose.log_probs
 
