@@ -29,6 +29,18 @@ from chainrule.models import MADE, ConditionalMLP, GatedPixelCNNMADE, Histogram,
 from laws import events, may_see, randomised, tiny_dataset
 
 
+def test_arrays_are_as_good_as_tensors():
+    """As for `log_prob`; and what is neither, or no split, is one sentence."""
+    model = randomised(PixelCNN((1, 2, 3), 4, 6, 1))
+    x = events(model, 5)
+    assert bits_per_dim(model, x.numpy()) == bits_per_dim(model, x.tolist()) == bits_per_dim(model, x)
+    with pytest.raises(DataError):
+        bits_per_dim(model, None)
+    with pytest.raises(DataError, match="no split 'tset': use train, validation, test"):
+        bits_per_dim(MADE((3,), 4), tiny_dataset(), "tset")
+    assert log_probs(model, x[:0]).shape == (0,)
+
+
 def test_every_event_counts_once(monkeypatch):
     """A last batch that is not full weighs as much as it holds: the mean over events, not over batches."""
     model = randomised(PixelCNN((1, 2, 3), 4, 6, 1), std=1.0)

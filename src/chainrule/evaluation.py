@@ -30,7 +30,7 @@ def log_probs(model: AutoregressiveModel, x: Events, context: Any = None) -> Ten
         found = []
         for part, given in in_batches(x, context):
             found.append(model.log_prob(part, given).double().cpu())
-    return torch.cat(found)
+    return torch.cat([torch.zeros(0, dtype=torch.float64), *found])
 
 
 def in_batches(x: Events, context: Any, entries: int | None = None) -> Iterator[tuple[Tensor, Any]]:
@@ -54,7 +54,7 @@ def bits_per_dim(
         context: what the model is conditioned on, where events are given.
 
     Raises:
-        DataError: there are no events, or no labels where they are needed.
+        DataError: there are no events, no such split, or no labels where they are needed.
         ModelError: the model has no likelihood, or gives one that is not a number.
 
     Example:
@@ -65,10 +65,12 @@ def bits_per_dim(
     if not model.has_likelihood:
         raise ModelError(f"{type(model).__name__} has no likelihood, and so no bits/dim: evaluate a likelihood model")
     if isinstance(dataset, Dataset):
+        if split not in SPLITS:
+            raise DataError(f"there is no split {split!r}: use {', '.join(SPLITS)}")
         x = getattr(dataset, split)
         context = context_of(model, dataset, split) if context is None else context
     else:
-        x = dataset
+        x = dataset if isinstance(dataset, Tensor | Pictures) else model.checked(dataset)
     if not len(x):
         raise DataError("there are no events to evaluate: give at least one")
     nats = -float(log_probs(model, x, context).sum())

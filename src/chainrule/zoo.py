@@ -39,7 +39,7 @@ def load(name_or_folder: str | Path, device: str | torch.device = "cpu") -> Any:
         device: where to put it.
 
     Raises:
-        ModelError: there is no such model, its files are missing or damaged, or the Hub cannot be reached.
+        ModelError: there is no such model or device, its files are missing or damaged, or the Hub cannot be reached.
         DataError: its files are not readable.
 
     Example:
@@ -54,7 +54,11 @@ def load(name_or_folder: str | Path, device: str | torch.device = "cpu") -> Any:
     stored = folder / (PACKED if is_packed(folder) else WEIGHTS)
     model = assemble(config, weights_in(stored), f"{folder / CONFIG}", f"{stored}")
     model.record = model_card.read(folder, model)
-    return model.to(device)
+    try:
+        return model.to(device)
+    except (AssertionError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ModelError(f"the model cannot be moved to {str(device)!r} ({reason}): choose another device") from None
 
 
 def weights_in(path: Path) -> dict[str, Tensor]:
@@ -95,7 +99,10 @@ def assemble(config: dict[str, Any], weights: dict[str, Tensor], described: str,
     name, scales, made_exact = config.pop("class", None), config.pop("scales", None), config.pop("exact", False)
     shown = config.pop("pixel_values", None)
     if not isinstance(name, str) or name not in REGISTRY:
-        raise ModelError(f"{described} names the class {name!r}, which this version does not have: update chainrule")
+        raise ModelError(
+            f"{described} names the class {name!r}, which is none of this version's: update chainrule, or, "
+            "if the class is your own, make the model and give it the weights"
+        )
     config = {key: tuple(value) if isinstance(value, list) else value for key, value in config.items()}
     try:
         with Bounded(weights):

@@ -17,6 +17,7 @@ import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -526,7 +527,7 @@ def test_a_loss_that_is_not_finite(tmp_path):
         train(model, data, folder=tmp_path / "other")
     assert not (tmp_path / "other" / "checkpoint.pt").exists()
     with pytest.raises(ModelError, match=r"finite"):
-        train(pixels(), tiny_dataset((2, 3, 4), 3), lr=1e20, optimizer="sgd", folder=tmp_path)
+        train(pixels(), tiny_dataset((2, 3, 4), 3), lr=1e20, optimizer="sgd", folder=tmp_path / "third")
     assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == 11
 
 
@@ -589,7 +590,7 @@ def test_too_little_memory(tmp_path, monkeypatch, error):
     assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == 3
     at_step(monkeypatch, 4, lambda: torch.zeros(2) @ torch.zeros(3))
     with pytest.raises(RuntimeError, match=r"inconsistent|size"):
-        train(folder=tmp_path)
+        train()
 
 
 # ------------------------------------------------------------------------------------------------------------ resuming
@@ -745,11 +746,69 @@ def test_resuming_a_finished_run_changes_nothing(tmp_path):
     assert (tmp_path / "metrics.jsonl").read_bytes() == before
 
 
-def test_a_new_run_starts_a_new_journal(tmp_path):
-    """Without resuming, what a former run measured is not mixed in."""
+def test_an_earlier_run_is_not_replaced(tmp_path):
+    """Without resuming, its folder is refused and stays as it is; once its checkpoint is gone, all begins anew."""
     train(folder=tmp_path)
+    kept = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(ChainruleError, match=r"checkpoint.pt is an earlier run's: pass resume=True"):
+        train(folder=tmp_path, steps=4)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == kept
+    (tmp_path / "checkpoint.pt").unlink()
     train(folder=tmp_path, steps=4)
     assert max(record["step"] for record in journal(tmp_path)) == 4
+
+
+def test_generators_are_as_they_were(tmp_path):
+    """A run neither depends on PyTorch's global generator nor changes it, even if it ends in an error."""
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    weights = []
+    for seed in (5, 6):
+        model = made()
+        torch.manual_seed(seed)
+        train(model, jitter=1.0)
+        weights.append(model)
+        assert torch.equal(torch.rand(3), expected) == (seed == 5)
+    assert same_weights(*weights)
+    torch.manual_seed(5)
+    with pytest.raises(ModelError, match="finite"):
+        train(weights[0], lr=1e30, optimizer="sgd")
+    assert torch.equal(torch.rand(3), expected)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"steps": 12.5}, "steps is 12.5: it must be a whole number"),
+        ({"batch_size": "8"}, "batch-size is '8': it must be a whole number"),
+        ({"eval_every": 2.0}, "eval-every is 2.0"),
+        ({"lr": "fast"}, "lr is 'fast': it must be a number"),
+        ({"betas": (0.9, None)}, "betas is None: it must be a number"),
+    ],
+)
+def test_numbers_that_are_none(options, said):
+    model = made()
+    with pytest.raises(ModelError, match=said):
+        train(model, **options)
+    assert same_weights(model, made())
+
+
+def test_numbers_of_other_libraries(tmp_path):
+    """NumPy's and PyTorch's are as good as Python's, and so is the checkpoint."""
+    one, _ = train(steps=4, lr=0.5, eval_every=2)
+    other, _ = train(steps=np.int64(4), lr=torch.tensor(0.5), eval_every=np.uint8(2), folder=tmp_path)
+    assert same_weights(one, other)
+
+
+@pytest.mark.parametrize("data", [torch.zeros(4, 3, dtype=torch.long), np.zeros((4, 3)), [1], None, "hopper-mnist"])
+def test_what_is_no_dataset(data):
+    with pytest.raises(DataError, match=r"fit takes a Dataset, not a .*chainrule.data.Dataset\("):
+        fit(made(), data, BASE)
+
+
+def test_a_model_whose_weights_are_all_frozen():
+    with pytest.raises(ModelError, match="asks for a gradient"):
+        train(made().requires_grad_(False))
 
 
 def test_resuming_with_other_settings_is_refused(tmp_path):

@@ -64,7 +64,10 @@ class Dataset:
             whole = isinstance(x, torch.Tensor | Pictures) and x.dtype in INTEGERS
             if not whole:
                 kind = getattr(x, "dtype", type(x).__name__)
-                raise DataError(f"the {split} split of {self.name} is {kind}: it must be a tensor of integers")
+                raise DataError(
+                    f"the {split} split of {self.name} is {kind}: it must be a tensor of uint8, int8, int16, "
+                    "int32 or int64"
+                )
             if x.ndim < 2 or x.numel() == 0:
                 raise DataError(f"the {split} split of {self.name} has shape {tuple(x.shape)}: it must hold events")
             if x.shape[1:] != self.train.shape[1:]:
@@ -79,8 +82,11 @@ class Dataset:
                     f"must lie from 0 to {self.levels - 1}"
                 )
         for split, labels in self.labels.items():
-            if labels.shape != (len(getattr(self, split)),) or labels.is_floating_point():
-                raise DataError(f"the labels of the {split} split of {self.name} are not one integer for each event")
+            tensor = isinstance(labels, torch.Tensor)
+            if not tensor or labels.shape != (len(getattr(self, split)),) or labels.is_floating_point():
+                raise DataError(
+                    f"the labels of the {split} split of {self.name} are no tensor of one integer for each event"
+                )
         if self.pixel_values is not None:
             checked_values(self.pixel_values, self.levels)
         if self.truth is not None and self.truth.shape != (self.levels, self.levels):

@@ -19,7 +19,7 @@ class Pictures:
         pictures: uint8 or int16 tensors (C, H, W), with the same C.
 
     Raises:
-        DataError: there are none, or they differ in their channels.
+        DataError: there are none, one is empty, or they differ in their channels.
 
     >>> pictures = Pictures([torch.zeros(3, 5, 7, dtype=torch.uint8), torch.ones(3, 4, 9, dtype=torch.uint8)])
     >>> pictures.shape, len(pictures), pictures.numel(), pictures[1].shape
@@ -32,6 +32,8 @@ class Pictures:
             raise DataError("there are no pictures: give at least one")
         if any(picture.ndim != 3 for picture in self.pictures) or len({len(picture) for picture in self.pictures}) > 1:
             raise DataError("pictures of mixed sizes must be (C, H, W) with the same number of channels C")
+        if any(0 in picture.shape for picture in self.pictures):
+            raise DataError("a picture has no pixels: leave it out")
         self.dtype, self.ndim = self.pictures[0].dtype, 4
         self._sizes = np.array([picture.shape[1:] for picture in self.pictures])
 
@@ -80,6 +82,16 @@ class Pictures:
         times = np.prod(-(-self._sizes // side), axis=1)
         return torch.from_numpy(np.repeat(np.arange(len(times)), times))
 
+    def fitting(self, rows: Tensor, side: int) -> Tensor:
+        """The rows that `crops` takes crops of: these, or others where a picture is too small, int64."""
+        fits: np.ndarray = np.all(self._sizes >= self._crop_size(rows, side), axis=1)
+        large = np.flatnonzero(fits)
+        return torch.tensor([row if fits[row] else int(large[row % len(large)]) for row in rows.tolist()])
+
+    def _crop_size(self, rows: Tensor, side: int) -> tuple[int, int]:
+        height, width = self.pictures[int(rows[0])].shape[1:]
+        return min(side, height), min(side, width)
+
     def crops(self, rows: Tensor, side: int, *, turned: bool = False) -> Tensor:
         """Random crops, one of each row's picture, by PyTorch's generator: (B, C, height, width).
 
@@ -92,11 +104,8 @@ class Pictures:
         >>> Pictures([torch.zeros(1, 4, 40, dtype=torch.uint8)]).crops(torch.tensor([0, 0]), 16).shape
         torch.Size([2, 1, 4, 16])
         """
-        first = self.pictures[int(rows[0])]
-        height, width = (min(side, extent) for extent in first.shape[1:])
-        fits: np.ndarray = np.all(self._sizes >= (height, width), axis=1)
-        large = np.flatnonzero(fits)
-        chosen = [row if fits[row] else int(large[row % len(large)]) for row in rows.tolist()]
+        height, width = self._crop_size(rows, side)
+        chosen = self.fitting(rows, side).tolist()
         corners = torch.rand(len(chosen), 2).tolist()
         found = []
         for row, (down, right) in zip(chosen, corners, strict=True):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from torch import Tensor
 
@@ -21,17 +23,11 @@ def batch_indices(count: int, batch_size: int, seed: int, step: int) -> Tensor:
     return torch.tensor(rows)
 
 
-_ORDERS: dict[tuple[int, int, int], Tensor] = {}
-
-
+@functools.lru_cache(maxsize=1)
 def epoch_order(count: int, seed: int, epoch: int) -> Tensor:
     """The order of the data in one epoch, (count,); the last one asked for is remembered."""
-    key = (count, seed, epoch)
-    if key not in _ORDERS:
-        _ORDERS.clear()
-        generator = torch.Generator().manual_seed(mixed_seed(seed, epoch, -1))
-        _ORDERS[key] = torch.randperm(count, generator=generator)
-    return _ORDERS[key]
+    generator = torch.Generator().manual_seed(mixed_seed(seed, epoch, -1))
+    return torch.randperm(count, generator=generator)
 
 
 def jittered(x: Tensor, levels: int, sigma: float) -> Tensor:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_type_hints
 
 from chainrule.data import Dataset
 from chainrule.errors import ModelError
@@ -50,9 +51,9 @@ class TrainConfig:
     """Decay rates of Adam's averages."""
     weight_decay: float = 0.0
     warmup: int = 0
-    """Steps over which the learning rate rises linearly from zero."""
+    """Steps over which the learning rate rises linearly, from its highest divided by them."""
     schedule: Schedule = "constant"
-    """How the learning rate falls after the warm-up, to zero at the last step."""
+    """How the learning rate falls after the warm-up; it would reach zero one step after the last."""
     clip: float = 0.0
     """Largest norm of the gradient of the loss in nats per dimension; 0 for no limit."""
     ema: float = 0.0
@@ -83,6 +84,10 @@ class TrainConfig:
     """Write event files for TensorBoard into the run folder, beside metrics.jsonl."""
 
     def __post_init__(self) -> None:
+        for name, kind in get_type_hints(TrainConfig).items():
+            if kind in (int, float):
+                object.__setattr__(self, name, as_number(name, getattr(self, name), kind))
+        object.__setattr__(self, "betas", tuple(as_number("betas", beta, float) for beta in self.betas))
         for name in ("steps", "batch_size", "accumulate", "crop", "eval_every"):
             if getattr(self, name) < 1:
                 raise ModelError(f"--train.{name.replace('_', '-')} is {getattr(self, name)}: it must be at least 1")
@@ -102,6 +107,23 @@ class TrainConfig:
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
                 raise ModelError(f"--train.{name} is {getattr(self, name)!r}: use {', '.join(choices)}")
+
+
+def as_number(name: str, value: Any, kind: type[int] | type[float]) -> int | float:
+    """A field's value as Python's own number, whatever library it comes from.
+
+    Raises:
+        ModelError: it is none, or no whole one.
+
+    >>> import numpy as np
+    >>> as_number("steps", np.int64(3), int), as_number("lr", np.float32(0.5), float)
+    (3, 0.5)
+    """
+    try:
+        return operator.index(value) if kind is int else float(value)
+    except (TypeError, ValueError):
+        wanted = "a whole number" if kind is int else "a number"
+        raise ModelError(f"--train.{name.replace('_', '-')} is {value!r}: it must be {wanted}") from None
 
 
 def settings(config: TrainConfig, model: AutoregressiveModel, dataset: Dataset) -> dict[str, Any]:

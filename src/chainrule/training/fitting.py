@@ -14,7 +14,7 @@ from torch import Tensor
 
 from chainrule import metrics
 from chainrule.data import Dataset, Pictures
-from chainrule.errors import ModelError, out_of_memory
+from chainrule.errors import ChainruleError, DataError, ModelError, out_of_memory
 from chainrule.evaluation import check_splits, splits_of, validation_loss
 from chainrule.models import AutoregressiveModel
 from chainrule.stopping import Interrupt
@@ -60,7 +60,8 @@ def fit(
     """Train `model` in place by its own loss; it ends with the weights that were best on validation data.
 
     A program that does nothing but train calls `chainrule.training.keep_freed_memory()` first, as the command line
-    does: on a CPU, steps are then faster, and the process keeps the memory that it once had.
+    does: on a CPU, steps are then faster, and the process keeps the memory that it once had. Once a run has ended,
+    PyTorch's global generators are as they were before it.
 
     Args:
         model: any model of the dataset's shape and levels.
@@ -71,11 +72,11 @@ def fit(
         quiet: no progress on standard error.
 
     Raises:
-        ModelError: the model does not fit the data, the data cannot be drawn anew, the checkpoint is damaged or belongs
-            to other settings, the training diverges, or memory runs out.
-        DataError: the run that is resumed began with other events.
-        ChainruleError: a checkpoint could not be written, or another run holds the folder. The last good checkpoint is
-            kept, here and above.
+        ModelError: the model does not fit the data or has no weight to train, the data cannot be drawn anew, the
+            checkpoint is damaged or belongs to other settings, the training diverges, or memory runs out.
+        DataError: `dataset` is no Dataset, or the run that is resumed began with other events.
+        ChainruleError: a checkpoint could not be written, another run holds the folder, or an earlier one has left its
+            checkpoint there. The last good checkpoint is kept, here and above.
         KeyboardInterrupt: after Ctrl-C or SIGTERM, once the checkpoint of the step at hand is safe.
 
     Example:
@@ -86,6 +87,13 @@ def fit(
         (20, True)
     """
     config = replace(config or TrainConfig(), **overrides)
+    if not isinstance(dataset, Dataset):
+        raise DataError(
+            f"fit takes a Dataset, not a {type(dataset).__name__}: give your events to "
+            "chainrule.data.Dataset(name, levels, train, validation, test)"
+        )
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ModelError("no weight of the model asks for a gradient: call model.requires_grad_() first")
     if not model.takes(dataset.shape, dataset.levels):
         raise ModelError(
             f"the model is for events of shape {model.shape} with {model.levels} levels, "
@@ -93,7 +101,7 @@ def fit(
         )
     check_drawing(dataset, config)
     machine = machine_for(config)
-    with holding(folder if machine.is_main else None):
+    with holding(folder if machine.is_main else None), generators_kept(machine):
         try:
             run = Run(Training(model, dataset, config, machine), folder, quiet)
             run.begin(resume)
@@ -107,6 +115,12 @@ def fit(
             ) from error
         model.load_state_dict(run.best)
         return run.history
+
+
+def generators_kept(machine: Machine) -> contextlib.AbstractContextManager[None]:
+    """Within the block steps may seed PyTorch's global generators; afterwards these are as they were."""
+    device = machine.device
+    return torch.random.fork_rng([device] if device.type == "cuda" else [])
 
 
 def check_drawing(dataset: Dataset, config: TrainConfig) -> None:
@@ -150,6 +164,9 @@ class Run:
             check_splits(saved["splits"], self.training.dataset)
             self.training.load(saved)
             self.best, self.history = saved["best"], History(**saved["history"])
+        elif not resume and self.checkpoint.exists():
+            kept = self.checkpoint.path
+            raise ChainruleError(f"{kept} is an earlier run's: pass resume=True to go on with it, or another folder")
         self.journal.begin(self.history.train, self.history.validation)
 
     def go_on(self) -> None:

@@ -39,8 +39,8 @@ class Muon(torch.optim.Optimizer):
 
     A matrix's step has all singular values near 1, so that rare directions learn as fast as common ones. Kernels of a
     convolution count as matrices of (outputs, inputs · taps). Parameters of the same shape are orthogonalised together.
-    Everything else (first layers, those that give logits, those that read a context, biases and gains) is left to
-    Adam, at `ADAM_LR_RATIO` times the learning rate.
+    Everything else (an image model's first layers, those that give logits, those that read a context, biases and gains)
+    is left to Adam, at `ADAM_LR_RATIO` times the learning rate.
 
     Args:
         hidden: the matrices and kernels, as `model.hidden_parameters()` gives them.

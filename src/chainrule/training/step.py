@@ -70,6 +70,7 @@ class Training:
         if config.redraw and self.dataset.redraw is not None:
             x = self.dataset.redraw(rows).to(self.events.device, non_blocking=True)
         elif isinstance(self.events, Pictures):
+            rows = self.events.fitting(rows, config.crop)  # whose labels these are
             x = self.events.crops(rows, config.crop, turned=config.turned)
         else:
             x = self.events[rows.to(self.events.device)]
