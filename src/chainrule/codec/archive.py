@@ -77,7 +77,7 @@ def compress_files(
         raise CodecError(f"chunks of {chunk} images hold nothing: use at least 1")
     chosen = [exact(model) for model in (usual_models() if models is None else as_list(models))]
     with Pool() as pool:
-        sources, notes = open_sources(names, chosen, pool, skip)
+        sources, notes = open_sources(names, chosen, pool, skip, named=models is not None)
         members = [source.member for source in sources]
         total, tally = sum(map(images_of, members)), Tally()
         with _output(out, verify) as (stream, path):

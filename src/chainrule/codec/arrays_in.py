@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import lzma
+import math
+from collections.abc import Sequence
 
 import numpy as np
+import torch
 
-from chainrule.codec.event_coding import too_large
+from chainrule.codec.event_coding import Encoding, too_large
 from chainrule.codec.members import Array
 from chainrule.codec.picture_coding import of_raster
 from chainrule.codec.raster import MOST_PIXELS, of_array
@@ -14,8 +17,10 @@ from chainrule.codec.values import mapping_of
 from chainrule.errors import DataError
 from chainrule.models import AutoregressiveModel
 
-TRIED = 64
-"""Images of an array that are tried, to see whether it is better kept as one stream of bytes."""
+TRIED, TRIED_ENTRIES = 64, 2**20
+"""Events of an array that are tried, and their entries, to see whether it is better kept as one stream of bytes."""
+TRIED_SIDE = 512
+"""Rows and columns of one picture that are tried."""
 
 
 def array_member(
@@ -35,8 +40,9 @@ def array_member(
     if array.dtype.kind not in "ui":
         raise DataError(f"{what} holds {array.dtype} values: convert it to integers")
     if model.any_size:
-        if array.ndim not in (3, 4) or min(array.shape[1:3]) < 1:
-            raise DataError(f"{what} has shape {array.shape}: this model takes (N, H, W, {shape[0]})")
+        if array.ndim not in (3, 4) or min(array.shape[1:3]) < 1 or (array.ndim == 3 and shape[0] > 1):
+            alone = ": give one picture as array[None]" if array.shape[2:] == (shape[0],) else ""
+            raise DataError(f"{what} has shape {array.shape}: this model takes (N, H, W, {shape[0]}){alone}")
         shape = (shape[0], *array.shape[1:3])
         if too_large(model.sized(*shape[1:])):
             raise DataError(
@@ -47,25 +53,54 @@ def array_member(
         layouts[shape[1:]] = "NHW"
     if array.ndim < 1 or array.shape[1:] not in layouts:
         text = ", ".join(map(str, next(iter(layouts))))
-        raise DataError(f"{what} has shape {array.shape}: this model takes (N, {text})")
+        alone = ": give one event as array[None]" if array.shape in layouts else ""
+        raise DataError(f"{what} has shape {array.shape}: this model takes (N, {text}){alone}")
     values = mapping_of(what, array, model.levels, model.pixel_values)
     return Array(name, key, len(array), array.dtype.str, layouts[array.shape[1:]], list(shape), model.levels, values)
 
 
 def pixels_member(array: np.ndarray, name: str = "", key: str = "") -> Array | None:
-    """Describe an array of 8-bit images, (N, H, W, C) with C from 1 to 4 or (N, H, W); None if it is something else."""
-    image = array.ndim == 3 or (array.ndim == 4 and 1 <= array.shape[3] <= 4)
-    if array.dtype != np.uint8 or not image or 0 in array.shape or array.shape[1] * array.shape[2] > MOST_PIXELS:
+    """Describe an array of 8-bit images, (N, H, W, C) with C from 1 to 4 or (N, H, W); None if it is something else.
+
+    One picture may be (H, W, C) or (H, W).
+    """
+    if array.dtype != np.uint8 or 0 in array.shape or array.ndim not in (2, 3, 4):
         return None
-    channels = array.shape[3] if array.ndim == 4 else 1
-    layout = "NHWC" if array.ndim == 4 else "NHW"
-    return Array(name, key, len(array), "|u1", layout, [channels, *array.shape[1:3]], 256, "pixels")
+    single = array.ndim == 2 or (array.ndim == 3 and array.shape[2] <= 4)
+    layout = {2: "HW", 3: "HWC" if single else "NHW", 4: "NHWC"}[array.ndim]
+    count, *sides = (1, *array.shape) if single else array.shape
+    height, width, channels = (*sides, 1)[:3]
+    if channels > 4 or height * width > MOST_PIXELS:
+        return None
+    return Array(name, key, count, "|u1", layout, [channels, height, width], 256, "pixels")
 
 
-def kept_is_smaller(array: np.ndarray) -> bool:
-    """Whether xz makes some of the images smaller than picture codecs do one by one."""
-    some = np.asarray(array[:TRIED])
-    if some.nbytes > 2**24:
+def kept_is_smaller(array: np.ndarray, pixels: Array, models: Sequence[AutoregressiveModel]) -> bool:
+    """Whether xz makes less of some of the images than picture codecs, one by one, and these models."""
+    some, packed = _some(array[None, :TRIED_SIDE, :TRIED_SIDE] if pixels.single else array)
+    if packed >= sum(len(of_raster(of_array(image))[1]) for image in some):
         return False
-    packed = len(lzma.compress(some.tobytes(), preset=6))
-    return packed < sum(len(of_raster(of_array(image))[1]) for image in some)
+    return all(packed < _cost(some, model) for model in models)
+
+
+def events_are_smaller(array: np.ndarray, model: AutoregressiveModel) -> bool:
+    """Whether a model makes less of some of the events than xz does."""
+    some, packed = _some(array)
+    return _cost(some, model) < packed
+
+
+def _some(array: np.ndarray) -> tuple[np.ndarray, int]:
+    """A few events, and what xz makes of them, in bytes."""
+    most = max(1, min(TRIED, TRIED_ENTRIES // max(array[:1].size, 1)))
+    some = np.ascontiguousarray(array[:most])
+    return some, len(lzma.compress(some.tobytes(), preset=6))
+
+
+def _cost(some: np.ndarray, model: AutoregressiveModel) -> float:
+    """The bytes that a model takes for events; infinite if it does not take them."""
+    try:
+        member = array_member(some, model)
+    except DataError:
+        return math.inf
+    sized = model.sized(*member.shape[1:]) if model.any_size else model
+    return float(Encoding(sized, torch.from_numpy(np.ascontiguousarray(member.events(some)))).bits().sum()) / 8

@@ -88,7 +88,7 @@ class Array:
     key: str  # its own name in an .npz file; "" if the file holds nothing else
     count: int
     dtype: str
-    layout: str  # "events" (N, *shape); of images "NHWC", "NHW" for one channel, or "flat", (N, C·H·W)
+    layout: str  # "events" (N, *shape); images: "NHWC", "NHW" for one channel, "flat" (N, C·H·W); one: "HWC", "HW"
     shape: list  # of an event
     levels: int
     values: Any  # a Mapping, or "pixels"
@@ -97,6 +97,11 @@ class Array:
     def pixels(self) -> bool:
         """Whether its images are coded as pictures are."""
         return bool(self.values == "pixels")
+
+    @property
+    def single(self) -> bool:
+        """Whether it is one picture, without an axis for their number."""
+        return self.layout in ("HWC", "HW")
 
     @property
     def dims(self) -> int:
@@ -108,7 +113,9 @@ class Array:
         require(1 <= len(self.shape) <= 8 and all(type(side) is int and 1 <= side < 2**32 for side in self.shape))
         require(self.dims < 2**32 and 2 <= self.levels <= 2**16 and 0 <= self.count < 2**48)
         image = len(self.shape) == 3
-        require(self.layout in ({"NHWC", "flat", *(["NHW"] * (self.shape[0] == 1))} if image else {"events"}))
+        layouts = {"NHWC", "flat", *(["NHW"] * (self.shape[0] == 1))} if image else {"events"}
+        single = {"HWC", *(["HW"] * (self.shape[0] == 1))} if self.pixels and self.count == 1 else set()
+        require(self.layout in layouts | single)
         require(bool(re.fullmatch(r"[<>|][ui][1248]", self.dtype)))
         if self.pixels:
             require(image and self.shape[0] <= 4 and self.dtype == "|u1" and self.levels == 256)
@@ -120,18 +127,20 @@ class Array:
     def whole_shape(self) -> tuple[int, ...]:
         """The shape of the array."""
         shape = tuple(self.shape)
-        each = {"events": shape, "NHWC": (*shape[1:], shape[0]), "NHW": shape[1:], "flat": (self.dims,)}
-        return (self.count, *each[self.layout])
+        each = {"events": shape, "HWC": (*shape[1:], shape[0]), "HW": shape[1:], "flat": (self.dims,)}
+        return each[self.layout] if self.single else (self.count, *each[self.layout.removeprefix("N")])
 
     def events(self, block: np.ndarray) -> np.ndarray:
         """Some of the array → events (n, *shape), levels; of pictures their pixels."""
-        block = block.transpose(0, 3, 1, 2) if self.layout == "NHWC" else block.reshape(len(block), *self.shape)
+        block = (
+            block.transpose(0, 3, 1, 2) if self.layout in ("NHWC", "HWC") else block.reshape(len(block), *self.shape)
+        )
         return block if self.pixels else to_levels(block, self.values, self.levels)
 
     def restored(self, x: np.ndarray) -> np.ndarray:
         """Events (n, *shape) → the array's own values, layout and type."""
-        x = x.transpose(0, 2, 3, 1) if self.layout == "NHWC" else x
-        x = x.reshape(len(x), -1) if self.layout == "flat" else x[:, 0] if self.layout == "NHW" else x
+        x = x.transpose(0, 2, 3, 1) if self.layout in ("NHWC", "HWC") else x
+        x = x.reshape(len(x), -1) if self.layout == "flat" else x[:, 0] if self.layout in ("NHW", "HW") else x
         x = x if self.pixels else stored_values(self.values, self.levels)[x]
         return np.ascontiguousarray(x.astype(self.dtype))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,16 @@ from chainrule.codec.arrays_in import array_member
 from chainrule.codec.chunks import decode_chunk
 from chainrule.codec.container import Reader, Writer
 from chainrule.codec.members import Array, Kept, Loose, Member
-from chainrule.codec.model_blocks import Packing, Unpacking, as_list, usual_models
+from chainrule.codec.model_blocks import Packing, Unpacking, as_list, picture_mapping, usual_models
 from chainrule.codec.pool import Pool
 from chainrule.codec.raster import MOST_PIXELS
 from chainrule.codec.sources import Source, of_array
+from chainrule.codec.values import distinct, stored_values
+from chainrule.data.levels import listed
 from chainrule.errors import CodecError, DataError
 from chainrule.fixedpoint import exact
+
+BYTES = (bytes, bytearray, memoryview)
 
 
 def compress(first: Any, second: Any = None, *, embed_model: bool = False, chunk: int | None = None) -> bytes:
@@ -26,8 +31,9 @@ def compress(first: Any, second: Any = None, *, embed_model: bool = False, chunk
     Args:
         first, second: images, and perhaps a model (or several, in a list), in either order. Images are an array of
             integers (N, H, W, C), or (N, H, W) for one channel, or a list of uint8 arrays (H, W, C) or (H, W) of mixed
-            sizes. For a model they hold levels, or 8-bit pixels on the levels' grid, v · 255 // (levels - 1), or the
-            model's `pixel_values`; other events are (N, *shape).
+            sizes. For a model an array holds levels, or 8-bit pixels on the levels' grid, v · 255 // (levels - 1), or
+            the model's `pixel_values`; other events are (N, *shape). A list holds pixels, and a picture of it that
+            has values off the grid, or another shape, is left to a usual codec.
         embed_model: put the model in, so that the archive explains itself.
         chunk: images that are coded together, at most 2,000.
 
@@ -35,7 +41,8 @@ def compress(first: Any, second: Any = None, *, embed_model: bool = False, chunk
         The archive. What no model codes is left to a usual codec (lossless WebP, PNG's, or xz).
 
     Raises:
-        DataError: an array does not fit the model, or holds values that it has no level for; nothing is ever rounded.
+        DataError: an array does not fit the model, or holds values that it has no level for, or a list holds a model's
+            levels in the place of pixels; nothing is ever rounded.
         ModelError: the model has no exact form.
 
     Example:
@@ -51,16 +58,24 @@ def compress(first: Any, second: Any = None, *, embed_model: bool = False, chunk
     images, given = (second, first) if _is_model(first) else (first, second)
     if images is None:
         raise DataError("there is nothing to compress: give an array, or a list of arrays")
+    if isinstance(images, (*BYTES, str, PathLike)):
+        raise DataError(
+            f"compress takes arrays, not a {type(images).__name__}: files are for chainrule.codec.compress_files, "
+            "and a model is given as cr.load(name)"
+        )
     if chunk is not None and chunk < 1:
         raise CodecError(f"chunks of {chunk} images hold nothing: use at least 1")
     models = [exact(model) for model in (usual_models() if given is None else as_list(given))]
     loose = isinstance(images, list | tuple)
     if loose:
-        source = Source(Loose(len(images)), [_checked(image) for image in images])
+        pictures = [_checked(image) for image in images]
+        if given is not None:
+            _refuse_levels(pictures, models)
+        source = Source(Loose(len(images)), pictures)
     else:
         array = np.asarray(images.cpu() if isinstance(images, Tensor) else images)
         if given is None:
-            (source,) = of_array(array, models, "", "", "the array", [])
+            (source,) = of_array(array, models, "", "", "the array", [], named=False)
         else:
             source = _of_models(array, models)
     stream = io.BytesIO()
@@ -84,13 +99,18 @@ def decompress(first: Any, second: Any = None) -> Any:
         Arrays of the same shapes and types.
 
     Raises:
-        CodecError: the archive is damaged, of another model or version; nothing is returned then.
+        CodecError: the archive is damaged, of another model or version, or there is none; nothing is returned then.
     """
-    blob, models = (first, second) if isinstance(first, bytes | bytearray | memoryview) else (second, first)
+    blob, models = (first, second) if isinstance(first, BYTES) else (second, first)
+    if not isinstance(blob, BYTES):
+        kind = type(first if blob is None else blob).__name__
+        raise CodecError(
+            f"decompress takes an archive's bytes, not a {kind}: files are for chainrule.codec.decompress_file"
+        )
     reader = Reader(io.BytesIO(bytes(blob)))
     (member,) = reader.members if len(reader.members) == 1 else [None]
     if not isinstance(member, Array | Loose | Kept) or (not isinstance(member, Loose) and member.key):
-        raise CodecError("the archive holds files, not one array: use decompress_file")
+        raise CodecError("the archive holds files, not one array: use chainrule.codec.decompress_file")
     unpacking, parts = Unpacking(reader, as_list(models)), []
     with Pool() as pool:
         while (chunk := reader.next()) is not None:
@@ -119,6 +139,22 @@ def _of_models(array: np.ndarray, models: list[Any]) -> Source:
         except DataError as error:
             reasons.append(error)
     raise reasons[0]
+
+
+def _refuse_levels(pictures: list[np.ndarray], models: list[Any]) -> None:
+    """Raise `DataError` for pictures that seem to be levels: of a model's shape and values, and not those of pixels."""
+    for model in models:
+        shape = model.shape
+        if len(shape) != 3 or not pictures or model.levels > 128:
+            continue
+        same = all(p.shape == (*shape[1:], shape[0]) or (shape[0] == 1 and p.shape == shape[1:]) for p in pictures)
+        seen = np.unique(np.concatenate([distinct(picture) for picture in pictures]))
+        stored = stored_values(picture_mapping(model), model.levels)
+        if same and int(seen[-1]) < model.levels and not np.isin(seen, stored).all():
+            raise DataError(
+                f"the list holds levels from {seen[0]} to {seen[-1]}, but a list holds pixels, for this model "
+                f"{listed(stored.tolist())}: give levels as one array (N, H, W, C)"
+            )
 
 
 def _checked(image: Any) -> np.ndarray:

@@ -15,7 +15,7 @@ import numpy as np
 from chainrule import data
 from chainrule.atomic import as_path
 from chainrule.codec import names
-from chainrule.codec.arrays_in import array_member, kept_is_smaller, pixels_member
+from chainrule.codec.arrays_in import array_member, events_are_smaller, kept_is_smaller, pixels_member
 from chainrule.codec.chunks import Coded, encode_events, encode_piece, pieces_of
 from chainrule.codec.event_coding import CHUNK, most_events
 from chainrule.codec.members import Array, Kept, Member, Pictures, files_of
@@ -69,7 +69,7 @@ class Source:
         if isinstance(self.member, Pictures):
             yield from self.paths
         elif isinstance(self.member, Array):
-            for image in self.array:
+            for image in [self.array] if self.member.single else self.array:
                 yield self.member.events(np.asarray(image)[None])[0].transpose(1, 2, 0)
         else:
             yield from self.array
@@ -84,7 +84,7 @@ def _picture(thing: Any) -> PictureFile:
 
 
 def open_sources(
-    given: Sequence[str | Path], models: Sequence[Any], pool: Pool, skip: bool = False
+    given: Sequence[str | Path], models: Sequence[Any], pool: Pool, skip: bool = False, named: bool = True
 ) -> tuple[list[Source], list[str]]:
     """All that was named, in order, and sentences about what was left out of it.
 
@@ -94,23 +94,24 @@ def open_sources(
         models: exact models that may code it.
         pool: reads pictures.
         skip: leave out pictures that cannot be packed.
+        named: whether somebody named the models: then every array that fits one is coded by it.
 
     Raises:
         DataError: something is missing, is not what it seems, or has a name that another system would not take.
     """
     sources: list[Source] = []
     notes: list[str] = []
-    named: list[tuple[str, Path]] = []
+    pictures: list[tuple[str, Path]] = []
     for name in given:
         path = as_path(name)
         with reading(path):
             is_folder = path.is_dir()
         if str(name) == "-":
-            sources += of_array(_stdin(), models, "stdin.npy", "", "standard input", notes)
+            sources += of_array(_stdin(), models, "stdin.npy", "", "standard input", notes, named)
         elif str(name) in data.NAMES:
             x = data.from_name(str(name)).test
             array = data.to_nhwc(x) if x.ndim == 4 else x.numpy()
-            sources += of_array(array, models, f"{name}-test.npy", "", str(name), notes)
+            sources += of_array(array, models, f"{name}-test.npy", "", str(name), notes, named)
         elif is_folder:
             prefix = "" if len(given) == 1 else f"{path.resolve().name}/"
             listing = list_folder(path)
@@ -121,18 +122,18 @@ def open_sources(
             if listing.note:
                 notes.append(f"{path}: {listing.note}")
             for file in files:
-                sources += _arrays(file, models, notes)
+                sources += _arrays(file, models, notes, named)
             if not listing.pictures and not files:
                 raise DataError(f"the folder {path} holds no pictures ({', '.join(SUFFIXES)}): name one that does")
-            named += [(prefix + file.relative_to(path).as_posix(), file) for file in listing.pictures]
+            pictures += [(prefix + file.relative_to(path).as_posix(), file) for file in listing.pictures]
         elif path.suffix.lower() in SUFFIXES:
             with reading(path):
                 path.stat()
-            named.append((path.name, path))
+            pictures.append((path.name, path))
         else:
-            sources += _arrays(path, models, notes)
-    if named:
-        kept = _packable(named, pool, skip, notes)
+            sources += _arrays(path, models, notes, named)
+    if pictures:
+        kept = _packable(pictures, pool, skip, notes)
         sources.append(Source(Pictures([name for name, _ in kept]), None, [path for _, path in kept]))
     if problem := names.problem(files_of([source.member for source in sources])):
         raise DataError(f"an archive cannot hold these files: the name {problem}: rename a file")
@@ -170,7 +171,7 @@ def _refusal(path: Path) -> str:
     return ""
 
 
-def _arrays(path: Path, models: Sequence[Any], notes: list[str]) -> list[Source]:
+def _arrays(path: Path, models: Sequence[Any], notes: list[str], named: bool) -> list[Source]:
     """The arrays of a file; IDX files come back as .npy, pickles as .npy or .npz."""
     kind, arrays = read_arrays(path)
     name = {"idx": f"{path.name}.npy", "pickle": f"{path.name}.{'npy' if '' in arrays else 'npz'}"}.get(kind, path.name)
@@ -178,28 +179,32 @@ def _arrays(path: Path, models: Sequence[Any], notes: list[str]) -> list[Source]
     for key, array in arrays.items():
         if key and not names.is_safe(key):
             raise DataError(f"{path} holds an array called {key!r}: rename it")
-        sources += of_array(array, models, name, key, str(path), notes)
+        sources += of_array(array, models, name, key, str(path), notes, named)
     return sources
 
 
 def of_array(
-    array: np.ndarray, models: Sequence[Any], name: str, key: str, what: str, notes: list[str]
+    array: np.ndarray, models: Sequence[Any], name: str, key: str, what: str, notes: list[str], named: bool
 ) -> list[Source]:
-    """An array as what codes it best: events of the first model that it fits, pictures, or as it is."""
-    reason = ""
+    """An array as what codes it best: pictures, events of a model, or as it is; a model that was named comes first."""
+    pixels, reason = pixels_member(array, name, key), ""
     for place, model in enumerate(models):
+        if not named and (pixels is not None or not array.size):
+            break
         try:
-            return [Source(array_member(array, model, name, key, what), array, model=place)]
+            member = array_member(array, model, name, key, what)
         except DataError as error:
             reason = reason or str(error)
+            continue
+        if named or events_are_smaller(array, model):
+            return [Source(member, array, model=place)]
     what = f"{what} ({key})" if key else what
     if array.dtype.kind not in KEPT_TYPES:
         raise DataError(f"{what} holds {array.dtype} values: convert it to an array of numbers or words")
-    if reason and array.ndim > 1:
+    if reason and named and array.ndim > 1:
         notes.append(f"{what} was packed without a model ({reason}).")
-    member = pixels_member(array, name, key)
-    if member is not None and not kept_is_smaller(array):
-        return [Source(member, array)]
+    if pixels is not None and not kept_is_smaller(array, pixels, models):
+        return [Source(pixels, array)]
     return [Source(Kept(name, key, array.dtype.str, list(array.shape)), array)]
 
 
