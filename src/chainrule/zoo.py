@@ -56,7 +56,7 @@ def load(name_or_folder: str | Path, device: str | torch.device = "cpu") -> Any:
     model.record = model_card.read(folder, model)
     try:
         return model.to(device)
-    except (AssertionError, RuntimeError) as error:
+    except (AssertionError, RuntimeError, TypeError) as error:
         reason = str(error).splitlines()[0]
         raise ModelError(f"the model cannot be moved to {str(device)!r} ({reason}): choose another device") from None
 

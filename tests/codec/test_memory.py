@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 
 import chainrule as cr
-from chainrule.codec import info
-from chainrule.errors import CodecError, DataError
+from chainrule.codec import arrays_in, info
+from chainrule.errors import ChainruleError, CodecError, DataError
 from chainrule.models import PixelCNN, PixelCNNMADE
 
 RAND = np.random.RandomState(0)
@@ -73,6 +73,31 @@ def test_one_picture_needs_no_list(photo, channels):
         comes_back(odd)
 
 
+def test_tables_and_tiny_pictures_take_no_longer_than_they_need(tmp_path):
+    """Labels, features and patches are no pictures: xz has them, or a model all together."""
+    for array in (noise(4000, 1) % 10, noise(3000, 7), noise(500, 2, 5), noise(400, 8, 8)):
+        assert coders(comes_back(array), tmp_path) == {"as they are"}
+    smooth = (np.add.outer(np.arange(300), np.add.outer(np.arange(12), 2 * np.arange(12))) % 256).astype(np.uint8)
+    comes_back(smooth + noise(300, 12, 12) % 4)
+
+
+def test_signed_bytes(tmp_path):
+    """They hold no level above 127, and come back all the same."""
+    assert coders(comes_back((noise(3, 8, 8) % 100).astype("i1")), tmp_path) == {"as they are"}
+    with pytest.raises(DataError, match="convert it to uint8"):
+        cr.compress(PixelCNN((1, 8, 8), 256, 6, 1), np.zeros((3, 8, 8), "i1"))
+
+
+def test_a_trial_looks_at_a_part_of_large_pictures(monkeypatch):
+    seen = []
+    real = arrays_in.lzma.compress
+    monkeypatch.setattr(arrays_in.lzma, "compress", lambda raw, **k: seen.append(len(raw)) or real(raw, **k))
+    monkeypatch.setattr(arrays_in, "TRIED_SIDE", 16)
+    for array in (noise(1, 90, 60, 3), noise(90, 60, 3), noise(90, 60), noise(2, 90, 60)):
+        assert not arrays_in.kept_is_smaller(array, arrays_in.pixels_member(array), [])
+    assert max(seen) <= 2 * 16 * 16 * 3
+
+
 @pytest.mark.parametrize("array", [noise(30, 2), noise(5, 1), noise(7), noise(2, 3, 4, 5, 6), noise(3, 4, 5, 9)])
 def test_other_shapes_of_bytes(array):
     comes_back(array)
@@ -93,6 +118,10 @@ def test_levels_in_a_list_are_refused():
     with pytest.raises(DataError, match=r"levels from 0 to 3.*0, 85, 170, 255.*one array"):
         cr.compress(model, list(levels))
     comes_back(levels, model)
+    dark = [noise(5, 4, 3) % 100 for _ in range(3)]
+    many = PixelCNN((3, 5, 4), 128, 6, 1)
+    assert all(np.array_equal(a, b) for a, b in zip(cr.decompress(many, cr.compress(many, dark)), dark, strict=True))
+    cr.compress([model, PixelCNNMADE((3, 5, 4), 256, 6, 1)], list(levels))
     for pictures in (list(levels * 85), [np.zeros((5, 4, 3), np.uint8)], [levels[0] + 100], [*levels, noise(2, 2)]):
         back = cr.decompress(model, cr.compress(model, pictures))
         assert all(np.array_equal(a, b) for a, b in zip(back, pictures, strict=True))
@@ -102,6 +131,16 @@ def test_one_event_without_its_axis_is_told_what_to_do():
     for model in (PixelCNN((1, 5, 4), 4, 6, 1), PixelCNN((3, 5, 4), 4, 6, 1), PixelCNN((3, None, None), 4, 6, 1)):
         with pytest.raises(DataError, match=r"this model takes \(N, .*array\[None\]"):
             cr.compress(model, np.zeros((5, 4, model.shape[0]), np.uint8)[..., : model.shape[0]])
+
+
+def test_names_of_models_are_not_models():
+    """They are loaded first; ragged rows are no picture."""
+    x = drawing()
+    for call in (lambda: cr.compress(x, "photo"), lambda: cr.decompress(cr.compress(x), "photo")):
+        with pytest.raises(ChainruleError, match=r"load it first, by cr.load"):
+            call()
+    with pytest.raises(DataError, match="unequal length"):
+        cr.compress([[[1], [2, 3]]])
 
 
 @pytest.mark.parametrize("wrong", ["a.crz", Path("a.crz"), None, 3])

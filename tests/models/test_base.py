@@ -121,7 +121,9 @@ def test_an_empty_batch_of_exact_models_and_of_any_size():
     assert gray.colorize(torch.zeros(0, 3, 3, dtype=torch.long)).shape == (0, 3, 3, 3)
 
 
-@pytest.mark.parametrize(("shape", "levels"), [((1, 4.5, 4), 4), ((1, 4, 4), 2.7), ((1, 4, "4"), 4), (None, 4)])
+@pytest.mark.parametrize(
+    ("shape", "levels"), [((1, 4.5, 4), 4), ((1, 4, 4), 2.7), ((1, 4, "4"), 4), (None, 4), ((1, 4, 4), float("inf"))]
+)
 def test_sizes_that_are_no_whole_numbers(shape, levels):
     """Refused, not cut off; NumPy's whole numbers are as good as Python's."""
     with pytest.raises(ModelError, match="whole number"):
@@ -129,6 +131,7 @@ def test_sizes_that_are_no_whole_numbers(shape, levels):
     model = PixelCNN(tuple(np.array([1, 4, 4])), np.int64(3), 6, 1)
     assert (model.shape, model.levels) == ((1, 4, 4), 3)
     assert type(model.levels) is type(model.shape[1]) is int
+    assert PixelCNN((1, 4, 4), 3.0, 6, 1).levels == 3
 
 
 def test_the_three_views_agree(model):

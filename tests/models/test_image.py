@@ -40,6 +40,19 @@ def build(trunk, head, shape=(2, 5, 4), levels=3, filters=6, blocks=2, **options
     return randomised(model, std=1.0 if head == "quantile" else 0.3)  # so that its values differ
 
 
+@pytest.mark.parametrize(
+    "options", [{"levels": 4}, {"levels": 256, "prediction": 0}, {"levels": 256, "encoding": "onehot"}]
+)
+def test_without_a_prediction_there_are_no_copies(options):
+    """A recipe asks for both, and the data say how levels enter: its model is the one without them."""
+    options = {"prediction": 2} | options
+    torch.manual_seed(0)
+    found = ImageModel((1, 4, 4), head="logistic", filters=4, blocks=1, copies=4, **options)
+    torch.manual_seed(0)
+    plain = ImageModel((1, 4, 4), head="logistic", filters=4, blocks=1, **options | {"prediction": 0})
+    assert torch.equal(found.log_prob(x := events(found, 3)), plain.log_prob(x))
+
+
 @pytest.mark.parametrize("trunk", ["gated", "attention"])
 def test_labels_change_nothing_at_first(trunk):
     """A model with labels begins as the one without, and has a gradient for each of them."""
@@ -56,11 +69,7 @@ def test_labels_change_nothing_at_first(trunk):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"head": "made", "copies": 3}, "copies repeat"),
-        ({"head": "logistic", "levels": 4, "copies": 2}, "copies repeat"),
-        ({"head": "logistic", "encoding": "onehot", "copies": 2}, "copies repeat"),
-        ({"head": "logistic", "prediction": 0, "copies": 3}, "copies repeat"),
-        ({"head": "logistic", "prediction": 2, "levels": 4}, "enter as numbers"),
+        ({"head": "made", "copies": 3}, "a made head has no copies"),
         ({"head": "logistic", "prediction": 1.5}, "no 1.5 kinds"),
         ({"head": "logistic", "prediction": 1, "copies": 11}, "use 0 to 10"),
         ({"head": "logistic", "prediction": 2, "copies": 11}, "use 0 to 10"),

@@ -751,7 +751,7 @@ def test_an_earlier_run_is_not_replaced(tmp_path):
     train(folder=tmp_path)
     kept = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     with pytest.raises(ChainruleError, match=r"checkpoint.pt is an earlier run's: pass resume=True"):
-        train(folder=tmp_path, steps=4)
+        train(folder=tmp_path, steps=4, tensorboard=True)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == kept
     (tmp_path / "checkpoint.pt").unlink()
     train(folder=tmp_path, steps=4)
@@ -784,6 +784,12 @@ def test_generators_are_as_they_were(tmp_path):
         ({"eval_every": 2.0}, "eval-every is 2.0"),
         ({"lr": "fast"}, "lr is 'fast': it must be a number"),
         ({"betas": (0.9, None)}, "betas is None: it must be a number"),
+        ({"betas": (0.9,)}, "it must be two numbers"),
+        ({"betas": 0.9}, "it must be two numbers"),
+        ({"lr": 10**400}, "it must be a number"),
+        ({"optimizer": ["adam"]}, "use sgd"),
+        ({"only": 3}, "only is 3: it must be a word"),
+        ({"redraw": "no"}, "redraw is 'no': it must be True or False"),
     ],
 )
 def test_numbers_that_are_none(options, said):
@@ -804,6 +810,11 @@ def test_numbers_of_other_libraries(tmp_path):
 def test_what_is_no_dataset(data):
     with pytest.raises(DataError, match=r"fit takes a Dataset, not a .*chainrule.data.Dataset\("):
         fit(made(), data, BASE)
+
+
+def test_settings_that_are_none():
+    with pytest.raises(ModelError, match="`config` is a dict: give a TrainConfig"):
+        fit(made(), tiny_dataset(), {"steps": 1})
 
 
 def test_a_model_whose_weights_are_all_frozen():

@@ -13,14 +13,16 @@ from chainrule.codec.event_coding import Encoding, too_large
 from chainrule.codec.members import Array
 from chainrule.codec.picture_coding import of_raster
 from chainrule.codec.raster import MOST_PIXELS, of_array
-from chainrule.codec.values import mapping_of
+from chainrule.codec.values import mapping_of, stored_values
 from chainrule.errors import DataError
 from chainrule.models import AutoregressiveModel
 
 TRIED, TRIED_ENTRIES = 64, 2**20
 """Events of an array that are tried, and their entries, to see whether it is better kept as one stream of bytes."""
 TRIED_SIDE = 512
-"""Rows and columns of one picture that are tried."""
+"""Rows and columns of a picture that are tried."""
+LEAST_PIXELS, LONGEST = 2**10, 16
+"""An array of many smaller pictures is none here, as each takes its time; nor is one 16 times as long as it is wide."""
 
 
 def array_member(
@@ -56,13 +58,16 @@ def array_member(
         alone = ": give one event as array[None]" if array.shape in layouts else ""
         raise DataError(f"{what} has shape {array.shape}: this model takes (N, {text}){alone}")
     values = mapping_of(what, array, model.levels, model.pixel_values)
+    most = int(stored_values(values, model.levels)[-1])
+    if most > np.iinfo(array.dtype).max:
+        raise DataError(f"{what} holds {array.dtype} values, which cannot be as large as {most}: convert it to uint8")
     return Array(name, key, len(array), array.dtype.str, layouts[array.shape[1:]], list(shape), model.levels, values)
 
 
 def pixels_member(array: np.ndarray, name: str = "", key: str = "") -> Array | None:
     """Describe an array of 8-bit images, (N, H, W, C) with C from 1 to 4 or (N, H, W); None if it is something else.
 
-    One picture may be (H, W, C) or (H, W).
+    One picture may be (H, W, C) or (H, W). Small pictures are something else, too.
     """
     if array.dtype != np.uint8 or 0 in array.shape or array.ndim not in (2, 3, 4):
         return None
@@ -72,12 +77,14 @@ def pixels_member(array: np.ndarray, name: str = "", key: str = "") -> Array | N
     height, width, channels = (*sides, 1)[:3]
     if channels > 4 or height * width > MOST_PIXELS:
         return None
+    if max(height, width) > LONGEST * min(height, width) if single else height * width < LEAST_PIXELS:
+        return None
     return Array(name, key, count, "|u1", layout, [channels, height, width], 256, "pixels")
 
 
 def kept_is_smaller(array: np.ndarray, pixels: Array, models: Sequence[AutoregressiveModel]) -> bool:
     """Whether xz makes less of some of the images than picture codecs, one by one, and these models."""
-    some, packed = _some(array[None, :TRIED_SIDE, :TRIED_SIDE] if pixels.single else array)
+    some, packed = _some(array[None] if pixels.single else array)
     if packed >= sum(len(of_raster(of_array(image))[1]) for image in some):
         return False
     return all(packed < _cost(some, model) for model in models)
@@ -90,7 +97,8 @@ def events_are_smaller(array: np.ndarray, model: AutoregressiveModel) -> bool:
 
 
 def _some(array: np.ndarray) -> tuple[np.ndarray, int]:
-    """A few events, and what xz makes of them, in bytes."""
+    """A few events, of large pictures a part, and what xz makes of them, in bytes."""
+    array = array[:, :TRIED_SIDE, :TRIED_SIDE] if array.ndim in (3, 4) else array
     most = max(1, min(TRIED, TRIED_ENTRIES // max(array[:1].size, 1)))
     some = np.ascontiguousarray(array[:most])
     return some, len(lzma.compress(some.tobytes(), preset=6))

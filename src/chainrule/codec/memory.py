@@ -23,6 +23,7 @@ from chainrule.errors import CodecError, DataError
 from chainrule.fixedpoint import exact
 
 BYTES = (bytes, bytearray, memoryview)
+FEW_LEVELS = 16
 
 
 def compress(first: Any, second: Any = None, *, embed_model: bool = False, chunk: int | None = None) -> bytes:
@@ -65,6 +66,8 @@ def compress(first: Any, second: Any = None, *, embed_model: bool = False, chunk
         )
     if chunk is not None and chunk < 1:
         raise CodecError(f"chunks of {chunk} images hold nothing: use at least 1")
+    if not all(isinstance(model, nn.Module) for model in as_list(given)):
+        raise DataError(f"the model is a {type(given).__name__}: load it first, by cr.load(name)")
     models = [exact(model) for model in (usual_models() if given is None else as_list(given))]
     loose = isinstance(images, list | tuple)
     if loose:
@@ -107,6 +110,8 @@ def decompress(first: Any, second: Any = None) -> Any:
         raise CodecError(
             f"decompress takes an archive's bytes, not a {kind}: files are for chainrule.codec.decompress_file"
         )
+    if not all(isinstance(model, nn.Module) for model in as_list(models)):
+        raise CodecError(f"the model is a {type(models).__name__}: load it first, by cr.load(name)")
     reader = Reader(io.BytesIO(bytes(blob)))
     (member,) = reader.members if len(reader.members) == 1 else [None]
     if not isinstance(member, Array | Loose | Kept) or (not isinstance(member, Loose) and member.key):
@@ -142,19 +147,26 @@ def _of_models(array: np.ndarray, models: list[Any]) -> Source:
 
 
 def _refuse_levels(pictures: list[np.ndarray], models: list[Any]) -> None:
-    """Raise `DataError` for pictures that seem to be levels: of a model's shape and values, and not those of pixels."""
+    """Raise `DataError` for pictures that seem to be levels: of a model's shape and values, and not those of pixels.
+
+    Models of many levels are not asked, since dark pictures have values below these.
+    """
+    seen = np.unique(np.concatenate([distinct(picture) for picture in pictures])) if pictures else np.zeros(1, int)
     for model in models:
-        shape = model.shape
-        if len(shape) != 3 or not pictures or model.levels > 128:
-            continue
-        same = all(p.shape == (*shape[1:], shape[0]) or (shape[0] == 1 and p.shape == shape[1:]) for p in pictures)
-        seen = np.unique(np.concatenate([distinct(picture) for picture in pictures]))
-        stored = stored_values(picture_mapping(model), model.levels)
-        if same and int(seen[-1]) < model.levels and not np.isin(seen, stored).all():
-            raise DataError(
-                f"the list holds levels from {seen[0]} to {seen[-1]}, but a list holds pixels, for this model "
-                f"{listed(stored.tolist())}: give levels as one array (N, H, W, C)"
-            )
+        shape, stored = model.shape, stored_values(picture_mapping(model), model.levels)
+        same = len(shape) == 3 and all(of_model(picture, shape) for picture in pictures)
+        if not same or model.levels > FEW_LEVELS or int(seen[-1]) >= model.levels or np.isin(seen, stored).all():
+            return
+    raise DataError(
+        f"the list holds levels from {seen[0]} to {seen[-1]}, but a list holds pixels, for this model "
+        f"{listed(stored.tolist())}: give levels as one array (N, H, W, C)"
+    )
+
+
+def of_model(picture: np.ndarray, shape: tuple[int | None, ...]) -> bool:
+    """Whether a picture has the size and the channels of a model's images."""
+    has = (picture.shape[2] if picture.ndim == 3 else 1, *picture.shape[:2])
+    return all(side in (None, n) for side, n in zip(shape, has, strict=True))
 
 
 def _checked(image: Any) -> np.ndarray:
@@ -163,7 +175,10 @@ def _checked(image: Any) -> np.ndarray:
     Raises:
         DataError: it is not one.
     """
-    array = np.asarray(image.cpu() if isinstance(image, Tensor) else image)
+    try:
+        array = np.asarray(image.cpu() if isinstance(image, Tensor) else image)
+    except ValueError:
+        raise DataError("a picture of the list has rows of unequal length: give uint8 arrays (H, W, C)") from None
     fine = array.ndim == 2 or (array.ndim == 3 and 1 <= array.shape[2] <= 4)
     if array.dtype != np.uint8 or not fine or not 0 < array.shape[0] * array.shape[1] <= MOST_PIXELS:
         raise DataError(

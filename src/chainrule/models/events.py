@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import itertools
 import math
-import operator
 from typing import Any
 
 from torch import Tensor
@@ -14,6 +13,17 @@ from chainrule.contract import Site
 from chainrule.errors import ModelError
 from chainrule.models import checking
 from chainrule.models.storage import StoredModel
+
+
+def whole(value: Any) -> int:
+    """A whole number of any type. Raises TypeError, ValueError or OverflowError for anything else.
+
+    >>> whole(4), whole(4.0)
+    (4, 4)
+    """
+    if isinstance(value, str) or int(value) != value:
+        raise TypeError
+    return int(value)
 
 
 class EventModel(StoredModel):
@@ -34,9 +44,9 @@ class EventModel(StoredModel):
     def __init__(self, shape: tuple[int | None, ...], levels: int) -> None:
         super().__init__()
         try:
-            self.shape: Any = tuple(None if side is None else operator.index(side) for side in shape)
-            self.levels = operator.index(levels)
-        except TypeError:
+            self.shape: Any = tuple(None if side is None else whole(side) for side in shape)
+            self.levels = whole(levels)
+        except (TypeError, ValueError, OverflowError):
             raise ModelError(f"the shape {shape} and {levels} levels: every size must be a whole number") from None
         if None in self.shape and not (self.takes_any_size and self.shape[1:] == (None, None)):
             raise ModelError(f"{type(self).__name__} has no events of shape {self.shape}: give every side a number")

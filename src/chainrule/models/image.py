@@ -57,12 +57,12 @@ class ImageModel(AutoregressiveModel):
         classes: labels that a gated or attention trunk is conditional on, 0 for none; the `context` is then integers of
             shape (B,) in [0, classes). The same seed gives the same weights, except for the labels' own.
         components: of each pixel's mixture, for a mixture head such as the logistic; None for its default.
-        copies: further components, each of which copies a neighbour (`chainrule.heads.mixture`), where there is a
-            prediction.
+        copies: further components, each of which copies a neighbour (`chainrule.heads.mixture`), for a logistic head;
+            without a prediction there are none.
         embedding: cosines that τ is embedded in, for the quantile head; None for its default.
         encoding: how levels enter the network: "onehot" (also for codes without an order), "number", or "auto".
         prediction: how many kinds of least squares predict each pixel first (`chainrule.nn.prediction`), 0 to 2, for a
-            logistic head whose levels enter as numbers; None for 1.
+            logistic head; None for 1. Where levels enter as one-hot vectors there are none.
 
     Raises:
         ModelError: a name does not exist, a size is impossible, or an argument belongs to another head or trunk.
@@ -113,13 +113,12 @@ class ImageModel(AutoregressiveModel):
         inputs, one_hot = channels * self.encoding.width, self.encoding.one_hot
         if prediction and "predictions" not in taken:
             raise ModelError(f"a {head} head starts from no prediction: leave it out")
-        if prediction and one_hot:
-            raise ModelError("a prediction needs levels that enter as numbers, not as one-hot vectors: leave it out")
         if prediction not in (None, 0, 1, 2):
             raise ModelError(f"there are no {prediction} kinds of least squares: use 0, 1 or 2")
+        if copies and "predictions" not in taken:
+            raise ModelError(f"a {head} head has no copies: leave them out")
+        # how levels enter depends on the data, so a recipe's predictions and copies hold where there can be any
         kinds = 0 if "predictions" not in taken or one_hot else 1 if prediction is None else int(prediction)
-        if copies and not kinds:
-            raise ModelError("copies repeat what predicts a pixel, and this model has no prediction: use 0 copies")
         if kinds:
             inner = TRUNKS[trunk]((1 + kinds) * inputs, filters, blocks, layer_norm, size=self.shape[1:])
             self.trunk: Trunk | PredictingTrunk = PredictingTrunk(channels, self.levels, inner, kinds)

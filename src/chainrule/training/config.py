@@ -85,8 +85,14 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         for name, kind in get_type_hints(TrainConfig).items():
+            value = getattr(self, name)
             if kind in (int, float):
-                object.__setattr__(self, name, as_number(name, getattr(self, name), kind))
+                object.__setattr__(self, name, as_number(name, value, kind))
+            elif kind in (bool, str) and not isinstance(value, kind):
+                wanted = "True or False" if kind is bool else "a word"
+                raise ModelError(f"--train.{name.replace('_', '-')} is {value!r}: it must be {wanted}")
+        if not isinstance(self.betas, tuple | list) or len(self.betas) != 2:
+            raise ModelError(f"--train.betas is {self.betas!r}: it must be two numbers")
         object.__setattr__(self, "betas", tuple(as_number("betas", beta, float) for beta in self.betas))
         for name in ("steps", "batch_size", "accumulate", "crop", "eval_every"):
             if getattr(self, name) < 1:
@@ -105,7 +111,7 @@ class TrainConfig:
             if not (getattr(self, name) >= 0 and math.isfinite(getattr(self, name))):
                 raise ModelError(f"--train.{name.replace('_', '-')} is {getattr(self, name)}: it must be 0 or more")
         for name, choices in CHOICES.items():
-            if getattr(self, name) not in choices:
+            if getattr(self, name) not in list(choices):
                 raise ModelError(f"--train.{name} is {getattr(self, name)!r}: use {', '.join(choices)}")
 
 
@@ -121,7 +127,7 @@ def as_number(name: str, value: Any, kind: type[int] | type[float]) -> int | flo
     """
     try:
         return operator.index(value) if kind is int else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         wanted = "a whole number" if kind is int else "a number"
         raise ModelError(f"--train.{name.replace('_', '-')} is {value!r}: it must be {wanted}") from None
 

@@ -61,7 +61,7 @@ def fit(
 
     A program that does nothing but train calls `chainrule.training.keep_freed_memory()` first, as the command line
     does: on a CPU, steps are then faster, and the process keeps the memory that it once had. Once a run has ended,
-    PyTorch's global generators are as they were before it.
+    PyTorch's global generators, on the CPU and on GPUs in use, are as they were before it.
 
     Args:
         model: any model of the dataset's shape and levels.
@@ -86,6 +86,8 @@ def fit(
         >>> len(history.train), history.best_bits < 6.6
         (20, True)
     """
+    if not isinstance(config, TrainConfig | None):
+        raise ModelError(f"`config` is a {type(config).__name__}: give a TrainConfig, or its fields by name")
     config = replace(config or TrainConfig(), **overrides)
     if not isinstance(dataset, Dataset):
         raise DataError(
@@ -103,7 +105,7 @@ def fit(
     machine = machine_for(config)
     with holding(folder if machine.is_main else None), generators_kept(machine):
         try:
-            run = Run(Training(model, dataset, config, machine), folder, quiet)
+            run = Run(Training(model, dataset, config, machine), folder, resume, quiet)
             run.begin(resume)
             run.go_on()
         except (MemoryError, RuntimeError) as error:
@@ -119,8 +121,8 @@ def fit(
 
 def generators_kept(machine: Machine) -> contextlib.AbstractContextManager[None]:
     """Within the block steps may seed PyTorch's global generators; afterwards these are as they were."""
-    device = machine.device
-    return torch.random.fork_rng([device] if device.type == "cuda" else [])
+    used = machine.device.type == "cuda" or torch.cuda.is_initialized()
+    return torch.random.fork_rng(range(torch.cuda.device_count()) if used else [])
 
 
 def check_drawing(dataset: Dataset, config: TrainConfig) -> None:
@@ -136,7 +138,7 @@ def check_drawing(dataset: Dataset, config: TrainConfig) -> None:
 class Run:
     """A training and what is kept of it: the best weights, the history, the files in the folder."""
 
-    def __init__(self, training: Training, folder: str | Path | None, quiet: bool) -> None:
+    def __init__(self, training: Training, folder: str | Path | None, resume: bool, quiet: bool) -> None:
         self.training, self.model, self.config = training, training.model, training.config
         self.machine: Machine = training.machine
         self.quiet = quiet or not self.machine.is_main
@@ -148,6 +150,9 @@ class Run:
         self.splits = splits_of(training.dataset) if folder else {}
         said = settings(self.config, self.model, training.dataset)
         self.checkpoint = Checkpoint(path / "checkpoint.pt" if path else None, said)
+        if not resume and self.checkpoint.exists():
+            kept = self.checkpoint.path
+            raise ChainruleError(f"{kept} is an earlier run's: pass resume=True to go on with it, or another folder")
         self.journal = Journal(
             path / "metrics.jsonl" if path and self.machine.is_main else None,
             tensorboard=self.config.tensorboard,
@@ -164,9 +169,6 @@ class Run:
             check_splits(saved["splits"], self.training.dataset)
             self.training.load(saved)
             self.best, self.history = saved["best"], History(**saved["history"])
-        elif not resume and self.checkpoint.exists():
-            kept = self.checkpoint.path
-            raise ChainruleError(f"{kept} is an earlier run's: pass resume=True to go on with it, or another folder")
         self.journal.begin(self.history.train, self.history.validation)
 
     def go_on(self) -> None:
