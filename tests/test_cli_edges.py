@@ -170,8 +170,9 @@ def test_a_signal_is_never_swallowed(gray, which: signal.Signals, delays: tuple[
         began = time.monotonic()
         _, err = process.communicate(timeout=60)
         assert time.monotonic() - began < 5  # a second on a quiet machine
-        assert process.returncode in (128 + which, -which, 130), err
-        if (gray / "a.crz").exists():  # the signal came when all was written: then the archive is whole
+        done = (gray / "a.crz").exists()  # the signal came when all was written, perhaps while Python was leaving
+        assert process.returncode in (128 + which, -which, 130, *[0] * done), err
+        if done:  # then the archive is whole
             assert run("decompress", gray / "a.crz", "-m", gray / "model", "-o", gray / "back") == 0
             (gray / "a.crz").unlink()
             shutil.rmtree(gray / "back")

@@ -17,11 +17,11 @@ from chainrule.codec.values import mapping_of, stored_values
 from chainrule.errors import DataError
 from chainrule.models import AutoregressiveModel
 
-TRIED, TRIED_ENTRIES = 64, 2**20
-"""Events of an array that are tried, and their entries, to see whether it is better kept as one stream of bytes."""
+TRIED, TRIED_ENTRIES, PACKED_BYTES = 64, 2**20, 2**22
+"""Events of an array that are tried, their entries, and bytes of them and others that xz has at once, which repeat."""
 TRIED_SIDE = 512
 """Rows and columns of a picture that are tried."""
-LEAST_PIXELS, LONGEST = 2**10, 16
+LEAST_PIXELS, MANY, LONGEST = 2**10, 256, 16
 """An array of many smaller pictures is none here, as each takes its time; nor is one 16 times as long as it is wide."""
 
 
@@ -67,7 +67,7 @@ def array_member(
 def pixels_member(array: np.ndarray, name: str = "", key: str = "") -> Array | None:
     """Describe an array of 8-bit images, (N, H, W, C) with C from 1 to 4 or (N, H, W); None if it is something else.
 
-    One picture may be (H, W, C) or (H, W). Small pictures are something else, too.
+    One picture may be (H, W, C) or (H, W). Tables and many tiny pictures are something else, too.
     """
     if array.dtype != np.uint8 or 0 in array.shape or array.ndim not in (2, 3, 4):
         return None
@@ -77,7 +77,9 @@ def pixels_member(array: np.ndarray, name: str = "", key: str = "") -> Array | N
     height, width, channels = (*sides, 1)[:3]
     if channels > 4 or height * width > MOST_PIXELS:
         return None
-    if max(height, width) > LONGEST * min(height, width) if single else height * width < LEAST_PIXELS:
+    is_table = single and max(height, width) > LONGEST * min(height, width)
+    are_tiny = count > MANY and height * width < LEAST_PIXELS
+    if is_table or are_tiny:
         return None
     return Array(name, key, count, "|u1", layout, [channels, height, width], 256, "pixels")
 
@@ -96,12 +98,13 @@ def events_are_smaller(array: np.ndarray, model: AutoregressiveModel) -> bool:
     return _cost(some, model) < packed
 
 
-def _some(array: np.ndarray) -> tuple[np.ndarray, int]:
-    """A few events, of large pictures a part, and what xz makes of them, in bytes."""
+def _some(array: np.ndarray) -> tuple[np.ndarray, float]:
+    """A few events, of large pictures a part, and the bytes that xz takes for them among others."""
     array = array[:, :TRIED_SIDE, :TRIED_SIDE] if array.ndim in (3, 4) else array
-    most = max(1, min(TRIED, TRIED_ENTRIES // max(array[:1].size, 1)))
-    some = np.ascontiguousarray(array[:most])
-    return some, len(lzma.compress(some.tobytes(), preset=6))
+    size = max(array[:1].size, 1)
+    some = np.ascontiguousarray(array[: max(1, min(TRIED, TRIED_ENTRIES // size))])
+    among = np.ascontiguousarray(array[: max(len(some), PACKED_BYTES // (size * array.itemsize))])
+    return some, len(lzma.compress(among.tobytes(), preset=6)) * len(some) / len(among)
 
 
 def _cost(some: np.ndarray, model: AutoregressiveModel) -> float:
