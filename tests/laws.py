@@ -107,6 +107,19 @@ IMAGES = {
 }
 
 
+class ChannelsFlipped:
+    """An image model with its channels the other way round: all that another order of entries takes."""
+
+    def with_auxiliaries(self, x):
+        return x.flip(1)
+
+    def without_auxiliaries(self, y):
+        return y.flip(1)
+
+    def known_sites(self, known):
+        return known.flip(1)
+
+
 def _image_cases():
     for cls, rows in IMAGES.items():
         for a in rows:

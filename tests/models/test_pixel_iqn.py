@@ -16,7 +16,7 @@ from chainrule.errors import ChainruleError, DataError, ModelError
 from chainrule.evaluation import receptive_field
 from chainrule.lab.recipes import get_recipe
 from chainrule.models import ImageGPT, PixelCNNMADE, PixelIQN
-from laws import chi_square_p, events, randomised, reachable_pixels, tiny_dataset
+from laws import ChannelsFlipped, chi_square_p, events, randomised, reachable_pixels, tiny_dataset
 
 SHAPES = [((1, 1, 1), 2, 4, 1), ((1, 2, 3), 2, 7, 2), ((3, 2, 2), 4, 6, 1), ((2, 4, 5), 3, 5, 2), ((2, 2, 1), 19, 6, 0)]
 
@@ -48,17 +48,8 @@ def test_sees_all_earlier_entries_and_no_other(model):
         assert {tuple(index) for index in found} == expected
 
 
-class LastChannelFirst(PixelIQN):
-    """Another order of channels, as CONTRIBUTING has it."""
-
-    def with_auxiliaries(self, x):
-        return x.flip(1)
-
-    def without_auxiliaries(self, y):
-        return y.flip(1)
-
-    def known_sites(self, known):
-        return known.flip(1)
+class LastChannelFirst(ChannelsFlipped, PixelIQN):
+    """Another order of channels."""
 
 
 def test_another_order_of_channels():

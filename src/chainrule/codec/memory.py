@@ -24,6 +24,7 @@ from chainrule.fixedpoint import exact
 
 BYTES = (bytes, bytearray, memoryview)
 FEW_LEVELS = 16
+"""Pictures whose values all lie below the levels of such a model seem to be levels."""
 
 
 def compress(first: Any, second: Any = None, *, embed_model: bool = False, chunk: int | None = None) -> bytes:
@@ -153,20 +154,16 @@ def _refuse_levels(pictures: list[np.ndarray], models: list[Any]) -> None:
     """
     seen = np.unique(np.concatenate([distinct(picture) for picture in pictures])) if pictures else np.zeros(1, int)
     for model in models:
-        shape, stored = model.shape, stored_values(picture_mapping(model), model.levels)
-        same = len(shape) == 3 and all(of_model(picture, shape) for picture in pictures)
+        stored = stored_values(picture_mapping(model), model.levels)
+        same = all(
+            model.takes((1, *p.shape) if p.ndim == 2 else (p.shape[2], *p.shape[:2]), model.levels) for p in pictures
+        )
         if not same or model.levels > FEW_LEVELS or int(seen[-1]) >= model.levels or np.isin(seen, stored).all():
             return
     raise DataError(
         f"the list holds levels from {seen[0]} to {seen[-1]}, but a list holds pixels, for this model "
         f"{listed(stored.tolist())}: give levels as one array (N, H, W, C)"
     )
-
-
-def of_model(picture: np.ndarray, shape: tuple[int | None, ...]) -> bool:
-    """Whether a picture has the size and the channels of a model's images."""
-    has = (picture.shape[2] if picture.ndim == 3 else 1, *picture.shape[:2])
-    return all(side in (None, n) for side, n in zip(shape, has, strict=True))
 
 
 def _checked(image: Any) -> np.ndarray:

@@ -25,6 +25,7 @@ from chainrule.fixedpoint.exact_softmax import (
     powers,
 )
 from chainrule.heads.mixture import FARTHEST, FLATTEST, SHARPEST, LogisticMixture, Mixture, half_bins, offset
+from chainrule.nn.least_squares import LARGEST_WEIGHT
 
 REACH, STEP_BITS = 23, 7
 """The table of σ goes from −23 to 23, beyond which σ · 2^32 rounds to 0 or 2^32, in steps of 2^-7."""
@@ -43,7 +44,7 @@ SCALED_BITS = 40
 
 MOST_COMPONENTS = 2**10
 
-STEEPEST = 5
+STEEPEST = LARGEST_WEIGHT + 1
 """What a coefficient of an earlier channel's residual may come to: a slope of least squares, and tanh."""
 
 ONE, EDGE = 1 << VALUE_BITS, REACH << ARGUMENT_BITS

@@ -96,7 +96,7 @@ def edges_by_passes(model: AutoregressiveModel, y: Tensor, context: Any = None) 
     (height, width), reach = y.shape[2:], int(model.trunk.reach)
     most = max(1, PASS_ENTRIES // y.shape[1] // model.levels) if model.head.tabulates else PASS_PIXELS
     events = max(1, most // (height * width))
-    rows = height if events > 1 or reach >= height else max(1, most // width - reach)
+    rows = height if height * width <= most or reach >= height else max(1, most // width - reach)
     found = []
     for first in range(0, len(y), events):
         given = None if context is None else context[first : first + events]
